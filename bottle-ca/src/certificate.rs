@@ -1,0 +1,62 @@
+//! Whether a file is what the guest may trust: one CA certificate in date, and nothing that is a secret.
+
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use bottle_common::failure::hinted;
+use bottle_common::stage;
+use sha2::{Digest, Sha256};
+use x509_parser::pem::Pem;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// Certificates have a few KiB; what is larger is something else.
+const MAX_SIZE: u64 = 1 << 20;
+
+/// A CA certificate that was found fit.
+#[derive(Debug)]
+pub struct Certificate {
+    /// SHA-256 of the DER, as `openssl x509 -fingerprint -sha256` prints it.
+    pub fingerprint: String,
+}
+
+impl Certificate {
+    /// Reads and judges `file`.
+    pub fn read(file: &Path) -> Result<Self> {
+        let mut text = Vec::new();
+        stage::open(file)?
+            .take(MAX_SIZE + 1)
+            .read_to_end(&mut text)
+            .with_context(|| format!("read {}", file.display()))?;
+        ensure!(text.len() as u64 <= MAX_SIZE, "{}: too large for a certificate", file.display());
+        Self::judge(&text).with_context(|| file.display().to_string())
+    }
+
+    fn judge(text: &[u8]) -> Result<Self> {
+        // In the bytes, not in what a parser makes of them: also a damaged key is a key.
+        if text.windows(11).any(|window| window == b"PRIVATE KEY") {
+            return Err(hinted(
+                "the file holds a private key, which must never reach the guest",
+                "take the proxy's file that has the certificate alone",
+            ));
+        }
+        let blocks = Pem::iter_from_buffer(text).collect::<Result<Vec<_>, _>>().context("not valid PEM")?;
+        let block = match &blocks[..] {
+            [] => return Err(hinted("no PEM certificate in it", "`openssl x509 -inform der` turns DER into PEM")),
+            [block] => block,
+            _ => bail!("{} PEM blocks in it, not one certificate alone", blocks.len()),
+        };
+        ensure!(block.label == "CERTIFICATE", "a `{}` in it, not a certificate", block.label);
+        let (rest, certificate) = X509Certificate::from_der(&block.contents).context("not a valid certificate")?;
+        ensure!(rest.is_empty(), "not a valid certificate: bytes left over at its end");
+        ensure!(certificate.is_ca(), "not a CA certificate: the guest would trust nothing that it signed");
+        let may_sign = certificate.key_usage()?.is_none_or(|usage| usage.value.key_cert_sign());
+        ensure!(may_sign, "not a CA certificate: its key usage does not let it sign certificates");
+        let validity = certificate.validity();
+        ensure!(validity.is_valid(), "not in date: valid from {} to {}", validity.not_before, validity.not_after);
+
+        let digest = Sha256::digest(&block.contents);
+        let fingerprint: Vec<_> = digest.iter().map(|byte| format!("{byte:02X}")).collect();
+        Ok(Self { fingerprint: fingerprint.join(":") })
+    }
+}

@@ -1,0 +1,186 @@
+//! A host directory on its way into the guest: one reproducible tar, and the calls that put it in place.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+use tar::{Builder, EntryType, Header};
+use tempfile::TempPath;
+use walkdir::{DirEntry, WalkDir};
+
+use crate::call::Call;
+use crate::checked::GuestPath;
+use crate::guest;
+use crate::interrupt;
+use crate::stage;
+
+/// Unpacks `$1/.$2.bottle.tar` as `$1/$2`, which exists complete or not at all, and makes `$3` the owner of `$1` and of
+/// each parent of it below `$4`. With `$5` = keep, what is there stays. The tar goes last: while it is there the work is
+/// not done, and when it is gone a repeat has nothing left to do.
+const UNPACK: &str = "set -eu; tar=$1/.$2.bottle.tar new=$1/.$2.bottle; \
+    if [ -e \"$tar\" ]; then \
+        rm -rf \"$new\"; \
+        if [ \"$5\" = keep ] && { [ -e \"$1/$2\" ] || [ -L \"$1/$2\" ]; }; then echo kept; else \
+            mkdir -m 700 \"$new\"; tar -xpf \"$tar\" --no-same-owner -C \"$new\"; \
+            rm -rf \"$1/$2\"; mv -T \"$new/root\" \"$1/$2\"; rm -rf \"$new\"; \
+        fi; \
+    fi; \
+    dir=$1; while case $dir in \"$4\"/?*) :;; *) false;; esac; do chown -h \"$3\" \"$dir\"; dir=${dir%/*}; done; \
+    rm -f \"$tar\"";
+
+/// What UNPACK says when it left the target as it was.
+const KEPT: &str = "kept";
+
+/// A host directory as a tar in the stage directory, removed when dropped.
+pub struct Archive {
+    path: TempPath,
+    /// How many regular files are in it.
+    pub files: u64,
+    /// SHA-256 of the tar, in hex.
+    pub sha256: String,
+    /// What a person should know: links that lead out, files that are no files.
+    pub warnings: Vec<String>,
+}
+
+/// What becomes of a directory that is already in the guest.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Existing {
+    /// It stays, and the new one is dropped.
+    Keep,
+    /// The new one takes its place.
+    Replace,
+}
+
+impl Archive {
+    /// Packs the directory `source` into a file in `stage_dir`. `source` may be a link; links below it are never
+    /// followed. Sockets, FIFOs and devices are left out, with a warning.
+    pub fn pack(source: &Path, stage_dir: &Path) -> Result<Self> {
+        let root = fs::canonicalize(source).with_context(|| format!("read {}", source.display()))?;
+        let (file, path) = stage::file(stage_dir, ".tar")?.into_parts();
+        let writing = format!("write {}", path.display());
+        let mut archive = Self { path, files: 0, sha256: String::new(), warnings: Vec::new() };
+        let mut tar = Builder::new(Hashing { inner: BufWriter::with_capacity(1 << 16, file), hash: Sha256::new() });
+        for entry in WalkDir::new(&root).sort_by_file_name() {
+            interrupt::check()?;
+            let entry = entry.with_context(|| format!("read {}", source.display()))?;
+            archive.append(&mut tar, &root, &entry)?;
+        }
+        let mut hashing = tar.into_inner().with_context(|| writing.clone())?;
+        hashing.flush().context(writing)?;
+        archive.sha256 = format!("{:x}", hashing.hash.finalize());
+        Ok(archive)
+    }
+
+    fn append(&mut self, tar: &mut Builder<impl Write>, root: &Path, entry: &DirEntry) -> Result<()> {
+        let shown = entry.path().display();
+        let (reading, packing) = (|| format!("read {shown}"), || format!("pack {shown} into {}", self.path.display()));
+        let name = Path::new("root").join(entry.path().strip_prefix(root)?);
+        let metadata = entry.metadata().with_context(reading)?;
+        let mut header = header(&metadata);
+        if metadata.is_dir() {
+            header.set_entry_type(EntryType::Directory);
+            tar.append_data(&mut header, &name, io::empty()).with_context(packing)?;
+        } else if metadata.is_symlink() {
+            let target = fs::read_link(entry.path()).with_context(reading)?;
+            if leads_out(root, entry.path(), &target) {
+                self.warnings.push(format!("{shown} leads out of {}: copied as a link", root.display()));
+            }
+            header.set_entry_type(EntryType::Symlink);
+            tar.append_link(&mut header, &name, &target).with_context(packing)?;
+        } else if metadata.is_file() {
+            let content = File::open(entry.path()).with_context(reading)?;
+            let size = metadata.len();
+            header.set_size(size);
+            let mut content = Exactly { inner: content.take(size), left: size };
+            tar.append_data(&mut header, &name, &mut content).with_context(packing)?;
+            self.files += 1;
+        } else {
+            self.warnings.push(format!("{shown} is neither file, directory nor link: left out"));
+        }
+        Ok(())
+    }
+
+    /// The calls that make `parent/name` in the guest this directory.
+    #[must_use]
+    pub fn unpack(&self, parent: &GuestPath, name: &str, existing: Existing) -> [Call; 2] {
+        let keep = if existing == Existing::Keep { "keep" } else { "replace" };
+        [
+            Call::copy(self.path.to_path_buf(), parent.join(&format!(".{name}.bottle.tar"))),
+            Call::script(UNPACK, &[parent, name, guest::OWNER, guest::HOME, keep])
+                .to(format!("unpack {}", parent.join(name))),
+        ]
+    }
+}
+
+/// Whether UNPACK, having printed `answer`, left the directory that was there.
+#[must_use]
+pub fn was_kept(answer: &str) -> bool {
+    answer.trim() == KEPT
+}
+
+/// The same for the same file on every host: no owner, no set-id bits.
+fn header(metadata: &Metadata) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_mode(metadata.permissions().mode() & 0o777);
+    header.set_mtime(u64::try_from(metadata.mtime()).unwrap_or_default());
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_size(0);
+    header
+}
+
+/// Whether the link at `link` with this `target` leads out of `root`, as far as can be said without a guest.
+fn leads_out(root: &Path, link: &Path, target: &Path) -> bool {
+    if target.is_absolute() || fs::canonicalize(link).is_ok_and(|path| !path.starts_with(root)) {
+        return true;
+    }
+    let mut path = PathBuf::from(link.parent().unwrap_or(root));
+    for component in target.components() {
+        match component {
+            Component::ParentDir => drop(path.pop()),
+            other => path.push(other),
+        }
+        if !path.starts_with(root) {
+            return true;
+        }
+    }
+    false
+}
+
+/// A file that must be as long as it was when its header was written; another length would spoil the tar.
+struct Exactly<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Exactly<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        interrupt::check().map_err(io::Error::other)?;
+        let read = self.inner.read(buffer)?;
+        if read == 0 && self.left > 0 && !buffer.is_empty() {
+            return Err(io::Error::other("it changed while it was read"));
+        }
+        self.left = self.left.saturating_sub(read as u64);
+        Ok(read)
+    }
+}
+
+struct Hashing<W> {
+    inner: W,
+    hash: Sha256,
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(buffer)?;
+        self.hash.update(&buffer[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}

@@ -1,0 +1,107 @@
+//! A step's smolvm calls as data.
+
+use std::path::PathBuf;
+
+use crate::checked::GuestPath;
+use crate::guest;
+
+/// One call of smolvm, and what it must answer.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// What this does to which thing: the first words of the message when it fails.
+    pub(crate) purpose: String,
+    pub(crate) action: Action,
+    /// What stdout must match, beside an exit status of 0: a regular expression, also for `grep -E`.
+    pub(crate) answer: Option<&'static str>,
+    pub(crate) remedy: Option<Box<Remedy>>,
+}
+
+/// What smolvm is asked to do.
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
+    Copy { from: PathBuf, to: GuestPath },
+    Exec { argv: Vec<String>, env: Vec<(&'static str, &'static str)> },
+}
+
+/// A failure that is expected, and the way out of it: `calls` are made, then the failed call once more.
+#[derive(Clone, Debug)]
+pub struct Remedy {
+    /// The failed call's stderr or stdout holds these words.
+    pub words: &'static str,
+    /// A question whose answer may show that all is well as it is; then nothing more is done.
+    pub unless: Option<Question>,
+    /// What is done about it.
+    pub calls: Vec<Call>,
+}
+
+/// A call, and whether what it prints is a yes.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The call that asks; where it fails the answer is no.
+    pub call: Call,
+    /// Whether the guest's file, in JSON, has `value` at `pointer` (RFC 6901).
+    pub pointer: &'static str,
+    /// What is looked for.
+    pub value: String,
+}
+
+impl Call {
+    /// Copies the host file `from` to `to`, as root with mode 0644.
+    #[must_use]
+    pub fn copy(from: impl Into<PathBuf>, to: GuestPath) -> Self {
+        Self {
+            purpose: format!("write {to}"),
+            action: Action::Copy { from: from.into(), to },
+            answer: None,
+            remedy: None,
+        }
+    }
+
+    /// Runs `argv` in the guest, as root where smolvm can be told so.
+    #[must_use]
+    pub fn exec(argv: &[&str]) -> Self {
+        Self {
+            purpose: argv.join(" "),
+            action: Action::Exec { argv: argv.iter().map(|&arg| arg.to_owned()).collect(), env: Vec::new() },
+            answer: None,
+            remedy: None,
+        }
+    }
+
+    /// Runs a constant shell script in the guest with positional parameters.
+    #[must_use]
+    pub fn script(script: &'static str, parameters: &[&str]) -> Self {
+        Self::exec(&[&["sh", "-c", script, "sh"], parameters].concat())
+    }
+
+    /// Runs `argv` in the guest as the agent: `smolvm -e` sets what `runuser` leaves alone.
+    #[must_use]
+    pub fn exec_as_node(argv: &[&str]) -> Self {
+        let mut call = Self::exec(&[&["runuser", "-u", "node", "--"], argv].concat());
+        if let Action::Exec { env, .. } = &mut call.action {
+            env.extend([("HOME", guest::HOME), ("USER", "node")]);
+        }
+        call
+    }
+
+    /// Says what the call is for, where its words do not.
+    #[must_use]
+    pub fn to(mut self, purpose: impl Into<String>) -> Self {
+        self.purpose = purpose.into();
+        self
+    }
+
+    /// Fails unless stdout matches the regular expression `answer`.
+    #[must_use]
+    pub fn answering(mut self, answer: &'static str) -> Self {
+        self.answer = Some(answer);
+        self
+    }
+
+    /// Names the way out of a failure that is expected.
+    #[must_use]
+    pub fn or(mut self, remedy: Remedy) -> Self {
+        self.remedy = Some(Box::new(remedy));
+        self
+    }
+}

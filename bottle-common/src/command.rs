@@ -1,0 +1,70 @@
+//! The only file that starts a process.
+
+use std::ffi::OsStr;
+use std::os::unix::process::CommandExt;
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::interrupt::{self, Interrupted};
+
+/// How long a signal may wait to be noticed while a program runs.
+const ATTENTION: Duration = Duration::from_millis(50);
+
+/// Why there is no output.
+#[derive(Debug, derive_more::Display)]
+pub enum Unfinished {
+    /// The program could not be started.
+    NotStarted(std::io::Error),
+    /// The deadline passed; the program was ended.
+    #[display("the deadline passed")]
+    TimedOut,
+    /// A signal came; the program was ended.
+    Interrupted(Interrupted),
+}
+
+/// Runs `program` without stdin and takes what it prints, whatever its exit status.
+///
+/// It runs in a process group of its own, so that all of it is gone when this returns [`Unfinished`], be the program
+/// itself or a wrapper around it.
+pub fn run<'a>(
+    program: &OsStr,
+    args: impl IntoIterator<Item = &'a str>,
+    timeout: Duration,
+) -> Result<Output, Unfinished> {
+    interrupt::check().map_err(Unfinished::Interrupted)?;
+    let deadline = Instant::now().checked_add(timeout);
+    let child = duct::cmd(program, args)
+        .stdin_null()
+        .stdout_capture()
+        .stderr_capture()
+        .unchecked()
+        .before_spawn(|command| {
+            command.process_group(0);
+            Ok(())
+        })
+        .start()
+        .map_err(Unfinished::NotStarted)?;
+    loop {
+        let wake = Instant::now() + ATTENTION;
+        match child.wait_deadline(deadline.map_or(wake, |deadline| wake.min(deadline))) {
+            Ok(Some(_)) => return child.into_output().map_err(Unfinished::NotStarted),
+            Ok(None) => {}
+            Err(error) => return Err(Unfinished::NotStarted(error)),
+        }
+        let unfinished = match interrupt::check() {
+            Err(interrupted) => Unfinished::Interrupted(interrupted),
+            Ok(()) if deadline.is_some_and(|deadline| deadline <= Instant::now()) => Unfinished::TimedOut,
+            Ok(()) => continue,
+        };
+        for pid in child.pids() {
+            if let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                // It may have ended just now.
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+        }
+        let _ = child.wait();
+        return Err(unfinished);
+    }
+}

@@ -1,0 +1,19 @@
+//! What the five provisioning steps share: the [`plan`], smolvm's [`call`]s and their runner, the skeleton of a
+//! [`step`].
+
+pub mod archive;
+pub mod call;
+pub mod call_error;
+pub mod checked;
+pub mod command;
+mod document;
+pub mod failure;
+pub mod guest;
+mod interrupt;
+mod options;
+pub mod plan;
+mod section;
+pub mod smolvm;
+pub mod stage;
+pub mod step;
+pub mod upstream;

@@ -1,0 +1,245 @@
+//! Runs a step's calls: as whom, how often, for how long, and what a failure says.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Output;
+use std::str::FromStr;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use regex_lite::Regex;
+use tempfile::TempDir;
+
+use crate::call::{Action, Call, Question, Remedy};
+use crate::call_error::{self, CallError, Reason};
+use crate::checked::MachineName;
+use crate::command;
+
+/// The first smolvm in which `machine exec --user root` gives root on image machines.
+const USER_SINCE: semver::Version = semver::Version::new(1, 14, 0);
+/// What a bare machine says to any `--user` (smolvm 1.32.2).
+const USER_REFUSED: &str = "needs an image machine; a bare VM runs every command as root";
+/// SIGKILL, which early execs get from some versions although nothing is wrong.
+const KILLED: i32 = 137;
+/// How often a call is repeated that failed for no fault of its own.
+const REPEATS: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The guest user that commands run as.
+#[derive(Clone, Debug)]
+pub enum ExecUser {
+    /// root, asked for where smolvm has to be and can be asked
+    Auto,
+    /// what becomes of `Auto` when smolvm is new enough: root, unless the machine refuses to be asked
+    RootIfTaken,
+    /// whom smolvm takes by itself
+    None,
+    /// this one
+    User(String),
+}
+
+impl FromStr for ExecUser {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "none" => Ok(Self::None),
+            _ if text.is_empty() || text.starts_with('-') || text.contains(char::is_control) => {
+                Err("neither `auto`, `none` nor a user")
+            }
+            user => Ok(Self::User(user.to_owned())),
+        }
+    }
+}
+
+/// smolvm, set up for one machine.
+pub struct Smolvm {
+    program: OsString,
+    machine: MachineName,
+    user: ExecUser,
+    timeout: Duration,
+    trace: Option<fn(&str)>,
+    calls: u32,
+}
+
+impl Smolvm {
+    /// `timeout` is for one call; `trace` gets each call as a line for a shell, with what came of it.
+    pub(crate) fn new(
+        program: OsString,
+        machine: MachineName,
+        user: ExecUser,
+        timeout: Duration,
+        trace: Option<fn(&str)>,
+    ) -> Self {
+        Self { program, machine, user, timeout, trace, calls: 0 }
+    }
+
+    /// How many calls for the machine were made so far.
+    pub(crate) fn calls(&self) -> u32 {
+        self.calls
+    }
+
+    /// Makes `calls` in order up to the first that fails; gives what each printed on stdout.
+    pub fn run(&mut self, calls: &[Call]) -> Result<Vec<String>, CallError> {
+        calls.iter().map(|call| self.run_one(call)).collect()
+    }
+
+    fn run_one(&mut self, call: &Call) -> Result<String, CallError> {
+        match (self.attempt(call), &call.remedy) {
+            (Err(error), Some(remedy)) if error.says(remedy.words) => {
+                if self.is_well(remedy)? {
+                    return Ok(String::new());
+                }
+                for way_out in &remedy.calls {
+                    // Whether it helped, the repeated call shows.
+                    self.attempt(way_out).map(drop).or_else(CallError::unless_failed)?;
+                }
+                self.attempt(call)
+            }
+            (result, _) => result,
+        }
+    }
+
+    fn is_well(&mut self, remedy: &Remedy) -> Result<bool, CallError> {
+        let Some(Question { call, pointer, value }) = &remedy.unless else {
+            return Ok(false);
+        };
+        let text = self.attempt(call).or_else(|error| error.unless_failed().map(|()| String::new()))?;
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        Ok(json.pointer(pointer).is_some_and(|found| found == value))
+    }
+
+    /// Makes `call`, again where the failure is not its own.
+    fn attempt(&mut self, call: &Call) -> Result<String, CallError> {
+        let mut repeats = 0;
+        loop {
+            let output = self.invoke(call)?;
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            let is_exec = matches!(call.action, Action::Exec { .. });
+            if is_exec && matches!(self.user, ExecUser::RootIfTaken) && stderr.contains(USER_REFUSED) {
+                self.user = ExecUser::None;
+                continue;
+            }
+            let locked = call_error::is_smolvms_own(&output) && stderr.contains("database is locked");
+            let killed = is_exec && output.status.code() == Some(KILLED);
+            if (locked || killed) && repeats < REPEATS {
+                repeats += 1;
+                sleep(PAUSE);
+                continue;
+            }
+            return self.judge(call, &output);
+        }
+    }
+
+    fn judge(&self, call: &Call, output: &Output) -> Result<String, CallError> {
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        let reason = if !output.status.success() {
+            Reason::Failed(output)
+        } else if let Some(answer) = call.answer.filter(|answer| !matches(answer, &stdout)) {
+            Reason::Answered(output, answer)
+        } else {
+            return Ok(stdout);
+        };
+        Err(self.error(call, reason))
+    }
+
+    fn invoke(&mut self, call: &Call) -> Result<Output, CallError> {
+        let link;
+        let machine = self.machine.to_string();
+        let mut args = vec!["machine".to_owned()];
+        match &call.action {
+            Action::Copy { from, to } => {
+                let source = match from.to_str() {
+                    Some(path) if !path.contains(':') => path,
+                    // smolvm would take what is before the colon for a machine; it follows links.
+                    _ => {
+                        link = Link::to(from).map_err(|error| self.error(call, Reason::NoLink(&error)))?;
+                        &link.path
+                    }
+                };
+                args.extend(["cp".to_owned(), source.to_owned(), format!("{machine}:{to}")]);
+                self.start(call, &args)
+            }
+            Action::Exec { argv, env } => {
+                args.extend(["exec".to_owned(), "--name".to_owned(), machine]);
+                if let Some(user) = self.user(call)? {
+                    args.extend(["--user".to_owned(), user]);
+                }
+                for (name, value) in env {
+                    args.extend(["-e".to_owned(), format!("{name}={value}")]);
+                }
+                args.push("--".to_owned());
+                args.extend_from_slice(argv);
+                self.start(call, &args)
+            }
+        }
+    }
+
+    fn start(&mut self, call: &Call, args: &[String]) -> Result<Output, CallError> {
+        self.calls += 1;
+        let started = Instant::now();
+        let result = command::run(&self.program, args.iter().map(String::as_str), self.timeout);
+        if let Some(trace) = self.trace {
+            let program = self.program.to_string_lossy();
+            let words = [program.as_ref()].into_iter().chain(args.iter().map(String::as_str));
+            let line = shlex::try_join(words).unwrap_or_default();
+            let end = match &result {
+                Ok(output) => call_error::status(output.status),
+                Err(unfinished) => unfinished.to_string(),
+            };
+            trace(&format!("{line}  # {end}, {} ms", started.elapsed().as_millis()));
+        }
+        result.map_err(|unfinished| self.error(call, Reason::Unfinished(&unfinished)))
+    }
+
+    /// The user to ask for; where that depends on smolvm's version, it is read once.
+    fn user(&mut self, call: &Call) -> Result<Option<String>, CallError> {
+        if matches!(self.user, ExecUser::Auto) {
+            let output = command::run(&self.program, ["--version"], self.timeout)
+                .map_err(|unfinished| self.error(call, Reason::Unfinished(&unfinished)))?;
+            let version = String::from_utf8_lossy(&output.stdout);
+            let version = version.split_whitespace().last().and_then(|word| semver::Version::parse(word).ok());
+            let is_new = version.is_some_and(|version| version >= USER_SINCE);
+            self.user = if is_new { ExecUser::RootIfTaken } else { ExecUser::None };
+        }
+        Ok(match &self.user {
+            ExecUser::Auto | ExecUser::None => None,
+            ExecUser::RootIfTaken => Some("root".to_owned()),
+            ExecUser::User(user) => Some(user.clone()),
+        })
+    }
+
+    fn error(&self, call: &Call, reason: Reason) -> CallError {
+        let command = match call.action {
+            Action::Copy { .. } => "cp",
+            Action::Exec { .. } => "exec",
+        };
+        let doing = format!("{}: smolvm machine {command}", call.purpose);
+        CallError::new(&doing, reason, &self.machine, self.timeout)
+    }
+}
+
+fn matches(regex: &str, text: &str) -> bool {
+    Regex::new(regex).is_ok_and(|regex| regex.is_match(text))
+}
+
+/// A link to a host file whose own path smolvm does not take; gone when dropped.
+struct Link {
+    path: String,
+    _directory: TempDir,
+}
+
+impl Link {
+    fn to(file: &Path) -> io::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("bottle-").tempdir()?;
+        let path = directory.path().join("file");
+        symlink(std::path::absolute(file)?, &path)?;
+        match path.to_str() {
+            Some(path) if !path.contains(':') => Ok(Self { path: path.to_owned(), _directory: directory }),
+            _ => Err(io::Error::other("TMPDIR must be a path without a colon")),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Real certificates, good and bad.
+
+use std::fs;
+use std::path::Path;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose};
+use time::{Duration, OffsetDateTime};
+
+/// A kind of certificate.
+pub enum Certificate {
+    /// A CA, in date.
+    Ca,
+    /// A CA whose time is over.
+    ExpiredCa,
+    /// A CA whose time has not come.
+    FutureCa,
+    /// A CA by its constraints, but its key may not sign certificates.
+    CaThatMayNotSign,
+    /// A server's.
+    Leaf,
+}
+
+/// A certificate with its key.
+pub struct Pair {
+    /// The certificate in PEM.
+    pub pem: String,
+    /// Its key in PEM.
+    pub key: String,
+    /// The certificate in DER.
+    pub der: Vec<u8>,
+}
+
+/// Makes a self-signed certificate of this kind.
+pub fn certificate(kind: &Certificate) -> Pair {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["bottle.test".to_owned()]).unwrap();
+    params.is_ca = match kind {
+        Certificate::Leaf => IsCa::ExplicitNoCa,
+        _ => IsCa::Ca(BasicConstraints::Unconstrained),
+    };
+    let now = OffsetDateTime::now_utc();
+    (params.not_before, params.not_after) = match kind {
+        Certificate::ExpiredCa => (now - Duration::days(2), now - Duration::days(1)),
+        Certificate::FutureCa => (now + Duration::days(1), now + Duration::days(2)),
+        _ => (now - Duration::days(1), now + Duration::days(1)),
+    };
+    params.key_usages = match kind {
+        Certificate::CaThatMayNotSign => vec![KeyUsagePurpose::DigitalSignature],
+        _ => vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign],
+    };
+    let certificate = params.self_signed(&key).unwrap();
+    Pair { pem: certificate.pem(), key: key.serialize_pem(), der: certificate.der().to_vec() }
+}
+
+impl Pair {
+    /// Writes the certificate to `path`.
+    pub fn write(&self, path: &Path) {
+        fs::write(path, &self.pem).unwrap();
+    }
+}
