@@ -16,7 +16,7 @@ use crate::certificate::Certificate;
 /// One exec, since early ones may be killed. Without the link gone a second run adds nothing and leaves a renewed
 /// certificate under its old hash; a killed run leaves `.new`, which the next would append to; two at once double the
 /// bundle.
-const TRUST: &str = "set -eu; umask 022; exec 9>>/run/claude-bottle-ca.lock; flock 9; \
+const TRUST: &str = "set -eu; umask 077; exec 9>>/run/claude-bottle-ca.lock; flock 9; umask 022; \
     chmod 644 \"$1\"; chown root:root \"$1\"; \
     rm -f /etc/ssl/certs/claude-bottle-mitm.pem /etc/ssl/certs/ca-certificates.crt.new; \
     update-ca-certificates; test -e /etc/ssl/certs/claude-bottle-mitm.pem";

@@ -106,6 +106,18 @@ impl<'de> Visitor<'de> for UniqueKeys {
         Ok(self)
     }
 
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
     fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
         Ok(self)
     }

@@ -14,7 +14,7 @@ use crate::step::Step;
 
 /// A step's own options, and those of every step.
 #[derive(Parser)]
-pub struct Options<O: Args> {
+pub struct CommandLine<O: Args> {
     #[command(flatten)]
     pub own: O,
     #[command(flatten)]
@@ -107,8 +107,8 @@ pub enum Other {
 }
 
 /// Reads the command line and the environment; a variable that is empty counts as unset.
-pub fn parse<O: Args>(step: &Step<O>) -> Result<Options<O>, Other> {
-    let mut command = Options::<O>::command().name(step.name).about(step.about).version(env!("CARGO_PKG_VERSION"));
+pub fn parse<O: Args>(step: &Step<O>) -> Result<CommandLine<O>, Other> {
+    let mut command = CommandLine::<O>::command().name(step.name).about(step.about).version(env!("CARGO_PKG_VERSION"));
     let ids: Vec<_> = command.get_arguments().map(|arg| arg.get_id().clone()).collect();
     for id in ids {
         command = command.mut_arg(id, |arg| match arg.get_env().map(std::env::var_os) {
@@ -116,7 +116,7 @@ pub fn parse<O: Args>(step: &Step<O>) -> Result<Options<O>, Other> {
             _ => arg,
         });
     }
-    command.try_get_matches().and_then(|matches| Options::from_arg_matches(&matches)).map_err(|error| {
+    command.try_get_matches().and_then(|matches| CommandLine::from_arg_matches(&matches)).map_err(|error| {
         let text = error.render();
         match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Other::Text(text.to_string()),

@@ -15,7 +15,7 @@ use crate::call_error::CallError;
 use crate::document::Document;
 use crate::failure::{Code, Failure, hinted};
 use crate::interrupt;
-use crate::options::{self, Common, ErrorFormat, Options, Other, Output};
+use crate::options::{self, CommandLine, Common, ErrorFormat, Other, Output};
 use crate::plan::Plan;
 use crate::smolvm::Smolvm;
 
@@ -139,7 +139,7 @@ pub fn main<O: Args>(step: &Step<O>) -> ExitCode {
     ExitCode::from(failure.status)
 }
 
-fn run<O: Args>(step: &Step<O>, options: &Options<O>) -> Result<(), Failure> {
+fn run<O: Args>(step: &Step<O>, options: &CommandLine<O>) -> Result<(), Failure> {
     let started = Instant::now();
     let common = &options.common;
     let text = read(step.name, common)?;

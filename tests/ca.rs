@@ -1,0 +1,181 @@
+//! `bottle-ca`, from the outside.
+
+use std::fs;
+use std::process::Command;
+
+use harness::{Certificate, Sandbox, certificate, converges, cp};
+use serde_json::{Value, json};
+
+const STEP: &str = env!("CARGO_BIN_EXE_bottle-ca");
+const PATH: &str = "/usr/local/share/ca-certificates/claude-bottle-mitm.crt";
+const KEY: &str = "proxy_plan.ca_cert_host_path";
+
+fn fingerprint(path: &std::path::Path) -> String {
+    let args = ["x509", "-noout", "-fingerprint", "-sha256", "-in"];
+    let output = Command::new("openssl").args(args).arg(path).output().expect("openssl");
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.trim().split_once('=').unwrap().1.to_owned()
+}
+
+fn with_routes(sandbox: &Sandbox) -> Value {
+    certificate(&Certificate::Ca).write(&sandbox.path("egress.pem"));
+    let mut plan = sandbox.plan();
+    plan["egress_plan"]["routes"] = json!([{"host": "api.anthropic.com"}]);
+    plan["egress_plan"]["mitmproxy_ca_cert_only_host_path"] = json!(sandbox.path("egress.pem"));
+    plan
+}
+
+#[test]
+fn pipelock_path_when_no_routes() {
+    let sandbox = Sandbox::new();
+    let plan = sandbox.plan();
+    let fingerprint = fingerprint(&sandbox.path("ca.pem"));
+    let stderr = format!("bottle-ca: trusts pipelock CA, sha256 {fingerprint} (_s)\n");
+    let receipts = sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);
+    assert_eq!(receipts["ca"]["fingerprint"], json!(fingerprint));
+    assert_eq!(receipts["ca"]["env"]["NODE_EXTRA_CA_CERTS"], PATH);
+    let bundle = "/etc/ssl/certs/ca-certificates.crt";
+    for name in ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO"] {
+        assert_eq!(receipts["ca"]["env"][name], bundle);
+    }
+
+    let calls = sandbox.calls();
+    assert_eq!(calls.len(), 2);
+    assert_eq!(calls[0], cp(&sandbox.path("ca.pem"), PATH));
+    assert_eq!(calls[1][7..9], ["sh", "-c"]);
+    assert!(calls[1][9].contains("chmod 644") && calls[1][9].contains("update-ca-certificates"), "{}", calls[1][9]);
+}
+
+#[test]
+fn egress_path_when_routes_declared() {
+    let sandbox = Sandbox::new();
+    let plan = with_routes(&sandbox);
+    let fingerprint = fingerprint(&sandbox.path("egress.pem"));
+    let stderr = format!("bottle-ca: trusts egress CA, sha256 {fingerprint} (_s)\n");
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);
+    assert_eq!(sandbox.calls()[0], cp(&sandbox.path("egress.pem"), PATH));
+}
+
+#[test]
+fn dies_when_selected_cert_missing() {
+    let sandbox = Sandbox::new();
+    let mut plan = sandbox.plan();
+    plan["proxy_plan"]["ca_cert_host_path"] = json!(sandbox.path("does-not-exist.pem"));
+    let why = "read DIR/does-not-exist.pem: No such file or directory (os error 2)";
+    sandbox.run(STEP).plan(&plan).end().fails(1, &format!("bottle-ca: {KEY}: {why}\n"));
+    for unset in [json!(""), json!("."), Value::Null] {
+        plan["proxy_plan"]["ca_cert_host_path"] = unset;
+        let why = "unset, so there is no certificate to trust";
+        sandbox.run(STEP).plan(&plan).end().fails(1, &format!("bottle-ca: {KEY}: {why}\n"));
+    }
+    assert!(sandbox.calls().is_empty());
+}
+
+#[test]
+fn dies_when_no_certificate_was_added() {
+    let sandbox = Sandbox::new();
+    let plan = sandbox.plan();
+    let answer = "Updating certificates in /etc/ssl/certs...\n0 added, 0 removed; done.\n";
+    let outcome = sandbox.run(STEP).plan(&plan).env("SMOLVM_FAKE_ANSWER", answer).end();
+    let said = "Updating certificates in /etc/ssl/certs...; 0 added, 0 removed; done.";
+    outcome.fails(
+        1,
+        &format!(
+            "bottle-ca: run update-ca-certificates: smolvm machine exec: no `[1-9][0-9]* added` in its answer: {said}\n"
+        ),
+    );
+    let several = "2 added, 0 removed; done.\n";
+    assert_eq!(sandbox.run(STEP).plan(&plan).env("SMOLVM_FAKE_ANSWER", several).end().status, 0);
+}
+
+#[test]
+fn what_is_no_ca_certificate_alone_fails_before_the_first_call() {
+    let sandbox = Sandbox::new();
+    let plan = sandbox.plan();
+    let ca = certificate(&Certificate::Ca);
+    let der_hint = "hint: `openssl x509 -inform der` turns DER into PEM\n";
+    let key_why = "the file holds a private key, which must never reach the guest\nhint: take the proxy's file that has \
+                   the certificate alone\n";
+    for (content, why) in [
+        (format!("{}{}", ca.pem, ca.key).into_bytes(), key_why.to_owned()),
+        (format!("{}-----BEGIN RSA PRIVATE KEY-----\nrubbish", ca.pem).into_bytes(), key_why.to_owned()),
+        (
+            format!("{}{}", ca.pem, certificate(&Certificate::Ca).pem).into_bytes(),
+            "2 PEM blocks in it, not one certificate alone\n".to_owned(),
+        ),
+        (
+            certificate(&Certificate::Leaf).pem.into_bytes(),
+            "not a CA certificate: the guest would trust nothing that it signed\n".to_owned(),
+        ),
+        (
+            certificate(&Certificate::CaThatMayNotSign).pem.into_bytes(),
+            "not a CA certificate: its key usage does not let it sign certificates\n".to_owned(),
+        ),
+        (ca.der.clone(), format!("no PEM certificate in it\n{der_hint}")),
+        (b"rubbish".to_vec(), format!("no PEM certificate in it\n{der_hint}")),
+        (Vec::new(), format!("no PEM certificate in it\n{der_hint}")),
+        (
+            ca.pem.replace("CERTIFICATE", "CERTIFICATE REQUEST").into_bytes(),
+            "a `CERTIFICATE REQUEST` in it, not a certificate\n".to_owned(),
+        ),
+        (vec![b'x'; (1 << 20) + 1], String::new()),
+    ] {
+        sandbox.write("ca.pem", content);
+        let stderr = if why.is_empty() { "too large for a certificate\n".to_owned() } else { why };
+        sandbox.run(STEP).plan(&plan).end().fails(1, &format!("bottle-ca: {KEY}: DIR/ca.pem: {stderr}"));
+    }
+    for kind in [Certificate::ExpiredCa, Certificate::FutureCa] {
+        certificate(&kind).write(&sandbox.path("ca.pem"));
+        let outcome = sandbox.run(STEP).plan(&plan).end();
+        assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""));
+        assert!(outcome.stderr.starts_with(&format!("bottle-ca: {KEY}: DIR/ca.pem: not in date: valid from ")));
+    }
+    fs::remove_file(sandbox.path("ca.pem")).unwrap();
+    fs::create_dir(sandbox.path("ca.pem")).unwrap();
+    sandbox.run(STEP).plan(&plan).end().fails(1, &format!("bottle-ca: {KEY}: read DIR/ca.pem: not a regular file\n"));
+    assert!(sandbox.calls().is_empty());
+}
+
+const TRUSTED: &str = "cd /etc/ssl/certs && readlink claude-bottle-mitm.pem && \
+    openssl verify -CApath /etc/ssl/certs claude-bottle-mitm.pem && \
+    openssl verify -no-CApath -CAfile ca-certificates.crt claude-bottle-mitm.pem && \
+    grep -c BEGIN ca-certificates.crt; ls | grep -c -x 'ca-certificates.crt.new'";
+
+#[test]
+fn the_guest_trusts_it_and_still_all_others() {
+    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let before: u32 = sandbox.guest("grep -c BEGIN /etc/ssl/certs/ca-certificates.crt").trim().parse().unwrap();
+    let plan = sandbox.plan();
+    let outcome = sandbox.run(STEP).plan(&plan).end();
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    let seen = sandbox.guest(&format!("{TRUSTED} || :"));
+    let verified = "claude-bottle-mitm.pem: OK\n";
+    assert_eq!(seen, format!("{PATH}\n{verified}{verified}{}\n0\n", before + 1));
+}
+
+#[test]
+fn another_certificate_replaces_it_also_after_a_run_killed_in_the_middle() {
+    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let plan = sandbox.plan();
+    assert_eq!(sandbox.run(STEP).plan(&plan).end().status, 0);
+    let count = sandbox.guest("grep -c BEGIN /etc/ssl/certs/ca-certificates.crt");
+    // What a killed update-ca-certificates leaves: the next one appends to it.
+    sandbox.guest("echo rubbish > /etc/ssl/certs/ca-certificates.crt.new");
+    certificate(&Certificate::Ca).write(&sandbox.path("ca.pem"));
+    let outcome = sandbox.run(STEP).plan(&plan).end();
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    let seen = sandbox.guest(&format!("{TRUSTED} || :"));
+    let verified = "claude-bottle-mitm.pem: OK\n";
+    assert_eq!(seen, format!("{PATH}\n{verified}{verified}{count}0\n"));
+    let links = "find /etc/ssl/certs -lname claude-bottle-mitm.pem | wc -l; grep -c rubbish /etc/ssl/certs/*.crt || :";
+    assert_eq!(sandbox.guest(links), "1\n0\n");
+}
+
+#[test]
+fn converges_wherever_it_was_killed() {
+    let ca = certificate(&Certificate::Ca);
+    converges(STEP, |sandbox| {
+        ca.write(&sandbox.path("ca.pem"));
+        sandbox.plan()
+    });
+}

@@ -1,0 +1,310 @@
+//! `bottle-git`, from the outside.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use harness::{MACHINE, Sandbox, converges, cp, exec};
+use serde_json::{Value, json};
+
+const STEP: &str = env!("CARGO_BIN_EXE_bottle-git");
+const NOTHING: &str = "bottle-git: nothing to do: no repository, no remotes, no identity\n";
+
+fn with_remote(sandbox: &Sandbox, upstream: &str) -> Value {
+    let mut plan = sandbox.plan();
+    plan["agent_git_gate_host"] = json!("127.0.0.1:9418");
+    plan["spec"]["manifest"]["bottles"]["dev"]["git"] = json!({"remotes": {"host": {"Name": "claude-bottle", "Upstream": upstream, "IdentityFile": "~/.ssh/id_ed25519"}}});
+    plan
+}
+
+fn with_user(sandbox: &Sandbox, user: Value) -> Value {
+    let mut plan = sandbox.plan();
+    plan["spec"]["manifest"]["bottles"]["dev"]["git"]["user"] = user;
+    plan
+}
+
+fn with_repository(sandbox: &Sandbox) -> Value {
+    git(sandbox, &["init", "-q", "-b", "main", "project"]);
+    sandbox.write("project/README", "hello\n");
+    git(sandbox, &["-C", "project", "add", "."]);
+    git(sandbox, &["-C", "project", "-c", "user.name=A", "-c", "user.email=a@b", "commit", "-q", "-m", "first"]);
+    let mut plan = sandbox.plan();
+    plan["spec"]["copy_cwd"] = json!(true);
+    plan
+}
+
+fn git(sandbox: &Sandbox, args: &[&str]) -> String {
+    let dates = [("GIT_AUTHOR_DATE", "2026-01-01T00:00:00Z"), ("GIT_COMMITTER_DATE", "2026-01-01T00:00:00Z")];
+    let output = Command::new("git").args(args).current_dir(sandbox.path("")).envs(dates).output().unwrap();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// `git config --global KEY VALUE` as node.
+fn set(key: &str, value: &str) -> Vec<String> {
+    let call = ["machine", "exec", "--name", MACHINE, "--user", "root", "-e", "HOME=/home/node", "-e", "USER=node"];
+    let argv = ["--", "runuser", "-u", "node", "--", "git", "config", "--global", key, value];
+    call.into_iter().chain(argv).map(str::to_owned).collect()
+}
+
+#[test]
+fn noop_when_no_cwd_and_no_git_entries() {
+    let sandbox = Sandbox::new();
+    let plan = sandbox.plan();
+    let receipts = sandbox.run(STEP).plan(&plan).end().is(0, &plan, NOTHING);
+    assert_eq!(receipts["git"]["status"], "nothing to do");
+    assert!(sandbox.calls().is_empty());
+}
+
+#[test]
+fn copies_cwd_git_when_copy_cwd_and_git_present() {
+    let sandbox = Sandbox::new();
+    fs::create_dir_all(sandbox.path("project/.git")).unwrap();
+    let mut plan = sandbox.plan();
+    plan["spec"]["copy_cwd"] = json!(true);
+    let stderr = "bottle-git: warning: DIR/project/.git is no repository that git can read: copied as it is\n\
+                  bottle-git: DIR/project/.git in /home/node/workspace/.git (_s)\n";
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, stderr);
+
+    let calls = sandbox.calls();
+    assert_eq!(calls.len(), 4);
+    assert_eq!(calls[0], exec(&["mkdir", "-p", "/home/node/workspace"]));
+    assert_eq!(calls[1], cp(Path::new(&calls[1][2]), "/home/node/workspace/..git.bottle.tar"));
+    assert_eq!(calls[2][7..9], ["sh", "-c"]);
+    assert_eq!(calls[2][10..13], ["sh", "/home/node/workspace", ".git"]);
+    assert_eq!(calls[3], exec(&["chown", "-R", "node:node", "/home/node/workspace/.git"]));
+    assert_eq!(sandbox.staged(), [""; 0]);
+}
+
+#[test]
+fn skips_cwd_when_copy_cwd_false() {
+    let sandbox = Sandbox::new();
+    let mut plan = with_repository(&sandbox);
+    plan["spec"]["copy_cwd"] = json!(false);
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, NOTHING);
+    assert!(sandbox.calls().is_empty());
+}
+
+#[test]
+fn writes_gitconfig_with_ip_port_form_for_smolmachines() {
+    let sandbox = Sandbox::new();
+    let plan = with_remote(&sandbox, "ssh://git@host/repo.git");
+    let stderr = "bottle-git: claude-bottle through the gate at 127.0.0.1:9418 (_s)\n";
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, stderr);
+
+    let calls = sandbox.calls();
+    assert_eq!(calls.len(), 2);
+    assert_eq!(Path::new(&calls[0][2]).parent().unwrap(), sandbox.path("stage"));
+    assert_eq!(calls[0], cp(Path::new(&calls[0][2]), "/home/node/.gitconfig"));
+    assert_eq!(calls[1][7..9], ["sh", "-c"]);
+    assert_eq!(calls[1][10..], ["sh", "/home/node/.gitconfig", "node:node"]);
+    let sent = fs::read_to_string(sandbox.path("log.copy")).unwrap();
+    assert_eq!(
+        sent,
+        "[url \"git://127.0.0.1:9418/claude-bottle.git\"]\n\
+         \tinsteadOf = ssh://git@host/repo.git\n\
+         \tinsteadOf = ssh://git@host:22/repo.git\n\
+         \tinsteadOf = git@host:repo.git\n\
+         \tinsteadOf = git@host:/repo.git\n\
+         \tinsteadOf = ssh://git@host/repo\n\
+         \tinsteadOf = ssh://git@host:22/repo\n\
+         \tinsteadOf = git@host:repo\n\
+         \tinsteadOf = git@host:/repo\n\
+         \tinsteadOf = https://host/repo.git\n\
+         \tinsteadOf = https://host/repo\n"
+    );
+    assert_eq!(sandbox.staged(), [""; 0]);
+}
+
+#[test]
+fn noop_when_no_git_user() {
+    let sandbox = Sandbox::new();
+    let plan = sandbox.plan();
+    sandbox.run(STEP).args(["--only", "identity"]).plan(&plan).end().is(0, &plan, NOTHING);
+    assert!(sandbox.calls().is_empty());
+}
+
+#[test]
+fn sets_name_and_email_as_node() {
+    let sandbox = Sandbox::new();
+    let plan = with_user(&sandbox, json!({"name": "Eric Bauerfeld", "email": "eric@dideric.is"}));
+    let stderr = "bottle-git: commits as Eric Bauerfeld <eric@dideric.is> (_s)\n";
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, stderr);
+    assert_eq!(sandbox.calls(), [set("user.name", "Eric Bauerfeld"), set("user.email", "eric@dideric.is")]);
+}
+
+#[test]
+fn name_only() {
+    let sandbox = Sandbox::new();
+    let plan = with_user(&sandbox, json!({"name": "Bot"}));
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, "bottle-git: commits as Bot (_s)\n");
+    assert_eq!(sandbox.calls(), [set("user.name", "Bot")]);
+}
+
+#[test]
+fn email_only() {
+    let sandbox = Sandbox::new();
+    let plan = with_user(&sandbox, json!({"email": "bot@example.com", "name": null}));
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, "bottle-git: commits as <bot@example.com> (_s)\n");
+    assert_eq!(sandbox.calls(), [set("user.email", "bot@example.com")]);
+}
+
+#[test]
+fn the_exec_user_follows_smolvms_version() {
+    let sandbox = Sandbox::new();
+    let plan = with_user(&sandbox, json!({"name": "Bot"}));
+    let with_user = set("user.name", "Bot");
+    let mut without = with_user.clone();
+    without.drain(4..6);
+    for (version, args, expected) in [
+        ("1.32.2", [""; 0].as_slice(), &with_user),
+        ("1.14.0", &[], &with_user),
+        ("1.13.9", &[], &without),
+        ("0.8.0", &[], &without),
+        ("unknown", &[], &without),
+        ("1.32.2", &["--exec-user", "none"], &without),
+        ("0.8.0", &["--exec-user", "root"], &with_user),
+    ] {
+        let run = sandbox.run(STEP).args(args).env("SMOLVM_FAKE_VERSION", version);
+        assert_eq!(run.plan(&plan).end().status, 0);
+        assert_eq!(sandbox.calls(), [expected.clone()], "{version} {args:?}");
+    }
+}
+
+#[test]
+fn the_repository_works_for_node_and_the_agents_commits_survive() {
+    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let mut plan = with_repository(&sandbox);
+    plan["spec"]["manifest"]["bottles"]["dev"]["git"] =
+        json!({"user": {"name": "Ada \"q\" L\\", "email": "ada@example.com"}});
+    let line = "commits as Ada \"q\" L\\ <ada@example.com> (_s)\n";
+    let stderr = format!("bottle-git: DIR/project/.git in /home/node/workspace/.git; {line}");
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);
+    let head = git(&sandbox, &["-C", "project", "rev-parse", "HEAD"]);
+    let commit = "runuser -u node -- sh -c 'export HOME=/home/node; cd ~/workspace && git rev-parse HEAD && git checkout -q . && \
+                  git commit -q --allow-empty -m second && git log --format=\"%an <%ae> %s\"'";
+    assert_eq!(sandbox.guest(commit), format!("{head}Ada \"q\" L\\ <ada@example.com> second\nA <a@b> first\n"));
+
+    let before = sandbox.tree();
+    let kept = "bottle-git: warning: /home/node/workspace/.git was there already and is kept; --replace-repository \
+                replaces it\n";
+    let stderr = format!("{kept}bottle-git: /home/node/workspace/.git as it was; {line}");
+    let receipts = sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);
+    assert_eq!(receipts["git"]["repository"], json!({"path": "/home/node/workspace/.git", "kept": true}));
+    assert_eq!(sandbox.tree(), before);
+
+    let args = ["--replace-repository", "--only", "repository"];
+    let stderr = "bottle-git: DIR/project/.git in /home/node/workspace/.git (_s)\n";
+    sandbox.run(STEP).args(args).plan(&plan).end().is(0, &plan, stderr);
+    assert_eq!(sandbox.guest("runuser -u node -- git -C /home/node/workspace log --format=%s"), "first\n");
+}
+
+#[test]
+fn a_git_that_is_a_file_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.write("project/.git", "gitdir: elsewhere\n");
+    let mut plan = sandbox.plan();
+    plan["spec"]["copy_cwd"] = json!(true);
+    let stderr = "bottle-git: DIR/project/.git is a file: linked worktrees and submodules are not supported yet\n\
+                  hint: a clone has a .git of its own: git clone --no-local OLD NEW, with NEW as spec.user_cwd\n";
+    sandbox.run(STEP).plan(&plan).end().fails(1, stderr);
+    assert!(sandbox.calls().is_empty());
+}
+
+/// Every spelling of an upstream, and the gate's URL that real git makes of it in the guest.
+#[test]
+fn git_sends_every_spelling_to_its_own_gate() {
+    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let mut plan = with_remote(&sandbox, "ssh://git@host/repo.git");
+    let upstreams = [
+        ("claude-bottle", "ssh://git@host/repo.git"),
+        ("longer", "ssh://git@host/repo-longer"),
+        ("ported", "ssh://git@forge:2222/team/ported.git"),
+        ("scp", "deploy@forge:team/scp"),
+        ("https", "https://forge.example/a b;c#d/\"q\\uoted\".git"),
+        ("bare", "forge:no/user.git"),
+    ];
+    let remotes: serde_json::Map<_, _> = upstreams
+        .iter()
+        .map(|(name, upstream)| ((*name).to_owned(), json!({"Name": name, "Upstream": upstream})))
+        .collect();
+    plan["spec"]["manifest"]["bottles"]["dev"]["git"] = json!({"remotes": remotes});
+    let outcome = sandbox.run(STEP).plan(&plan).end();
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+
+    let gate = |name: &str| format!("git://127.0.0.1:9418/{name}.git");
+    let quoted = "a b;c#d/\"q\\uoted\"";
+    let spelled = |origins: &[&str], path: &str| -> Vec<String> {
+        let with = |suffix: &str| origins.iter().map(|origin| format!("{origin}{path}{suffix}")).collect::<Vec<_>>();
+        [with(""), with(".git")].concat()
+    };
+    let mut expected = Vec::new();
+    for (name, spellings) in [
+        (
+            "claude-bottle",
+            spelled(&["ssh://git@host/", "ssh://git@host:22/", "git@host:", "git@host:/", "https://host/"], "repo"),
+        ),
+        ("longer", spelled(&["ssh://git@host/", "git@host:", "https://host/"], "repo-longer")),
+        ("ported", spelled(&["ssh://git@forge/", "ssh://git@forge:2222/", "https://forge/"], "team/ported")),
+        (
+            "scp",
+            spelled(
+                &["ssh://deploy@forge/", "ssh://deploy@forge:22/", "deploy@forge:", "deploy@forge:/", "https://forge/"],
+                "team/scp",
+            ),
+        ),
+        ("https", spelled(&["https://forge.example/", "ssh://git@forge.example/", "git@forge.example:"], quoted)),
+        ("bare", spelled(&["forge:", "forge:/", "ssh://forge/", "git@forge:", "https://forge/"], "no/user")),
+    ] {
+        expected.extend(spellings.into_iter().map(|spelling| (spelling, gate(name))));
+    }
+    // What is not declared goes nowhere near the gate; what only begins alike ends at a gate URL that there is not.
+    for other in [
+        "ssh://git@other/repo.git",
+        "https://host/sepo.git",
+        "git@forge:2222/team/ported.git",
+        "ssh://eve@host/repo.git",
+    ] {
+        expected.push((other.to_owned(), other.to_owned()));
+    }
+    expected.push(("ssh://git@host/repo.git-other".to_owned(), format!("{}-other", gate("claude-bottle"))));
+
+    let urls: Vec<_> = expected.iter().map(|(url, _)| url.as_str()).collect();
+    let list = sandbox.write("urls", urls.join("\n") + "\n");
+    let script = "while IFS= read -r url; do git ls-remote --get-url \"$url\"; done";
+    let guest = format!(
+        "HOME=/home/node runuser -u node -- sh -c '{script}' <<'END'\n{}END\n",
+        fs::read_to_string(list).unwrap()
+    );
+    let answers = sandbox.guest(&guest);
+    for ((url, gate), answer) in expected.iter().zip(answers.lines()) {
+        assert_eq!(answer, gate, "{url}");
+    }
+    assert_eq!(answers.lines().count(), expected.len());
+}
+
+#[test]
+fn a_stale_lock_is_no_obstacle() {
+    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let plan = with_user(&sandbox, json!({"name": "Bot"}));
+    sandbox.guest("touch /home/node/.gitconfig.lock");
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, "bottle-git: commits as Bot (_s)\n");
+    assert_eq!(sandbox.guest("cd /home/node; ls -A; cat .gitconfig"), ".gitconfig\n[user]\n\tname = Bot\n");
+}
+
+#[test]
+fn converges_wherever_it_was_killed() {
+    converges(STEP, |sandbox| {
+        let mut plan = with_repository(sandbox);
+        // git's own index and hook samples would differ in times only; modes have to arrive.
+        fs::set_permissions(sandbox.path("project/.git/description"), fs::Permissions::from_mode(0o600)).unwrap();
+        plan["spec"]["manifest"]["bottles"]["dev"]["git"] = json!({
+            "remotes": {"host": {"Name": "claude-bottle", "Upstream": "ssh://git@host/repo.git"}},
+            "user": {"name": "Ada Lovelace", "email": "ada@example.com"},
+        });
+        // The index holds inode numbers and times of the work tree, which is another in each sandbox.
+        fs::remove_file(sandbox.path("project/.git/index")).unwrap();
+        plan
+    });
+}

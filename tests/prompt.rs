@@ -1,0 +1,112 @@
+//! `bottle-prompt`, from the outside.
+
+use harness::{Sandbox, converges, cp, exec};
+use serde_json::{Value, json};
+
+const STEP: &str = env!("CARGO_BIN_EXE_bottle-prompt");
+const PATH: &str = "/home/node/.claude-bottle-prompt.txt";
+const DONE: &str = "bottle-prompt: prompt in /home/node/.claude-bottle-prompt.txt (_s)\n";
+const EMPTY: &str = "bottle-prompt: empty prompt in /home/node/.claude-bottle-prompt.txt (_s)\n";
+
+fn with_prompt(sandbox: &Sandbox, prompt: &str) -> Value {
+    let mut plan = sandbox.plan();
+    plan["spec"]["manifest"]["agents"]["demo"]["prompt"] = json!(prompt);
+    plan
+}
+
+#[test]
+fn cp_uses_smolvm_machine_cp_with_machine_path_syntax() {
+    let sandbox = Sandbox::new();
+    let plan = sandbox.plan();
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, EMPTY);
+    let copies: Vec<_> = sandbox.calls().into_iter().filter(|call| call[1] == "cp").collect();
+    assert_eq!(copies, [cp(&sandbox.path("prompt.txt"), PATH)]);
+}
+
+#[test]
+fn returns_path_when_agent_has_prompt() {
+    let sandbox = Sandbox::new();
+    let plan = with_prompt(&sandbox, "You are a helpful assistant.");
+    let receipts = sandbox.run(STEP).plan(&plan).end().is(0, &plan, DONE);
+    assert_eq!(receipts["prompt"]["prompt_path"], PATH);
+}
+
+#[test]
+fn returns_none_when_agent_has_no_prompt() {
+    let sandbox = Sandbox::new();
+    let plan = with_prompt(&sandbox, "");
+    let receipts = sandbox.run(STEP).plan(&plan).end().is(0, &plan, EMPTY);
+    assert_eq!(receipts["prompt"]["prompt_path"], Value::Null);
+    assert_eq!(sandbox.calls().iter().filter(|call| call[1] == "cp").count(), 1);
+}
+
+#[test]
+fn chowns_to_node_after_copy() {
+    let sandbox = Sandbox::new();
+    let plan = sandbox.plan();
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, EMPTY);
+    let expected =
+        [cp(&sandbox.path("prompt.txt"), PATH), exec(&["chown", "node:node", PATH]), exec(&["chmod", "600", PATH])];
+    assert_eq!(sandbox.calls(), expected);
+}
+
+#[test]
+fn the_receipt_says_what_was_installed() {
+    let sandbox = Sandbox::new();
+    sandbox.write("prompt.txt", "hello\n");
+    let plan = with_prompt(&sandbox, "hello");
+    let receipts = sandbox.run(STEP).plan(&plan).end().is(0, &plan, DONE);
+    let mut receipt = receipts["prompt"].clone();
+    assert!(receipt["ms"].is_u64());
+    receipt["ms"] = json!(0);
+    let sha256 = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
+    assert_eq!(receipt, json!({"status": "done", "ms": 0, "calls": 3, "prompt_path": PATH, "sha256": sha256}));
+}
+
+#[test]
+fn only_node_can_read_it_in_the_guest() {
+    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let plan = with_prompt(&sandbox, "You are a helpful assistant.");
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, DONE);
+    let seen = sandbox.guest(&format!("stat -c '%a %U:%G' {PATH}; runuser -u node -- cat {PATH}"));
+    assert_eq!(seen, "600 node:node\nYou are a helpful assistant.\n");
+}
+
+#[test]
+fn converges_wherever_it_was_killed() {
+    converges(STEP, |sandbox| with_prompt(sandbox, "You are a helpful assistant."));
+}
+
+#[test]
+fn a_prompt_file_that_cannot_be_copied_fails_before_the_first_call() {
+    let sandbox = Sandbox::new();
+    let missing = "No such file or directory (os error 2)";
+    let mut plan = sandbox.plan();
+    std::process::Command::new("mkfifo").arg(sandbox.path("fifo")).status().unwrap();
+    for (name, why) in [("missing.txt", missing), ("stage", "not a regular file"), ("fifo", "not a regular file")] {
+        plan["prompt_file"] = json!(sandbox.path(name));
+        let stderr = format!("bottle-prompt: prompt_file: read DIR/{name}: {why}\n");
+        sandbox.run(STEP).plan(&plan).end().fails(1, &stderr);
+    }
+    assert_eq!(sandbox.calls(), [""; 0].map(|_| Vec::<String>::new()));
+}
+
+#[test]
+fn a_path_with_a_colon_goes_by_way_of_a_link() {
+    let Some(sandbox) = Sandbox::with_guest() else { return };
+    sandbox.write("a:b/prompt.txt", "by way of a link\n");
+    let mut plan = with_prompt(&sandbox, "x");
+    plan["prompt_file"] = json!("./a:b/prompt.txt");
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, DONE);
+    assert_eq!(sandbox.guest(&format!("cat {PATH}")), "by way of a link\n");
+}
+
+#[test]
+fn another_machine_than_the_plans() {
+    let sandbox = Sandbox::new();
+    let plan = sandbox.plan();
+    sandbox.run(STEP).args(["-m", "other"]).plan(&plan).end().is(0, &plan, EMPTY);
+    let calls = sandbox.calls();
+    assert_eq!(calls[0][3], "other:/home/node/.claude-bottle-prompt.txt");
+    assert_eq!(calls[1][..4], ["machine", "exec", "--name", "other"]);
+}

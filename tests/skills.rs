@@ -1,0 +1,172 @@
+//! `bottle-skills`, from the outside.
+
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::{ffi::OsString, fs};
+
+use harness::{Sandbox, converges, exec};
+use serde_json::{Value, json};
+
+const STEP: &str = env!("CARGO_BIN_EXE_bottle-skills");
+const HINT: &str = "hint: --host-skills-dir or CLAUDE_BOTTLE_HOST_SKILLS_DIR names another directory than \
+                    $HOME/.claude/skills\n";
+
+fn with_skills(sandbox: &Sandbox, names: &[&str]) -> Value {
+    let mut plan = sandbox.plan();
+    plan["spec"]["manifest"]["agents"]["demo"]["skills"] = json!(names);
+    plan
+}
+
+fn done(names: &str) -> String {
+    format!("bottle-skills: {names} in /home/node/.claude/skills (_s)\n")
+}
+
+#[test]
+fn no_op_when_agent_has_no_skills() {
+    let sandbox = Sandbox::new();
+    let plan = with_skills(&sandbox, &[]);
+    let stderr = "bottle-skills: nothing to do: the agent has no skills\n";
+    let receipts = sandbox.run(STEP).plan(&plan).end().is(0, &plan, stderr);
+    assert_eq!(receipts["skills"]["status"], "nothing to do");
+    assert!(!sandbox.path("log").exists(), "not even smolvm's version is asked for");
+}
+
+#[test]
+fn mkdir_plus_cp_per_skill() {
+    let sandbox = Sandbox::new();
+    sandbox.write_skill("init-prd");
+    sandbox.write_skill("verify");
+    let plan = with_skills(&sandbox, &["init-prd", "verify"]);
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done("init-prd, verify"));
+
+    let calls = sandbox.calls();
+    assert_eq!(calls.len(), 9);
+    assert_eq!(calls[0], exec(&["mkdir", "-p", "/home/node/.claude/skills"]));
+    for (calls, name) in calls[1..].chunks(4).zip(["init-prd", "verify"]) {
+        let path = format!("/home/node/.claude/skills/{name}");
+        assert_eq!(calls[0], exec(&["rm", "-rf", &path]));
+        assert_eq!(calls[1][..2], ["machine", "cp"]);
+        let tar = format!("{}:/home/node/.claude/skills/.{name}.bottle.tar", harness::MACHINE);
+        assert_eq!(calls[1][3], tar);
+        assert!(calls[1][2].starts_with(sandbox.path("stage").to_str().unwrap()), "{}", calls[1][2]);
+        assert_eq!(calls[2][7..9], ["sh", "-c"]);
+        assert_eq!(calls[2][10..13], ["sh", "/home/node/.claude/skills", name]);
+        assert_eq!(calls[3], exec(&["chown", "-R", "node:node", &path]));
+    }
+    assert_eq!(sandbox.staged(), [""; 0]);
+}
+
+#[test]
+fn skills_dir_overridable_via_env() {
+    let sandbox = Sandbox::new();
+    sandbox.write("elsewhere/init-prd/SKILL.md", "");
+    let plan = with_skills(&sandbox, &["init-prd"]);
+    let run = sandbox.run(STEP).plan(&plan).env("CLAUDE_BOTTLE_GUEST_SKILLS_DIR", "/srv/skills");
+    let outcome = run.env("CLAUDE_BOTTLE_HOST_SKILLS_DIR", sandbox.path("elsewhere")).end();
+    outcome.is(0, &plan, "bottle-skills: init-prd in /srv/skills (_s)\n");
+    let calls = sandbox.calls();
+    assert_eq!(calls[0], exec(&["mkdir", "-p", "/srv/skills"]));
+    assert_eq!(calls[2][3], format!("{}:/srv/skills/.init-prd.bottle.tar", harness::MACHINE));
+    assert_eq!(calls[4], exec(&["chown", "-R", "node:node", "/srv/skills/init-prd"]));
+}
+
+#[test]
+fn missing_skill_dies() {
+    let sandbox = Sandbox::new();
+    sandbox.write_skill("init-prd");
+    sandbox.write("home/.claude/skills/a-file", "");
+    for (name, why) in [
+        ("missing", "read DIR/home/.claude/skills/missing: No such file or directory (os error 2)"),
+        ("a-file", "DIR/home/.claude/skills/a-file is not a directory"),
+    ] {
+        let plan = with_skills(&sandbox, &["init-prd", name]);
+        let stderr = format!("bottle-skills: skill `{name}`: {why}\n{HINT}");
+        sandbox.run(STEP).plan(&plan).end().fails(1, &stderr);
+    }
+    assert!(sandbox.calls().is_empty());
+    assert_eq!(sandbox.staged(), [""; 0]);
+}
+
+#[test]
+fn skills_arrive_as_they_are() {
+    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let skill = sandbox.path("home/.claude/skills/odd");
+    sandbox.write_skill("odd");
+    for name in
+        [OsString::from("with space"), OsString::from("new\nline"), OsString::from_vec(b"not-utf8-\xff".to_vec())]
+    {
+        fs::write(skill.join(name), "x").unwrap();
+    }
+    let script = sandbox.write("home/.claude/skills/odd/bin/run.sh", "#!/bin/sh\n");
+    fs::set_permissions(script, fs::Permissions::from_mode(0o755)).unwrap();
+    sandbox.write(format!("home/.claude/skills/odd/{}/deep", "long".repeat(50)), "deep");
+    symlink("SKILL.md", skill.join("inside")).unwrap();
+    symlink("nowhere", skill.join("dangling")).unwrap();
+    symlink("circle", skill.join("circle")).unwrap();
+    symlink("../../../../prompt.txt", skill.join("outside")).unwrap();
+    symlink("/etc/passwd", skill.join("bin/absolute")).unwrap();
+    let _socket = UnixListener::bind(skill.join("socket")).unwrap();
+
+    let plan = with_skills(&sandbox, &["odd"]);
+    let in_skill = "bottle-skills: warning: skill `odd`: DIR/home/.claude/skills/odd";
+    let leads_out = "leads out of DIR/home/.claude/skills/odd: copied as a link";
+    let stderr = format!(
+        "{in_skill}/bin/absolute {leads_out}\n{in_skill}/outside {leads_out}\n\
+         {in_skill}/socket is neither file, directory nor link: left out\n{}",
+        done("odd")
+    );
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);
+
+    fs::remove_file(skill.join("socket")).unwrap();
+    let list = "{ find . -printf '%P %y %m %l\\n' | sort; find . -type f -print0 | sort -z | xargs -0 sha256sum; } | od -c";
+    let here = std::process::Command::new("sh").args(["-c", list]).current_dir(&skill).output().unwrap();
+    let there = sandbox.guest(&format!("cd /home/node/.claude/skills/odd && {list}"));
+    assert_eq!(there, String::from_utf8_lossy(&here.stdout));
+    let owners = "cd /home/node && find .claude ! -user node -o ! -group node; ls -A .claude/skills";
+    assert_eq!(sandbox.guest(owners), "odd\n");
+}
+
+#[test]
+fn a_skill_that_is_a_link_is_followed_and_one_of_the_agents_own_stays() {
+    let Some(sandbox) = Sandbox::with_guest() else { return };
+    sandbox.write("checkout/verify/SKILL.md", "checked out\n");
+    symlink(sandbox.path("checkout/verify"), sandbox.path("home/.claude/skills/verify")).unwrap();
+    sandbox.guest("mkdir -p /home/node/.claude/skills/own && touch /home/node/.claude/skills/own/SKILL.md");
+    let plan = with_skills(&sandbox, &["verify"]);
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done("verify"));
+    assert_eq!(sandbox.guest("cd /home/node/.claude/skills; cat verify/SKILL.md; ls"), "checked out\nown\nverify\n");
+}
+
+#[test]
+fn what_a_skill_no_longer_has_goes() {
+    let Some(sandbox) = Sandbox::with_guest() else { return };
+    sandbox.write_skill("verify");
+    let old = sandbox.write("home/.claude/skills/verify/old", "");
+    let plan = with_skills(&sandbox, &["verify"]);
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done("verify"));
+    fs::remove_file(old).unwrap();
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done("verify"));
+    assert_eq!(sandbox.guest("ls -A /home/node/.claude/skills/verify"), "SKILL.md\n");
+}
+
+#[test]
+fn converges_wherever_it_was_killed() {
+    converges(STEP, |sandbox| {
+        let file = sandbox.write_skill("verify");
+        // The tree is compared with times left out, but the tar must not differ between hosts either.
+        fs::set_permissions(file, fs::Permissions::from_mode(0o640)).unwrap();
+        with_skills(sandbox, &["verify"])
+    });
+}
+
+#[test]
+fn a_stage_dir_that_cannot_be_written_fails_before_the_first_call() {
+    let sandbox = Sandbox::new();
+    sandbox.write_skill("verify");
+    let mut plan = with_skills(&sandbox, &["verify"]);
+    plan["stage_dir"] = json!(sandbox.path("prompt.txt/stage"));
+    let stderr = "bottle-skills: skill `verify`: make stage_dir DIR/prompt.txt/stage: Not a directory (os error 20)\n";
+    sandbox.run(STEP).plan(&plan).end().fails(1, stderr);
+    assert!(sandbox.calls().is_empty());
+}

@@ -1,0 +1,159 @@
+//! `bottle-supervise`, from the outside.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use harness::{Sandbox, exec};
+use serde_json::{Value, json};
+
+const STEP: &str = env!("CARGO_BIN_EXE_bottle-supervise");
+const URL: &str = "http://127.0.0.1:9100/";
+
+/// As much of `claude mcp` as the step meets (2.1.197): what it writes, says and exits with.
+const CLAUDE: &str = r#"#!/bin/sh
+set -eu
+[ "$(id -un) $HOME" = 'node /home/node' ]
+file=$HOME/.claude.json
+case "$1 $2 $3 $4" in
+    'mcp add --scope user')
+        [ "$5 $6 $7" = '--transport http supervise' ]
+        if [ -e "$file" ]; then echo 'MCP server supervise already exists in user config' >&2; exit 1; fi
+        printf '{"mcpServers":{"supervise":{"type":"http","url":"%s"}},"token":"SECRET"}\n' "$8" >"$file"
+        ;;
+    'mcp remove --scope user') rm "$file" ;;
+esac
+"#;
+
+fn with_supervisor(sandbox: &Sandbox, url: &str) -> Value {
+    let mut plan = sandbox.plan();
+    plan["supervise_plan"] = json!({"slug": "demo-abc12"});
+    plan["agent_supervise_url"] = json!(url);
+    plan
+}
+
+fn with_claude() -> Option<Sandbox> {
+    let sandbox = Sandbox::with_guest()?;
+    let claude = sandbox.write("guest-bin/claude", CLAUDE);
+    fs::set_permissions(claude, fs::Permissions::from_mode(0o755)).unwrap();
+    Some(sandbox)
+}
+
+fn done(url: &str) -> String {
+    format!("bottle-supervise: MCP server at {url} (_s)\n")
+}
+
+fn claude_mcp(args: &[&str]) -> Vec<String> {
+    exec(&[&["runuser", "-u", "node", "--", "env", "HOME=/home/node", "claude", "mcp"], args].concat())
+}
+
+fn add(url: &str) -> Vec<String> {
+    claude_mcp(&["add", "--scope", "user", "--transport", "http", "supervise", url])
+}
+
+#[test]
+fn noop_when_supervise_not_enabled() {
+    let sandbox = Sandbox::new();
+    let plan = sandbox.plan();
+    let stderr = "bottle-supervise: nothing to do: the bottle has no supervisor\n";
+    let receipts = sandbox.run(STEP).plan(&plan).end().is(0, &plan, stderr);
+    assert_eq!(receipts["supervise"]["status"], "nothing to do");
+    assert!(!sandbox.path("log").exists());
+}
+
+#[test]
+fn calls_claude_mcp_add_when_supervise_enabled() {
+    let sandbox = Sandbox::new();
+    let plan = with_supervisor(&sandbox, URL);
+    let receipts = sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done(URL));
+    assert_eq!(sandbox.calls(), [add(URL)]);
+    assert_eq!((&receipts["supervise"]["status"], &receipts["supervise"]["url"]), (&json!("done"), &json!(URL)));
+}
+
+#[test]
+fn non_zero_exit_logs_warning_but_does_not_raise() {
+    let sandbox = Sandbox::new();
+    let plan = with_supervisor(&sandbox, URL);
+    let run = sandbox.run(STEP).args(["-q"]).plan(&plan).env("SMOLVM_FAKE_FAIL", "* 1 boom");
+    let why = format!(
+        "runuser -u node -- env HOME=/home/node claude mcp add --scope user --transport http supervise {URL}: smolvm \
+         machine exec: exit status 1: boom"
+    );
+    let receipts = run.end().is(0, &plan, &format!("bottle-supervise: warning: {why}\n"));
+    assert_eq!((&receipts["supervise"]["status"], &receipts["supervise"]["why"]), (&json!("failed"), &json!(why)));
+}
+
+#[test]
+fn a_second_run_changes_nothing_and_another_port_is_registered() {
+    let Some(sandbox) = with_claude() else { return };
+    let entry = "cat /home/node/.claude.json";
+    let written = |url: &str| {
+        format!("{{\"mcpServers\":{{\"supervise\":{{\"type\":\"http\",\"url\":\"{url}\"}}}},\"token\":\"SECRET\"}}\n")
+    };
+    let bare = |calls: Vec<Vec<String>>| -> Vec<Vec<String>> {
+        // The first is refused: a bare machine takes no --user.
+        let without_user = |mut call: Vec<String>| {
+            call.drain(4..6);
+            call
+        };
+        calls.into_iter().map(without_user).collect()
+    };
+    let question = exec(&["cat", "/home/node/.claude.json"]);
+
+    let plan = with_supervisor(&sandbox, URL);
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done(URL));
+    assert_eq!(sandbox.guest(entry), written(URL));
+    let tree = sandbox.tree();
+
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done(URL));
+    assert_eq!(sandbox.calls()[1..], bare(vec![add(URL), question.clone()]));
+    assert_eq!(sandbox.tree(), tree);
+
+    let other = "http://127.0.0.1:9200/";
+    let plan = with_supervisor(&sandbox, other);
+    let verbose = sandbox.run(STEP).args(["-v"]).plan(&plan).end();
+    assert_eq!(verbose.status, 0);
+    assert!(!verbose.stderr.contains("SECRET") && !verbose.stdout.contains("SECRET"));
+    let remove = claude_mcp(&["remove", "--scope", "user", "supervise"]);
+    assert_eq!(sandbox.calls()[1..], bare(vec![add(other), question, remove, add(other)]));
+    assert_eq!(sandbox.guest(entry), written(other));
+}
+
+#[test]
+fn converges_wherever_it_was_killed() {
+    // The other steps' way of killing, with a claude in the guest.
+    harness::converges(STEP, |sandbox| {
+        let claude = sandbox.write("guest-bin/claude", CLAUDE);
+        fs::set_permissions(claude, fs::Permissions::from_mode(0o755)).unwrap();
+        with_supervisor(sandbox, URL)
+    });
+}
+
+#[test]
+fn a_guest_without_claude_is_a_warning() {
+    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let plan = with_supervisor(&sandbox, URL);
+    let outcome = sandbox.run(STEP).plan(&plan).end();
+    assert_eq!(outcome.status, 0);
+    if !sandbox.guest("command -v claude || :").is_empty() {
+        return eprintln!("skipped: this host has a claude in /usr, which is the guest's, too");
+    }
+    assert!(
+        outcome.stderr.ends_with("env: ‘claude’: No such file or directory\n") || outcome.stderr.contains("claude")
+    );
+}
+
+#[test]
+fn without_smolvm_it_is_an_error_all_the_same() {
+    let sandbox = Sandbox::new();
+    let plan = with_supervisor(&sandbox, URL);
+    let outcome = sandbox.run(STEP).args(["--smolvm", "./no-smolvm"]).plan(&plan).end();
+    let argv =
+        format!("runuser -u node -- env HOME=/home/node claude mcp add --scope user --transport http supervise {URL}");
+    outcome.fails(
+        69,
+        &format!(
+            "bottle-supervise: {argv}: smolvm machine exec: cannot be run: No such file or directory (os error 2)\n\
+             hint: install smolvm, or name it with --smolvm PATH or CLAUDE_BOTTLE_SMOLVM\n"
+        ),
+    );
+}
