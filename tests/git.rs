@@ -177,14 +177,14 @@ fn the_repository_works_for_node_and_the_agents_commits_survive() {
     let Some(sandbox) = Sandbox::with_guest() else { return };
     let mut plan = with_repository(&sandbox);
     plan["spec"]["manifest"]["bottles"]["dev"]["git"] =
-        json!({"user": {"name": "Ada \"q\" L\\", "email": "ada@example.com"}});
-    let line = "commits as Ada \"q\" L\\ <ada@example.com> (_s)\n";
+        json!({"user": {"name": "Ada \\ \"q\" L", "email": "ada@example.com"}});
+    let line = "commits as Ada \\ \"q\" L <ada@example.com> (_s)\n";
     let stderr = format!("bottle-git: DIR/project/.git in /home/node/workspace/.git; {line}");
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);
     let head = git(&sandbox, &["-C", "project", "rev-parse", "HEAD"]);
     let commit = "runuser -u node -- sh -c 'export HOME=/home/node; cd ~/workspace && git rev-parse HEAD && git checkout -q . && \
                   git commit -q --allow-empty -m second && git log --format=\"%an <%ae> %s\"'";
-    assert_eq!(sandbox.guest(commit), format!("{head}Ada \"q\" L\\ <ada@example.com> second\nA <a@b> first\n"));
+    assert_eq!(sandbox.guest(commit), format!("{head}Ada \\ \"q\" L <ada@example.com> second\nA <a@b> first\n"));
 
     let before = sandbox.tree();
     let kept = "bottle-git: warning: /home/node/workspace/.git was there already and is kept; --replace-repository \

@@ -119,7 +119,8 @@ fn skills_arrive_as_they_are() {
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);
 
     fs::remove_file(skill.join("socket")).unwrap();
-    let list = "{ find . -printf '%P %y %m %l\\n' | sort; find . -type f -print0 | sort -z | xargs -0 sha256sum; } | od -c";
+    let list =
+        "{ find . -printf '%P %y %m %l\\n' | sort; find . -type f -print0 | sort -z | xargs -0 sha256sum; } | od -c";
     let here = std::process::Command::new("sh").args(["-c", list]).current_dir(&skill).output().unwrap();
     let there = sandbox.guest(&format!("cd /home/node/.claude/skills/odd && {list}"));
     assert_eq!(there, String::from_utf8_lossy(&here.stdout));

@@ -37,7 +37,7 @@ impl<'de, T: DeserializeOwned, const STRICT: bool> Deserialize<'de> for Section<
 
             fn visit_map<A: MapAccess<'de>>(self, inner: A) -> Result<T, A::Error> {
                 let known = serde_introspect::<T>();
-                T::deserialize(MapAccessDeserializer::new(CheckedKeys { inner, known, strict: STRICT }))
+                T::deserialize(MapAccessDeserializer::new(CheckedKeys { inner, known, strict: STRICT, refusal: None }))
             }
         }
         deserializer.deserialize_map(Object::<T, STRICT>(PhantomData)).map(Self)
@@ -48,21 +48,22 @@ struct CheckedKeys<A> {
     inner: A,
     known: &'static [&'static str],
     strict: bool,
+    /// Why the key that was just read cannot be.
+    refusal: Option<String>,
 }
 
 impl<A> CheckedKeys<A> {
-    fn check<E: Error>(&self, key: &str) -> Result<(), E> {
+    fn refusal(&self, key: &str) -> Option<String> {
         if self.known.contains(&key) {
-            return Ok(());
+            return None;
         }
         let near = self.known.iter().map(|known| (strsim::damerau_levenshtein(known, key), known)).min();
         match near {
             // Two slips in a word of six letters are still that word; in a shorter one, one.
             Some((slips, known)) if slips <= if known.len() < 6 { 1 } else { 2 } => {
-                Err(E::custom(format_args!("unknown key `{key}`: did you mean `{known}`?")))
+                Some(format!("unknown key `{key}`: did you mean `{known}`?"))
             }
-            _ if self.strict => Err(E::custom(format_args!("unknown key `{key}`"))),
-            _ => Ok(()),
+            _ => self.strict.then(|| format!("unknown key `{key}`")),
         }
     }
 }
@@ -74,12 +75,27 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for CheckedKeys<A> {
         let Some(key) = self.inner.next_key::<String>()? else {
             return Ok(None);
         };
-        self.check(&key)?;
+        self.refusal = self.refusal(&key);
         seed.deserialize(key.into_deserializer()).map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
-        self.inner.next_value_seed(seed)
+        match self.refusal.take() {
+            // At the value, so that the path in the message ends with the key.
+            Some(refusal) => self.inner.next_value_seed(Refused(refusal, PhantomData)),
+            None => self.inner.next_value_seed(seed),
+        }
+    }
+}
+
+/// A value that cannot be, whatever it is.
+struct Refused<T>(String, PhantomData<T>);
+
+impl<'de, T> DeserializeSeed<'de> for Refused<T> {
+    type Value = T;
+
+    fn deserialize<D: Deserializer<'de>>(self, _: D) -> Result<T, D::Error> {
+        Err(D::Error::custom(self.0))
     }
 }
 

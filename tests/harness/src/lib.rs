@@ -53,7 +53,7 @@ impl Sandbox {
         for name in ["bin", "home/.claude/skills", "stage", "machines", "guest-bin"] {
             fs::create_dir_all(sandbox.path(name)).unwrap();
         }
-        symlink(repository().join("tests/fake/smolvm"), sandbox.path("bin/smolvm")).unwrap();
+        symlink(repository().join("tests/stand-in/smolvm"), sandbox.path("bin/smolvm")).unwrap();
         sandbox.write("prompt.txt", "You are a helpful assistant.\n");
         certificate(&Certificate::Ca).write(&sandbox.path("ca.pem"));
         sandbox
@@ -149,7 +149,7 @@ impl Sandbox {
 
     /// All that a step can have changed in the guest: modes, owners, names, link targets and contents.
     pub fn tree(&self) -> String {
-        let script = "cd / && find home etc run var/lib usr/local/share tmp root -printf '%M %u:%g %p -> %l\\n' | sort; \
+        let script = "cd / && find home etc/ssl run usr/local/share tmp root -printf '%M %u:%g %p -> %l\\n' | sort; \
                       find home etc/ssl usr/local/share tmp root -type f -exec sha256sum {} + | sort -k 2";
         let tree = self.guest(script);
         let _ = fs::remove_file(self.path("log"));
