@@ -1,5 +1,7 @@
 //! `bottle-ca`, from the outside.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+
 use std::fs;
 use std::process::Command;
 

@@ -1,5 +1,7 @@
 //! The steps together: in a pipeline, in `scripts/provision`, and when something around them goes wrong.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -137,10 +139,10 @@ fn options_of_every_step() {
     assert!(
         lines[2].starts_with(&format!("smolvm machine exec --name {MACHINE} --user root -- chmod 600 /home/node/"))
     );
-    assert!(lines[2].contains("  # exit status 0, ") && lines[2].ends_with(" ms"), "{}", lines[2]);
+    assert!(lines[3].contains("  # exit status 0, ") && lines[3].ends_with(" ms"), "{}", lines[3]);
     // The lines can be pasted.
     sandbox.calls();
-    let pasted = lines[..3].join("\n").replace("DIR", sandbox.path("").to_str().unwrap().trim_end_matches('/'));
+    let pasted = lines[..4].join("\n").replace("DIR", sandbox.path("").to_str().unwrap().trim_end_matches('/'));
     assert_eq!(sh(&sandbox, &pasted).status, 0);
     assert_eq!(sandbox.calls(), calls);
     sh(&sandbox, "CLAUDE_BOTTLE_TIMEOUT= CLAUDE_BOTTLE_EXEC_USER= CLAUDE_BOTTLE_SMOLVM= bottle-prompt -qf plan.json")
@@ -329,6 +331,7 @@ fn provision_judges_all_options_before_the_first_step() {
             "--timeout x",
             format!("bottle-ca: invalid value 'x' for '--timeout <DURATION>': expected number at 0\n{help}"),
         ),
+        ("-o receipt", "provision: -o receipt: the provisioned plan is what is printed\nhint: `provision --help` shows the options\n".to_owned()),
         ("-m", "provision: -m: a value is required\nhint: `provision --help` shows the options\n".to_owned()),
     ] {
         sh(&sandbox, &format!("provision {args} < plan.json")).fails(2, &stderr);

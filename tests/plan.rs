@@ -1,5 +1,7 @@
 //! What every step does with a plan that is not right, tried on `bottle-prompt`: status 65, one line, no call.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+
 use std::fs;
 
 use harness::{Sandbox, repository};
@@ -128,7 +130,7 @@ fn values_that_are_not_right() {
         (
             &format!("{bottle}/git"),
             upstream_of("https://u:SECRET@h/p"),
-            format!("{at_upstream}: an Upstream with a password would carry it into the guest: leave it out"),
+            format!("{at_upstream}: an Upstream with credentials would carry them into the guest: leave them out"),
         ),
         (
             &format!("{bottle}/git"),
@@ -197,7 +199,7 @@ fn what_we_do_not_read_passes_untouched() {
     let outcome = sandbox.run(STEP).args(["-q"]).stdin(text.clone()).end();
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
     let (before, receipts) = outcome.stdout.rsplit_once(",\"receipts\":").unwrap();
-    assert_eq!(before.replace(' ', ""), text.trim_end_matches('}').replace(' ', "").to_owned());
+    assert_eq!(before.replace(' ', ""), text.trim_end_matches('}').replace(' ', ""));
     assert!(receipts.starts_with("{\"prompt\":{\"status\":\"done\","), "{receipts}");
 }
 

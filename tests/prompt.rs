@@ -1,5 +1,7 @@
 //! `bottle-prompt`, from the outside.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+
 use harness::{Sandbox, converges, cp, exec};
 use serde_json::{Value, json};
 

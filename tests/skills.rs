@@ -1,5 +1,7 @@
 //! `bottle-skills`, from the outside.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;

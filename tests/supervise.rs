@@ -1,5 +1,7 @@
 //! `bottle-supervise`, from the outside.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 

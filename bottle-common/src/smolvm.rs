@@ -147,6 +147,7 @@ impl Smolvm {
     }
 
     fn invoke(&mut self, call: &Call) -> Result<Output, CallError> {
+        self.calls += 1;
         let link;
         let machine = self.machine.to_string();
         let mut args = vec!["machine".to_owned()];
@@ -178,8 +179,7 @@ impl Smolvm {
         }
     }
 
-    fn start(&mut self, call: &Call, args: &[String]) -> Result<Output, CallError> {
-        self.calls += 1;
+    fn start(&self, call: &Call, args: &[String]) -> Result<Output, CallError> {
         let started = Instant::now();
         let result = command::run(&self.program, args.iter().map(String::as_str), self.timeout);
         if let Some(trace) = self.trace {
@@ -198,8 +198,7 @@ impl Smolvm {
     /// The user to ask for; where that depends on smolvm's version, it is read once.
     fn user(&mut self, call: &Call) -> Result<Option<String>, CallError> {
         if matches!(self.user, ExecUser::Auto) {
-            let output = command::run(&self.program, ["--version"], self.timeout)
-                .map_err(|unfinished| self.error(call, Reason::Unfinished(&unfinished)))?;
+            let output = self.start(call, &["--version".to_owned()])?;
             let version = String::from_utf8_lossy(&output.stdout);
             let version = version.split_whitespace().last().and_then(|word| semver::Version::parse(word).ok());
             let is_new = version.is_some_and(|version| version >= USER_SINCE);

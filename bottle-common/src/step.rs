@@ -40,8 +40,7 @@ pub struct Work {
     pub calls: Vec<Call>,
     /// What a person should know beforehand.
     pub warnings: Vec<String>,
-    /// Turns what the calls printed, or the failure that ended them, into the outcome. It owns the files that were
-    /// staged for the calls: they go when it goes.
+    /// Turns what the calls printed, or the failure that ended them, into the outcome.
     pub finish: Finish,
 }
 
@@ -78,11 +77,35 @@ struct Receipt {
 }
 
 impl Work {
+    /// `calls` that come to `outcome` when none of them fails.
+    #[must_use]
+    pub fn new(calls: Vec<Call>, outcome: Outcome) -> Self {
+        let finish = |answers: Result<_, CallError>| answers.map(|_| outcome).map_err(Into::into);
+        Self { calls, warnings: Vec::new(), finish: Box::new(finish) }
+    }
+
     /// No calls at all, and why.
     #[must_use]
     pub fn nothing(why: &str) -> Self {
-        let outcome = Outcome::new(Status::NothingToDo, why.to_owned(), json!({}));
-        Self { calls: Vec::new(), warnings: Vec::new(), finish: Box::new(|_| Ok(outcome)) }
+        Self::new(Vec::new(), Outcome::new(Status::NothingToDo, why.to_owned(), json!({})))
+    }
+
+    /// Says `warnings` before the first call.
+    #[must_use]
+    pub fn warning(mut self, warnings: Vec<String>) -> Self {
+        self.warnings = warnings;
+        self
+    }
+
+    /// Keeps what was staged until the calls are made.
+    #[must_use]
+    pub fn holding(self, staged: impl Sized + 'static) -> Self {
+        let finish = |answers| {
+            let outcome = (self.finish)(answers);
+            drop(staged);
+            outcome
+        };
+        Self { finish: Box::new(finish), ..self }
     }
 }
 

@@ -15,7 +15,7 @@ pub enum Protocol {
     Https,
 }
 
-/// A remote repository's address, taken apart: `ssh://`, scp-like or `https://`, never with a password.
+/// A remote repository's address, taken apart: `ssh://`, scp-like or `https://`, never with credentials.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Upstream {
@@ -61,8 +61,9 @@ impl TryFrom<String> for Upstream {
             (Protocol::Ssh, authority, path)
         };
         let user = authority.rsplit_once('@').map(|(user, _)| user);
-        if user.is_some_and(|user| user.contains(':')) {
-            return Err("an Upstream with a password would carry it into the guest: leave it out");
+        // With https a user alone may be an access token.
+        if user.is_some_and(|user| protocol == Protocol::Https || user.contains(':')) {
+            return Err("an Upstream with credentials would carry them into the guest: leave them out");
         }
         let authority: Authority = authority.parse().map_err(|_| FORMS)?;
         let (host, path) = (authority.host(), path.trim_matches('/'));
@@ -93,7 +94,7 @@ impl Upstream {
         // Of a path that ends in `/.git` nothing is left that would name a repository.
         let stem = if stem.is_empty() || stem.ends_with('/') { &self.path } else { stem };
         let paths = [format!("{stem}.git"), stem.to_owned()];
-        // An https user is an account, not the user that ssh logs in with; a forge's is always `git`.
+        // A forge's ssh user is always `git`.
         let users = match (self.protocol, &self.user) {
             (Protocol::Ssh, Some(user)) => vec![format!("{user}@")],
             (Protocol::Ssh, None) => vec![String::new(), "git@".to_owned()],
@@ -114,7 +115,7 @@ impl Upstream {
                 }
             }
         }
-        // Its own origin with user and port first, where it is reached by https; the plain one always.
+        // Its own origin, with the port, where it is reached by https; the plain one always.
         let origin = self.written.strip_prefix("https://").and_then(|rest| rest.split('/').next());
         for origin in origin.into_iter().chain([host.as_str()]) {
             spellings.extend(paths.iter().map(|path| format!("https://{origin}/{path}")));

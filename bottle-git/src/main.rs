@@ -88,12 +88,9 @@ fn prepare(plan: &Plan, options: &Options) -> Result<Work> {
     }
 
     if calls.is_empty() {
-        let mut work = Work::nothing("no repository, no remotes, no identity");
-        work.warnings = warnings;
-        return Ok(work);
+        return Ok(Work::nothing("no repository, no remotes, no identity").warning(warnings));
     }
     let finish = move |answers: Result<Vec<String>, _>| {
-        drop(config);
         let answers = answers?;
         let mut warning = None;
         if let Some(repository) = &repository {
@@ -104,7 +101,7 @@ fn prepare(plan: &Plan, options: &Options) -> Result<Work> {
         }
         Ok(Outcome::done(lines.join("; "), details).warning(warning))
     };
-    Ok(Work { calls, warnings, finish: Box::new(finish) })
+    Ok(Work { calls, warnings, finish: Box::new(finish) }.holding(config))
 }
 
 fn identity_calls(identity: &Identity) -> Vec<Call> {

@@ -25,5 +25,5 @@ fn prepare(plan: &Plan, _: &NoOptions) -> Result<Work> {
     let prompt_path = plan.has_prompt.then(|| path.to_string());
     let what = if plan.has_prompt { "prompt" } else { "empty prompt" };
     let outcome = Outcome::done(format!("{what} in {path}"), json!({"prompt_path": prompt_path, "sha256": sha256}));
-    Ok(Work { calls, warnings: Vec::new(), finish: Box::new(|answers| answers.map(|_| outcome).map_err(Into::into)) })
+    Ok(Work::new(calls, outcome))
 }

@@ -63,11 +63,7 @@ fn prepare(plan: &Plan, options: &Options) -> Result<Work> {
     }
     let names: Vec<_> = plan.skills.iter().map(ToString::to_string).collect();
     let outcome = Outcome::done(format!("{} in {guest_dir}", names.join(", ")), json!({"skills": skills}));
-    let finish = move |answers: Result<_, _>| {
-        drop(archives);
-        answers.map(|_| outcome).map_err(Into::into)
-    };
-    Ok(Work { calls, warnings, finish: Box::new(finish) })
+    Ok(Work::new(calls, outcome).warning(warnings).holding(archives))
 }
 
 fn find(dir: &Path, name: &SkillName) -> Result<()> {
