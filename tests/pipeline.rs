@@ -135,9 +135,10 @@ fn options_of_every_step() {
     let calls = sandbox.calls();
     let verbose = sh(&sandbox, "bottle-prompt -v -f plan.json");
     let lines: Vec<_> = verbose.stderr.lines().collect();
-    assert_eq!(lines.len(), 4);
+    assert_eq!(lines.len(), 5);
+    assert!(lines[1].starts_with("smolvm --version  # exit status 0, "), "{}", lines[1]);
     assert!(
-        lines[2].starts_with(&format!("smolvm machine exec --name {MACHINE} --user root -- chmod 600 /home/node/"))
+        lines[3].starts_with(&format!("smolvm machine exec --name {MACHINE} --user root -- chmod 600 /home/node/"))
     );
     assert!(lines[3].contains("  # exit status 0, ") && lines[3].ends_with(" ms"), "{}", lines[3]);
     // The lines can be pasted.
