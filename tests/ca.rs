@@ -174,6 +174,20 @@ fn another_certificate_replaces_it_also_after_a_run_killed_in_the_middle() {
 }
 
 #[test]
+fn four_at_once_are_one_after_another() {
+    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let before: u32 = sandbox.guest("grep -c BEGIN /etc/ssl/certs/ca-certificates.crt").trim().parse().unwrap();
+    sandbox.write("plan.json", sandbox.plan().to_string());
+    let runs = [(); 4].map(|()| sandbox.run(STEP).args(["-f", "plan.json"]).start());
+    for run in runs {
+        let outcome = sandbox.outcome(run);
+        assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    }
+    let seen = sandbox.guest("grep -c BEGIN /etc/ssl/certs/ca-certificates.crt; ls /run");
+    assert_eq!(seen, format!("{}\nlock\n", before + 1));
+}
+
+#[test]
 fn converges_wherever_it_was_killed() {
     let ca = certificate(&Certificate::Ca);
     converges(STEP, |sandbox| {

@@ -272,11 +272,13 @@ fn interrupt(sandbox: &Sandbox, program: &str, signal: &str) -> Outcome {
 
 #[test]
 fn a_signal_ends_the_call_and_removes_what_was_staged() {
-    for (signal, status) in [("INT", 130), ("TERM", 143)] {
+    for (step, signal, status) in
+        [("bottle-skills", "INT", 130), ("bottle-git", "TERM", 143), ("bottle-supervise", "INT", 130)]
+    {
         let sandbox = Sandbox::new();
         set_up(&sandbox);
-        let outcome = interrupt(&sandbox, "bottle-skills", signal);
-        outcome.fails(status, "bottle-skills: interrupted\n");
+        let outcome = interrupt(&sandbox, step, signal);
+        outcome.fails(status, &format!("{step}: interrupted\n"));
         assert_eq!(sandbox.staged(), [""; 0]);
         assert_eq!(left_over(&sandbox), "");
     }

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use bottle_common::call::Call;
+use bottle_common::options::NoOptions;
 use bottle_common::plan::Plan;
-use bottle_common::step::{self, NoOptions, Outcome, Step, Work};
+use bottle_common::step::{self, Outcome, Step, Work};
 use bottle_common::{guest, stage};
 use serde_json::json;
 
@@ -15,9 +16,10 @@ use crate::certificate::Certificate;
 
 /// One exec, since early ones may be killed. Without the link gone a second run adds nothing and leaves a renewed
 /// certificate under its old hash; a killed run leaves `.new`, which the next would append to; two at once double the
-/// bundle.
-const TRUST: &str = "set -eu; umask 077; exec 9>>/run/claude-bottle-ca.lock; flock 9; umask 022; \
-    chmod 644 \"$1\"; chown root:root \"$1\"; \
+/// bundle. The lock is removed by whoever holds it, so it counts only if it is still the file of that name.
+const TRUST: &str = "set -eu; umask 077; lock=/run/claude-bottle-ca.lock; \
+    while exec 9>>\"$lock\" && flock 9 && ! [ \"$lock\" -ef /proc/self/fd/9 ]; do :; done; trap 'rm -f \"$lock\"' EXIT; \
+    umask 022; chmod 644 \"$1\"; chown root:root \"$1\"; \
     rm -f /etc/ssl/certs/claude-bottle-mitm.pem /etc/ssl/certs/ca-certificates.crt.new; \
     update-ca-certificates; test -e /etc/ssl/certs/claude-bottle-mitm.pem";
 

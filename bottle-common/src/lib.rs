@@ -10,7 +10,7 @@ mod document;
 pub mod failure;
 pub mod guest;
 mod interrupt;
-mod options;
+pub mod options;
 pub mod plan;
 mod section;
 pub mod smolvm;

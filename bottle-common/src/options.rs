@@ -12,11 +12,13 @@ use crate::failure::{Code, Failure};
 use crate::smolvm::ExecUser;
 use crate::step::Step;
 
-/// A step's own options, and those of every step.
+/// All options of a step.
 #[derive(Parser)]
 pub struct CommandLine<O: Args> {
+    /// The step's own.
     #[command(flatten)]
     pub own: O,
+    /// Those of every step.
     #[command(flatten)]
     pub common: Common,
 }

@@ -19,8 +19,6 @@ use crate::options::{self, CommandLine, Common, ErrorFormat, Other, Output};
 use crate::plan::Plan;
 use crate::smolvm::Smolvm;
 
-pub use crate::options::{NoOptions, checked};
-
 /// The largest plan that is read, in bytes.
 const MAX_PLAN: u64 = 16 << 20;
 
@@ -163,9 +161,10 @@ pub fn main<O: Args>(step: &Step<O>) -> ExitCode {
 }
 
 fn run<O: Args>(step: &Step<O>, options: &CommandLine<O>) -> Result<(), Failure> {
-    let started = Instant::now();
     let common = &options.common;
     let text = read(step.name, common)?;
+    // In a pipeline, reading is waiting for the steps before.
+    let started = Instant::now();
     let document = Document::parse(text).map_err(|error| Failure::new(Code::PlanInvalid, &error))?;
     let plan = Plan::parse(&document).map_err(|error| Failure::new(Code::PlanInvalid, &error))?;
     let machine = common.machine.as_ref().unwrap_or(&plan.machine_name).clone();

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use bottle_common::call::Call;
+use bottle_common::options::NoOptions;
 use bottle_common::plan::Plan;
-use bottle_common::step::{self, NoOptions, Outcome, Step, Work};
+use bottle_common::step::{self, Outcome, Step, Work};
 use bottle_common::{guest, stage};
 use serde_json::json;
 

@@ -10,8 +10,9 @@ use bottle_common::call::Call;
 use bottle_common::checked::{GuestPath, SkillName};
 use bottle_common::failure::hinted;
 use bottle_common::guest;
+use bottle_common::options::checked;
 use bottle_common::plan::Plan;
-use bottle_common::step::{self, Outcome, Step, Work, checked};
+use bottle_common::step::{self, Outcome, Step, Work};
 use serde_json::json;
 
 #[derive(clap::Args)]

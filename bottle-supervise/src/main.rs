@@ -7,8 +7,9 @@ use bottle_common::call::{Call, Question, Remedy};
 use bottle_common::call_error::CallError;
 use bottle_common::failure::Code;
 use bottle_common::guest;
+use bottle_common::options::NoOptions;
 use bottle_common::plan::Plan;
-use bottle_common::step::{self, NoOptions, Outcome, Step, Work};
+use bottle_common::step::{self, Outcome, Step, Work};
 use serde_json::json;
 
 fn main() -> ExitCode {
@@ -39,7 +40,7 @@ fn prepare(plan: &Plan, _: &NoOptions) -> Result<Work> {
     let (line, details) = (format!("MCP server at {url}"), json!({"url": **url}));
     let finish = |answers: Result<Vec<String>, CallError>| match answers {
         Ok(_) => Ok(Outcome::done(line, details)),
-        Err(error) if error.code == Code::SmolvmMissing => Err(error.into()),
+        Err(error) if matches!(error.code, Code::SmolvmMissing | Code::Interrupted) => Err(error.into()),
         Err(error) => Ok(Outcome::failed(&error, details)),
     };
     Ok(Work { calls: vec![add], warnings: Vec::new(), finish: Box::new(finish) })
