@@ -92,6 +92,8 @@ fn a_closed_stdout_is_a_failure() {
     // The reader is gone before the step writes.
     let outcome = sh(&sandbox, "{ sleep 1; bottle-prompt < plan.json; echo $? >&2; } | true");
     assert_eq!(outcome.stderr, "bottle-prompt: write to stdout: Broken pipe (os error 32)\n1\n");
+    let outcome = sh(&sandbox, "{ sleep 1; provision -q < plan.json; echo $? >&2; } | true");
+    assert_eq!(outcome.stderr, "provision: write to stdout\n1\n");
 }
 
 #[test]
