@@ -224,7 +224,7 @@ fn git_sends_every_spelling_to_its_own_gate() {
         ("longer", "ssh://git@host/repo-longer"),
         ("ported", "ssh://git@forge:2222/team/ported.git"),
         ("scp", "deploy@forge:team/scp"),
-        ("https", "https://forge.example/a b;c#d/\"q\\uoted\".git"),
+        ("https", "https://forge.example/a b;c%d/\"q\\uoted\".git"),
         ("bare", "forge:no/user.git"),
     ];
     let remotes: serde_json::Map<_, _> = upstreams
@@ -236,7 +236,7 @@ fn git_sends_every_spelling_to_its_own_gate() {
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
 
     let gate = |name: &str| format!("git://127.0.0.1:9418/{name}.git");
-    let quoted = "a b;c#d/\"q\\uoted\"";
+    let quoted = "a b;c%d/\"q\\uoted\"";
     let spelled = |origins: &[&str], path: &str| -> Vec<String> {
         let with = |suffix: &str| origins.iter().map(|origin| format!("{origin}{path}{suffix}")).collect::<Vec<_>>();
         [with(""), with(".git")].concat()
@@ -293,6 +293,20 @@ fn a_stale_lock_is_no_obstacle() {
     sandbox.guest("touch /home/node/.gitconfig.lock");
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, "bottle-git: commits as Bot (_s)\n");
     assert_eq!(sandbox.guest("cd /home/node; ls -A; cat .gitconfig"), ".gitconfig\n[user]\n\tname = Bot\n");
+}
+
+#[test]
+fn a_replacement_killed_in_the_middle_leaves_a_whole_repository_or_none() {
+    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let plan = with_repository(&sandbox);
+    assert_eq!(sandbox.run(STEP).plan(&plan).end().status, 0);
+    // As a run leaves it that was killed when it had put the old one aside, or the new one in place.
+    for state in ["mkdir -m 700 ..git.bottle && mv .git ..git.bottle/old", "mkdir ..git.bottle ..git.bottle/old"] {
+        sandbox.guest(&format!("cd /home/node/workspace && touch ..git.bottle.tar && {state}"));
+        assert_eq!(sandbox.run(STEP).plan(&plan).end().status, 0);
+        let seen = "cd /home/node/workspace; ls -A; runuser -u node -- git log --format=%s";
+        assert_eq!(sandbox.guest(seen), ".git\nfirst\n", "{state}");
+    }
 }
 
 #[test]

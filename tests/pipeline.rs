@@ -259,6 +259,17 @@ fn a_deadline_ends_the_call() {
     assert_eq!(left_over(&sandbox), "");
 }
 
+#[test]
+fn a_smolvm_that_leaves_a_daemon_does_not_hold_us() {
+    let sandbox = Sandbox::new();
+    set_up(&sandbox);
+    let program = sandbox.write("daemon", "#!/bin/sh\nsetsid sleep 20 &\n");
+    fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+    // timeout(1) is the judge: 124 is its status.
+    let outcome = sh(&sandbox, "timeout 30 bottle-prompt --smolvm ./daemon --timeout 1s < plan.json");
+    assert_eq!(outcome.status, 1, "{}", outcome.stderr);
+}
+
 /// Starts `program`, waits for its first smolvm call, which hangs, and sends it `signal`.
 fn interrupt(sandbox: &Sandbox, program: &str, signal: &str) -> Outcome {
     let child = sandbox.run(program).args(["-f", "plan.json"]).env("SMOLVM_FAKE_HANG", "1").start();
@@ -337,6 +348,8 @@ fn provision_judges_all_options_before_the_first_step() {
             format!("bottle-ca: invalid value 'x' for '--timeout <DURATION>': expected number at 0\n{help}"),
         ),
         ("-o receipt", "provision: -o receipt: the provisioned plan is what is printed\nhint: `provision --help` shows the options\n".to_owned()),
+        ("-qfplan.json", format!("bottle-ca: the argument '--file <FILE>' cannot be used multiple times\n{help}")),
+        ("--only=", "provision: --only: a value is required\nhint: `provision --help` shows the options\n".to_owned()),
         ("-m", "provision: -m: a value is required\nhint: `provision --help` shows the options\n".to_owned()),
     ] {
         sh(&sandbox, &format!("provision {args} < plan.json")).fails(2, &stderr);

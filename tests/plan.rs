@@ -50,6 +50,7 @@ fn text_that_is_no_plan() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn values_that_are_not_right() {
     let sandbox = Sandbox::new();
     let agent = "/spec/manifest/agents/demo";
@@ -132,6 +133,12 @@ fn values_that_are_not_right() {
             upstream_of("https://u:SECRET@h/p"),
             format!("{at_upstream}: an Upstream with credentials would carry them into the guest: leave them out"),
         ),
+        (
+            &format!("{bottle}/git"),
+            upstream_of("https://h/p?access_token=SECRET"),
+            format!("{at_upstream}: {upstream}"),
+        ),
+        (&format!("{bottle}/git"), upstream_of("u:SECRET@h:p"), format!("{at_upstream}: {upstream}")),
         (
             &format!("{bottle}/git"),
             upstream_of("h:p\n[core]"),

@@ -154,10 +154,21 @@ fn what_a_skill_no_longer_has_goes() {
 }
 
 #[test]
+fn the_same_skill_is_the_same_archive() {
+    let sandbox = Sandbox::new();
+    sandbox.write_skill("verify");
+    let plan = with_skills(&sandbox, &["verify"]);
+    let [first, second] = [(); 2].map(|()| sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done("verify")));
+    assert_eq!(first["skills"]["skills"], second["skills"]["skills"]);
+    sandbox.write("home/.claude/skills/verify/more", "");
+    let third = sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done("verify"));
+    assert_ne!(first["skills"]["skills"], third["skills"]["skills"]);
+}
+
+#[test]
 fn converges_wherever_it_was_killed() {
     converges(STEP, |sandbox| {
         let file = sandbox.write_skill("verify");
-        // The tree is compared with times left out, but the tar must not differ between hosts either.
         fs::set_permissions(file, fs::Permissions::from_mode(0o640)).unwrap();
         with_skills(sandbox, &["verify"])
     });

@@ -18,6 +18,8 @@ const MAX_SIZE: u64 = 1 << 20;
 pub struct Certificate {
     /// SHA-256 of the DER, as `openssl x509 -fingerprint -sha256` prints it.
     pub fingerprint: String,
+    /// SHA-256 of the file, in hex.
+    pub sha256: String,
 }
 
 impl Certificate {
@@ -57,6 +59,6 @@ impl Certificate {
 
         let digest = Sha256::digest(&block.contents);
         let fingerprint: Vec<_> = digest.iter().map(|byte| format!("{byte:02X}")).collect();
-        Ok(Self { fingerprint: fingerprint.join(":") })
+        Ok(Self { fingerprint: fingerprint.join(":"), sha256: format!("{:x}", Sha256::digest(text)) })
     }
 }

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use bottle_common::call::Call;
+use bottle_common::guest;
 use bottle_common::options::NoOptions;
 use bottle_common::plan::Plan;
 use bottle_common::step::{self, Outcome, Step, Work};
-use bottle_common::{guest, stage};
 use serde_json::json;
 
 use crate::certificate::Certificate;
@@ -18,7 +18,7 @@ use crate::certificate::Certificate;
 /// certificate under its old hash; a killed run leaves `.new`, which the next would append to; two at once double the
 /// bundle. The lock is removed by whoever holds it, so it counts only if it is still the file of that name.
 const TRUST: &str = "set -eu; umask 077; lock=/run/claude-bottle-ca.lock; \
-    while exec 9>>\"$lock\" && flock 9 && ! [ \"$lock\" -ef /proc/self/fd/9 ]; do :; done; trap 'rm -f \"$lock\"' EXIT; \
+    while :; do exec 9>>\"$lock\"; flock 9; if [ \"$lock\" -ef /proc/self/fd/9 ]; then break; fi; done; trap 'rm -f \"$lock\"' EXIT; \
     umask 022; chmod 644 \"$1\"; chown root:root \"$1\"; \
     rm -f /etc/ssl/certs/claude-bottle-mitm.pem /etc/ssl/certs/ca-certificates.crt.new; \
     update-ca-certificates; test -e /etc/ssl/certs/claude-bottle-mitm.pem";
@@ -31,7 +31,6 @@ fn prepare(plan: &Plan, _: &NoOptions) -> Result<Work> {
     let ca = &plan.ca;
     let file = ca.path.as_deref().with_context(|| format!("{}: unset, so there is no certificate to trust", ca.key))?;
     let certificate = Certificate::read(file).context(ca.key)?;
-    let sha256 = stage::sha256(file).context(ca.key)?;
 
     let path = guest::ca_certificate();
     let calls = vec![
@@ -42,7 +41,7 @@ fn prepare(plan: &Plan, _: &NoOptions) -> Result<Work> {
         "proxy": ca.proxy,
         "path": *path,
         "fingerprint": certificate.fingerprint,
-        "sha256": sha256,
+        "sha256": certificate.sha256,
         // The merged bundle: our certificate alone there would drop all public roots.
         "env": {
             "NODE_EXTRA_CA_CERTS": *path,

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 use tempfile::TempPath;
@@ -19,14 +19,19 @@ use crate::stage;
 
 /// Unpacks `$1/.$2.bottle.tar` as `$1/$2`, which exists complete or not at all, and makes `$3` the owner of `$1` and of
 /// each parent of it below `$4`. With `$5` = keep, what is there stays. The tar goes last: while it is there the work is
-/// not done, and when it is gone a repeat has nothing left to do.
+/// not done, and when it is gone a repeat has nothing left to do. What is beside an emptied `.bottle` directory is not
+/// another's, but ours of a moment ago.
 const UNPACK: &str = "set -eu; tar=$1/.$2.bottle.tar new=$1/.$2.bottle; \
-    if [ -e \"$tar\" ]; then \
-        rm -rf \"$new\"; \
-        if [ \"$5\" = keep ] && { [ -e \"$1/$2\" ] || [ -L \"$1/$2\" ]; }; then echo kept; else \
-            mkdir -m 700 \"$new\"; tar -xpf \"$tar\" --no-same-owner -C \"$new\"; \
-            rm -rf \"$1/$2\"; mv -T \"$new/root\" \"$1/$2\"; rm -rf \"$new\"; \
+    there() { [ -e \"$1\" ] || [ -L \"$1\" ]; }; \
+    if there \"$tar\"; then \
+        if [ \"$5\" = keep ] && there \"$1/$2\"; then \
+            if ! there \"$new\" || there \"$new/root\"; then echo kept; fi; \
+        else \
+            rm -rf \"$new\"; mkdir -m 700 \"$new\"; tar -xpf \"$tar\" --no-same-owner -C \"$new\"; \
+            if there \"$1/$2\"; then mv -T \"$1/$2\" \"$new/old\"; fi; \
+            mv -T \"$new/root\" \"$1/$2\"; \
         fi; \
+        rm -rf \"$new\"; \
     fi; \
     dir=$1; while case $dir in \"$4\"/?*) :;; *) false;; esac; do chown -h \"$3\" \"$dir\"; dir=${dir%/*}; done; \
     rm -f \"$tar\"";
@@ -91,11 +96,12 @@ impl Archive {
             header.set_entry_type(EntryType::Symlink);
             tar.append_link(&mut header, &name, &target).with_context(packing)?;
         } else if metadata.is_file() {
-            let content = File::open(entry.path()).with_context(reading)?;
+            let file = File::open(entry.path()).with_context(reading)?;
             let size = metadata.len();
             header.set_size(size);
-            let mut content = Exactly { inner: content.take(size), left: size };
-            tar.append_data(&mut header, &name, &mut content).with_context(packing)?;
+            let content = Exactly { inner: (&file).take(size), left: size };
+            tar.append_data(&mut header, &name, content).with_context(packing)?;
+            ensure!(file.metadata().with_context(reading)?.len() == size, "read {shown}: it grew while it was read");
             self.files += 1;
         } else {
             self.warnings.push(format!("{shown} is neither file, directory nor link: left out"));
@@ -161,7 +167,7 @@ impl<R: Read> Read for Exactly<R> {
         interrupt::check().map_err(io::Error::other)?;
         let read = self.inner.read(buffer)?;
         if read == 0 && self.left > 0 && !buffer.is_empty() {
-            return Err(io::Error::other("it changed while it was read"));
+            return Err(io::Error::other("it shrank while it was read"));
         }
         self.left = self.left.saturating_sub(read as u64);
         Ok(read)

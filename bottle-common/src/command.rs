@@ -26,7 +26,7 @@ pub enum Unfinished {
 
 /// Runs `program` without stdin and takes what it prints, whatever its exit status.
 ///
-/// It runs in a process group of its own, so that all of it is gone when this returns [`Unfinished`], be the program
+/// It runs in a process group of its own, all of which is ended before this returns [`Unfinished`], be it the program
 /// itself or a wrapper around it.
 pub fn run<'a>(
     program: &OsStr,
@@ -64,7 +64,8 @@ pub fn run<'a>(
                 let _ = kill_process_group(group, Signal::KILL);
             }
         }
-        let _ = child.wait();
+        // What left the group may still hold the pipes; it is not waited for.
+        let _ = child.wait_timeout(Duration::from_secs(1));
         return Err(unfinished);
     }
 }

@@ -119,11 +119,12 @@ impl Smolvm {
             let output = self.invoke(call)?;
             let stderr = String::from_utf8_lossy(&output.stderr);
             let is_exec = matches!(call.action, Action::Exec { .. });
-            if is_exec && matches!(self.user, ExecUser::RootIfTaken) && stderr.contains(USER_REFUSED) {
+            let is_smolvms_own = call_error::is_smolvms_own(&output);
+            if is_smolvms_own && matches!(self.user, ExecUser::RootIfTaken) && stderr.contains(USER_REFUSED) {
                 self.user = ExecUser::None;
                 continue;
             }
-            let locked = call_error::is_smolvms_own(&output) && stderr.contains("database is locked");
+            let locked = is_smolvms_own && stderr.contains("database is locked");
             let killed = is_exec && output.status.code() == Some(KILLED);
             if (locked || killed) && repeats < REPEATS {
                 repeats += 1;

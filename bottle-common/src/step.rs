@@ -121,7 +121,8 @@ impl Outcome {
     /// The work is not done, which is no reason to stop.
     #[must_use]
     pub fn failed(why: &CallError, mut details: serde_json::Value) -> Self {
-        details["why"] = why.to_string().into();
+        // It ends with the guest's words, and the receipt may go to a terminal.
+        details["why"] = one_line(&why.to_string()).into();
         Self::new(Status::Failed, why.to_string(), details)
     }
 

@@ -54,14 +54,17 @@ impl TryFrom<String> for Upstream {
             let end = written.find(']').unwrap_or(0);
             let colon = written[end..].find(':').ok_or(FORMS)? + end;
             let (authority, path) = (&written[..colon], &written[colon + 1..]);
-            // git takes `./a:b` for a local path.
-            if authority.contains('/') {
+            // git takes `./a:b` for a local path; `user:password@host:path` is no form at all.
+            if authority.contains('/') || path.split('/').next().is_some_and(|start| start.contains('@')) {
                 return Err(FORMS);
             }
             (Protocol::Ssh, authority, path)
         };
         let user = authority.rsplit_once('@').map(|(user, _)| user);
-        // With https a user alone may be an access token.
+        // With https a user alone may be an access token, and a query hold one.
+        if protocol == Protocol::Https && path.contains(['?', '#']) {
+            return Err(FORMS);
+        }
         if user.is_some_and(|user| protocol == Protocol::Https || user.contains(':')) {
             return Err("an Upstream with credentials would carry them into the guest: leave them out");
         }

@@ -10,14 +10,16 @@ use bottle_common::checked::GuestPath;
 use bottle_common::plan::Gate;
 use bottle_common::{guest, stage};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 /// With a stale lock every later `git config` would fail.
-const OWN: &str = "set -eu; chown \"$2\" \"$1\"; rm -f \"$1.lock\"";
+const OWN: &str = "set -eu; chown -h \"$2\" \"$1\"; rm -f \"$1.lock\"";
 
 /// The configuration as a file in the stage directory, removed when dropped.
 pub struct StagedConfig {
     file: NamedTempFile,
+    sha256: String,
     path: GuestPath,
 }
 
@@ -25,9 +27,11 @@ impl StagedConfig {
     /// Writes the configuration for `gate`.
     pub fn write(gate: &Gate, stage_dir: &Path) -> Result<Self> {
         let mut file = stage::file(stage_dir, ".gitconfig")?;
-        let written = file.write_all(render(gate).as_bytes()).and_then(|()| file.flush());
+        let config = render(gate);
+        let written = file.write_all(config.as_bytes()).and_then(|()| file.flush());
         written.with_context(|| format!("write {}", file.path().display()))?;
-        Ok(Self { file, path: guest::home(".gitconfig") })
+        let sha256 = format!("{:x}", Sha256::digest(&config));
+        Ok(Self { file, sha256, path: guest::home(".gitconfig") })
     }
 
     /// The calls that put it in place.
@@ -41,7 +45,7 @@ impl StagedConfig {
     /// What the receipt says of it.
     pub fn receipt(&self, gate: &Gate) -> serde_json::Value {
         let remotes: Vec<_> = gate.remotes.iter().map(|remote| url(gate, &remote.name)).collect();
-        json!({"path": *self.path, "sha256": stage::sha256(self.file.path()).ok(), "remotes": remotes})
+        json!({"path": *self.path, "sha256": self.sha256, "remotes": remotes})
     }
 }
 

@@ -42,7 +42,7 @@ impl Repository {
             Ok(_) => {}
         }
         let mut archive = Archive::pack(&source, stage_dir)?;
-        if !is_readable(&source) {
+        if is_unreadable(&source) {
             archive
                 .warnings
                 .insert(0, format!("{} is no repository that git can read: copied as it is", source.display()));
@@ -77,9 +77,9 @@ impl Repository {
     }
 }
 
-/// Whether the host's git, if there is one, takes `path` for a repository.
-fn is_readable(path: &Path) -> bool {
-    let Some(path) = path.to_str() else { return true };
+/// Whether the host's git, if there is one, does not take `path` for a repository.
+fn is_unreadable(path: &Path) -> bool {
+    let Some(path) = path.to_str() else { return false };
     let args = ["--git-dir", path, "rev-parse", "--git-dir"];
-    command::run(OsStr::new("git"), args, Duration::from_secs(10)).is_ok_and(|output| output.status.success())
+    command::run(OsStr::new("git"), args, Duration::from_secs(10)).is_ok_and(|output| !output.status.success())
 }

@@ -284,7 +284,7 @@ pub fn cp(from: &Path, to: &str) -> Vec<String> {
 }
 
 /// Runs `step` with `plan` in guests of their own, killed before and after each of its calls and then run again;
-/// asserts that the guest and the host end like after one clean run, and that one more run changes nothing.
+/// asserts that the guest ends like after one clean run, and that one more run changes nothing.
 ///
 /// `prepare` sets up each host and gives the plan.
 #[track_caller]
