@@ -95,6 +95,7 @@ fn what_is_no_ca_certificate_alone_fails_before_the_first_call() {
     let sandbox = Sandbox::new();
     let plan = sandbox.plan();
     let ca = certificate(&Certificate::Ca);
+    let behind = "not one PEM certificate and nothing behind it\n";
     let der_hint = "hint: `openssl x509 -inform der` turns DER into PEM\n";
     let key_why = "the file holds a private key, which must never reach the guest\nhint: take the proxy's file that has \
                    the certificate alone\n";
@@ -121,11 +122,19 @@ fn what_is_no_ca_certificate_alone_fails_before_the_first_call() {
             "a `CERTIFICATE REQUEST` in it, not a certificate\n".to_owned(),
         ),
         (vec![b'x'; (1 << 20) + 1], String::new()),
+        (format!("{}{}", ca.pem.trim_end(), certificate(&Certificate::Ca).pem).into_bytes(), behind.to_owned()),
+        (format!("{}{}", ca.pem, ca.key.lines().nth(1).unwrap()).into_bytes(), behind.to_owned()),
+        (format!("{}\0", ca.pem).into_bytes(), behind.to_owned()),
     ] {
         sandbox.write("ca.pem", content);
         let stderr = if why.is_empty() { "too large for a certificate\n".to_owned() } else { why };
         sandbox.run(STEP).plan(&plan).end().fails(1, &format!("bottle-ca: {KEY}: DIR/ca.pem: {stderr}"));
     }
+    for text in [format!("Subject: CN=a\n{}", ca.pem), ca.pem.replace('\n', "\r\n"), ca.pem.trim_end().to_owned()] {
+        sandbox.write("ca.pem", text);
+        assert_eq!(sandbox.run(STEP).plan(&plan).end().status, 0);
+    }
+    sandbox.calls();
     for kind in [Certificate::ExpiredCa, Certificate::FutureCa] {
         certificate(&kind).write(&sandbox.path("ca.pem"));
         let outcome = sandbox.run(STEP).plan(&plan).end();

@@ -285,9 +285,12 @@ fn interrupt(sandbox: &Sandbox, program: &str, signal: &str) -> Outcome {
 
 #[test]
 fn a_signal_ends_the_call_and_removes_what_was_staged() {
-    for (step, signal, status) in
-        [("bottle-skills", "INT", 130), ("bottle-git", "TERM", 143), ("bottle-supervise", "INT", 130)]
-    {
+    for (step, signal, status) in [
+        ("bottle-skills", "INT", 130),
+        ("bottle-git", "TERM", 143),
+        ("bottle-supervise", "INT", 130),
+        ("bottle-ca", "HUP", 129),
+    ] {
         let sandbox = Sandbox::new();
         set_up(&sandbox);
         let outcome = interrupt(&sandbox, step, signal);
@@ -299,7 +302,7 @@ fn a_signal_ends_the_call_and_removes_what_was_staged() {
 
 #[test]
 fn a_signal_ends_provision_and_its_step() {
-    for (signal, status) in [("INT", 130), ("TERM", 143)] {
+    for (signal, status) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         let sandbox = Sandbox::new();
         set_up(&sandbox);
         let outcome = interrupt(&sandbox, "provision", signal);

@@ -85,6 +85,11 @@ fn values_that_are_not_right() {
             json!([]),
             "spec.manifest.agents.demo.skils: unknown key `skils`: did you mean `skills`?".to_owned(),
         ),
+        (
+            "/spec/manifest/agents/demo/SKILLS",
+            json!([]),
+            "spec.manifest.agents.demo.SKILLS: unknown key `SKILLS`: did you mean `skills`?".to_owned(),
+        ),
         ("/egress_plan/route", json!([]), "egress_plan.route: unknown key `route`: did you mean `routes`?".to_owned()),
         ("/spec/agent_name", json!("x"), "spec.agent_name: no `x` in spec.manifest.agents, only `demo`".to_owned()),
         (
@@ -111,6 +116,8 @@ fn values_that_are_not_right() {
         ("/agent_git_gate_host", json!("127.0.0.1"), "agent_git_gate_host: not a `host:port`".to_owned()),
         ("/agent_git_gate_host", json!("a\"]:1"), "agent_git_gate_host: not a `host:port`".to_owned()),
         ("/agent_git_gate_host", json!("h:99999"), "agent_git_gate_host: not a `host:port`".to_owned()),
+        ("/agent_git_gate_host", json!("h:+80"), "agent_git_gate_host: not a `host:port`".to_owned()),
+        ("/agent_git_gate_host", json!("h:"), "agent_git_gate_host: not a `host:port`".to_owned()),
         ("/agent_supervise_url", json!("ftp://h/"), "agent_supervise_url: not an http(s) URL".to_owned()),
         ("/agent_supervise_url", json!("--help"), "agent_supervise_url: not an http(s) URL".to_owned()),
         ("/agent_supervise_url", json!("http://u:SECRET@h/"), format!("agent_supervise_url: {url_credentials}")),
@@ -191,7 +198,8 @@ fn remotes_that_cannot_be_told_apart() {
     refused(&sandbox, &same_name, "spec.manifest.bottles: two git remotes have the Name `n`");
     let same_place =
         remotes(json!({"Name": "a", "Upstream": "ssh://git@h/p"}), json!({"Name": "b", "Upstream": "https://h/p.git"}));
-    let why = "spec.manifest.bottles: the git remotes `a` and `b` have the same Upstream: both are reached as https://h/p.git";
+    let why =
+        "spec.manifest.bottles: the git remotes `a` and `b` cannot be told apart: both are reached as https://h/p.git";
     refused(&sandbox, &same_place, why);
 }
 
@@ -208,6 +216,15 @@ fn what_we_do_not_read_passes_untouched() {
     let (before, receipts) = outcome.stdout.rsplit_once(",\"receipts\":").unwrap();
     assert_eq!(before.replace(' ', ""), text.trim_end_matches('}').replace(' ', ""));
     assert!(receipts.starts_with("{\"prompt\":{\"status\":\"done\","), "{receipts}");
+}
+
+#[test]
+fn other_agents_and_bottles_are_other_plans_business() {
+    let sandbox = Sandbox::new();
+    let mut plan = sandbox.plan();
+    plan["spec"]["manifest"]["agents"]["other"] = json!({"bottle": "none", "skils": [".hidden"]});
+    plan["spec"]["manifest"]["bottles"]["other"] = json!({"git": {"remotes": {"h": {"Upstream": "http://h/r"}}}});
+    sandbox.run(STEP).args(["-q"]).plan(&plan).end().is(0, &plan, "");
 }
 
 #[test]

@@ -49,6 +49,7 @@ impl Certificate {
             _ => bail!("{} PEM blocks in it, not one certificate alone", blocks.len()),
         };
         ensure!(block.label == "CERTIFICATE", "a `{}` in it, not a certificate", block.label);
+        ensure!(stands_alone(text), "not one PEM certificate and nothing behind it");
         let (rest, certificate) = X509Certificate::from_der(&block.contents).context("not a valid certificate")?;
         ensure!(rest.is_empty(), "not a valid certificate: bytes left over at its end");
         ensure!(certificate.is_ca(), "not a CA certificate: the guest would trust nothing that it signed");
@@ -61,4 +62,12 @@ impl Certificate {
         let fingerprint: Vec<_> = digest.iter().map(|byte| format!("{byte:02X}")).collect();
         Ok(Self { fingerprint: fingerprint.join(":"), sha256: format!("{:x}", Sha256::digest(text)) })
     }
+}
+
+/// Whether the first PEM block is followed by nothing. What a parser passes over goes into the guest's bundle all the same.
+fn stands_alone(file: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(file) else { return false };
+    let Some((_, end)) = text.split_once("-----END ") else { return false };
+    let (marker, after) = end.split_once('\n').unwrap_or((end, ""));
+    marker.trim_end() == "CERTIFICATE-----" && after.trim().is_empty() && !text.contains('\0')
 }

@@ -46,12 +46,12 @@ impl CallError {
             Reason::Failed(output) => {
                 let code = if is_smolvms_own(output) { Code::SmolvmError } else { Code::GuestCommand };
                 let words = words(output);
-                (code, status(output.status) + &after_colon(&words), hint(&words, machine), Some(words))
+                (code, status(output.status) + &after_colon(&words), hint(code, &words, machine), Some(words))
             }
             Reason::Answered(output, answer) => {
                 let words = words(output);
                 let why = format!("no `{answer}` in its answer{}", after_colon(&words));
-                (Code::GuestCommand, why, hint(&words, machine), Some(words))
+                (Code::GuestCommand, why, hint(Code::GuestCommand, &words, machine), Some(words))
             }
             Reason::Unfinished(Unfinished::NotStarted(error)) => {
                 let hint = "install smolvm, or name it with --smolvm PATH or CLAUDE_BOTTLE_SMOLVM";
@@ -84,13 +84,15 @@ impl CallError {
 }
 
 /// The way out of a failure, by its words.
-fn hint(words: &str, machine: &MachineName) -> Option<String> {
+fn hint(code: Code, words: &str, machine: &MachineName) -> Option<String> {
     let says = |needles: &[&str]| needles.iter().any(|needle| words.contains(needle));
     if says(&["vm not found"]) {
         Some("`smolvm machine ls` shows the machines there are; -m NAME takes another than the plan's".to_owned())
     } else if says(&["is not running"]) {
         Some(format!("`smolvm machine start --name {machine}` starts it; if it is running it is busy: try again"))
-    } else if says(&["Operation not permitted", "Permission denied", "may not be used by non-root users"]) {
+    } else if code == Code::GuestCommand
+        && says(&["Operation not permitted", "Permission denied", "may not be used by non-root users"])
+    {
         let way = "the command needs root in the guest: --exec-user auto asks for it from smolvm 1.14.0 on; \
                    with an older one the machine's own user has to be root";
         Some(way.to_owned())

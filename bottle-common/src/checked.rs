@@ -74,7 +74,7 @@ impl TryFrom<String> for HostPort {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         match text.parse::<Authority>() {
-            Ok(authority) if is_host(authority.host()) && is_bare(&authority) && authority.port_u16().is_some() => {
+            Ok(authority) if is_host(authority.host()) && is_bare(&authority) && authority.port().is_some() => {
                 Ok(Self(text))
             }
             _ => Err("not a `host:port`"),
@@ -113,10 +113,17 @@ pub(crate) fn is_host(host: &str) -> bool {
         && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c))
 }
 
-/// Whether `authority` is its host and at most a port that is one (`http` lets `host:` and `host:99999` pass).
+/// Whether `authority` is its host and at most a port.
 fn is_bare(authority: &Authority) -> bool {
-    let rest = &authority.as_str()[authority.host().len()..];
-    !authority.as_str().contains('@') && (rest.is_empty() || authority.port_u16().is_some_and(|port| port > 0))
+    !authority.as_str().contains('@') && has_fit_port(authority)
+}
+
+/// Whether the port, if there is one, is a port as one writes it: `http` lets `host:`, `host:+1` and `host:99999` pass.
+pub(crate) fn has_fit_port(authority: &Authority) -> bool {
+    match authority.port() {
+        Some(port) => port.as_u16() > 0 && port.as_str() == port.as_u16().to_string(),
+        None => authority.as_str().ends_with(authority.host()),
+    }
 }
 
 /// A name or an email as `git config` and a commit header bear it.
@@ -140,7 +147,7 @@ impl TryFrom<String> for IdentityText {
     }
 }
 
-/// An absolute path in the guest, without `..` and without a trailing `/`.
+/// An absolute path in the guest, without `..`; a trailing `/` is dropped.
 #[derive(Clone, Debug, Deref, Display)]
 pub struct GuestPath(String);
 
@@ -148,6 +155,7 @@ impl TryFrom<String> for GuestPath {
     type Error = &'static str;
 
     fn try_from(path: String) -> Result<Self, Self::Error> {
+        let path = path.trim_end_matches('/').to_owned();
         let fits = path.len() > 1
             && path.starts_with('/')
             && path[1..].split('/').all(|part| !matches!(part, "" | "." | ".."))
@@ -155,7 +163,7 @@ impl TryFrom<String> for GuestPath {
         if fits {
             Ok(Self(path))
         } else {
-            Err("a guest path is absolute, without `.`, `..`, `//`, a trailing `/` and control characters")
+            Err("a guest path is absolute, without `.`, `..`, `//` and control characters")
         }
     }
 }

@@ -50,23 +50,32 @@ impl Document {
 
 fn read<T: DeserializeOwned>(text: &str) -> Result<T> {
     let mut json = serde_json::Deserializer::from_str(text);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let path = error.path().to_string();
-        let error = error.into_inner();
-        let message = error.to_string();
-        if error.is_eof() {
-            return anyhow!("it is cut short: {message}");
-        }
-        if error.is_data() {
-            // The path says where; the position would be the end of the value.
-            let position = format!(" at line {} column {}", error.line(), error.column());
-            let message = message.strip_suffix(&position).unwrap_or(&message);
-            return if path == "." { anyhow!("{message}") } else { anyhow!("{path}: {message}") };
-        }
-        anyhow!(message)
-    })?;
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| describe(error, ""))?;
     json.end()?;
     Ok(value)
+}
+
+/// Reads a part of the plan that stands at the path `at`.
+pub fn read_part<T: DeserializeOwned>(part: serde_json::Value, at: &str) -> Result<T> {
+    serde_path_to_error::deserialize(part).map_err(|error| describe(error, at))
+}
+
+/// The message for an error in the part of the plan at the path `at`: where, then what.
+fn describe(error: serde_path_to_error::Error<serde_json::Error>, at: &str) -> anyhow::Error {
+    let path = error.path().to_string();
+    let error = error.into_inner();
+    let message = error.to_string();
+    if error.is_eof() {
+        return anyhow!("it is cut short: {message}");
+    }
+    if !error.is_data() {
+        return anyhow!(message);
+    }
+    // The path says where; the position would be the end of the value.
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    let message = message.strip_suffix(&position).unwrap_or(&message);
+    let path: Vec<_> = [at, &path].into_iter().filter(|part| !matches!(*part, "" | ".")).collect();
+    if path.is_empty() { anyhow!("{message}") } else { anyhow!("{}: {message}", path.join(".")) }
 }
 
 /// Any JSON in which no object has a key twice: which of the two values holds is anybody's guess.

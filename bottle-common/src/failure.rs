@@ -24,7 +24,7 @@ pub enum Code {
     SmolvmError,
     /// smolvm cannot be run
     SmolvmMissing,
-    /// SIGINT or SIGTERM
+    /// SIGHUP, SIGINT or SIGTERM
     Interrupted,
 }
 

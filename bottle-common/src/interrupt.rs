@@ -1,9 +1,9 @@
-//! Ctrl-C and `kill`: noted when they come, acted on where nothing is left half done.
+//! Ctrl-C, `kill` and a closed terminal: noted when they come, acted on where nothing is left half done.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
 static CAUGHT: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
@@ -24,14 +24,27 @@ impl Interrupted {
     }
 }
 
-/// From now on SIGINT and SIGTERM are noted for [`check`] instead of ending the process.
+/// From now on SIGHUP, SIGINT and SIGTERM are noted for [`check`] instead of ending the process.
+///
+/// One that the process was started to ignore (nohup, a shell's background job) stays ignored.
 pub fn catch() -> std::io::Result<()> {
     let caught = CAUGHT.get_or_init(Arc::default);
-    for signal in [SIGINT, SIGTERM] {
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        if is_ignored(signal) {
+            continue;
+        }
         let number = usize::try_from(signal).unwrap_or_default();
         flag::register_usize(signal, Arc::clone(caught), number)?;
     }
     Ok(())
+}
+
+/// Whether `signal` is ignored, by proc(5); false where there is no /proc.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    mask & (1 << (signal - 1)) != 0
 }
 
 /// Fails when a signal has come.

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use indexmap::{IndexMap, IndexSet};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::checked::{HostPath, HostPort, HttpUrl, IdentityText, MachineName, RemoteName, SkillName};
-use crate::document::Document;
+use crate::document::{Document, read_part};
 use crate::section::{Carried, Section, Strict, or_default, unless_unset};
 use crate::upstream::Upstream;
 
@@ -95,7 +97,7 @@ impl Identity {
 
 #[derive(Deserialize)]
 struct Versioned {
-    version: Option<serde_json::Value>,
+    version: Option<Value>,
 }
 
 /// The plan's top level as it is written.
@@ -149,12 +151,13 @@ struct Spec {
     user_cwd: Option<HostPath>,
 }
 
+/// Of the bottles and agents only the chosen ones are read: the others are other plans' business.
 #[derive(Deserialize)]
 struct Manifest {
     #[serde(default, deserialize_with = "or_default")]
-    bottles: IndexMap<String, Section<Bottle>>,
+    bottles: IndexMap<String, Value>,
     #[serde(default, deserialize_with = "or_default")]
-    agents: IndexMap<String, Section<Agent>>,
+    agents: IndexMap<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -217,10 +220,10 @@ impl Plan {
         let written = document.read::<Strict<Written>>()?.into_inner();
         let spec = written.spec.into_inner();
         let manifest = spec.manifest.into_inner();
-        let agent = named(manifest.agents, &spec.agent_name, "spec.manifest.agents").context("spec.agent_name")?;
+        let agent: Agent = named(manifest.agents, "spec.manifest.agents", &spec.agent_name, "spec.agent_name")?;
         let at = format!("spec.manifest.agents.{}.bottle", spec.agent_name);
         let bottle = agent.bottle.with_context(|| format!("{at}: required, but not there"))?;
-        let bottle = named(manifest.bottles, &bottle, "spec.manifest.bottles").context(at)?;
+        let bottle: Bottle = named(manifest.bottles, "spec.manifest.bottles", &bottle, &at)?;
 
         let git = bottle.git.into_inner();
         let remotes: Vec<Remote> = git.remotes.into_values().map(Section::into_inner).collect();
@@ -259,16 +262,14 @@ impl Plan {
     }
 }
 
-/// What `name` stands for among `things`, else an error that lists the names there are.
-fn named<T>(mut things: IndexMap<String, Section<T>>, name: &str, at: &str) -> Result<T> {
+/// The one of `things` (at the path `at`) that is called `name` by the value at the path `by`.
+fn named<T: DeserializeOwned>(mut things: IndexMap<String, Value>, at: &str, name: &str, by: &str) -> Result<T> {
     let Some(thing) = things.swap_remove(name) else {
         let names: Vec<_> = things.keys().map(|name| format!("`{name}`")).collect();
-        bail!(
-            "no `{name}` in {at}, {}",
-            if names.is_empty() { "which is empty".to_owned() } else { format!("only {}", names.join(", ")) }
-        );
+        let names = if names.is_empty() { "which is empty".to_owned() } else { format!("only {}", names.join(", ")) };
+        bail!("{by}: no `{name}` in {at}, {names}");
     };
-    Ok(thing.into_inner())
+    Ok(read_part::<Section<T>>(thing, &format!("{at}.{name}"))?.into_inner())
 }
 
 /// Refuses remotes that git or the gate could not tell from each other.
@@ -281,7 +282,7 @@ fn refuse_ambiguity(remotes: &[Remote]) -> Result<()> {
         for spelling in remote.upstream.spellings() {
             if let Some(other) = spellings.insert(spelling.clone(), &remote.name) {
                 bail!(
-                    "the git remotes `{other}` and `{}` have the same Upstream: both are reached as {spelling}",
+                    "the git remotes `{other}` and `{}` cannot be told apart: both are reached as {spelling}",
                     remote.name
                 );
             }

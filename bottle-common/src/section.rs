@@ -57,7 +57,9 @@ impl<A> CheckedKeys<A> {
         if self.known.contains(&key) {
             return None;
         }
-        let near = self.known.iter().map(|known| (strsim::damerau_levenshtein(known, key), known)).min();
+        let plain = key.to_lowercase().replace('-', "_");
+        let near =
+            self.known.iter().map(|known| (strsim::damerau_levenshtein(&known.to_lowercase(), &plain), known)).min();
         match near {
             // Two slips in a word of six letters are still that word; in a shorter one, one.
             Some((slips, known)) if slips <= if known.len() < 6 { 1 } else { 2 } => {

@@ -16,6 +16,7 @@ use crate::call::{Action, Call, Question, Remedy};
 use crate::call_error::{self, CallError, Reason};
 use crate::checked::MachineName;
 use crate::command;
+use crate::failure::Code;
 
 /// The first smolvm in which `machine exec --user root` gives root on image machines.
 const USER_SINCE: semver::Version = semver::Version::new(1, 14, 0);
@@ -199,8 +200,12 @@ impl Smolvm {
     /// The user to ask for; where that depends on smolvm's version, it is read once.
     fn user(&mut self, call: &Call) -> Result<Option<String>, CallError> {
         if matches!(self.user, ExecUser::Auto) {
-            let output = self.start(call, &["--version".to_owned()])?;
-            let version = String::from_utf8_lossy(&output.stdout);
+            let version = match self.start(call, &["--version".to_owned()]) {
+                Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+                // It cannot be read; the calls themselves may work.
+                Err(error) if error.code == Code::Timeout => String::new(),
+                Err(error) => return Err(error),
+            };
             let version = version.split_whitespace().last().and_then(|word| semver::Version::parse(word).ok());
             let is_new = version.is_some_and(|version| version >= USER_SINCE);
             self.user = if is_new { ExecUser::RootIfTaken } else { ExecUser::None };

@@ -4,7 +4,7 @@ use http::uri::Authority;
 use indexmap::IndexSet;
 use serde::Deserialize;
 
-use crate::checked::is_host;
+use crate::checked::{has_fit_port, is_host};
 
 /// How a remote is reached.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -70,13 +70,12 @@ impl TryFrom<String> for Upstream {
         }
         let authority: Authority = authority.parse().map_err(|_| FORMS)?;
         let (host, path) = (authority.host(), path.trim_matches('/'));
-        let port_fits = authority.port().is_none() || authority.port_u16().is_some_and(|port| port > 0);
         let user_fits = user.is_none_or(|user| {
             !user.is_empty()
                 && !user.starts_with('-')
                 && user.chars().all(|c| c.is_ascii_alphanumeric() || "._+~-".contains(c))
         });
-        if !is_host(host) || !port_fits || !user_fits || path.is_empty() || authority.as_str().ends_with(':') {
+        if !is_host(host) || !has_fit_port(&authority) || !user_fits || path.is_empty() {
             return Err(FORMS);
         }
         let (user, host, port, path) =
