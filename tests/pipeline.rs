@@ -192,6 +192,40 @@ fn errors_as_json() {
     assert_eq!(error, json!({"error": {"code": "SMOLVM_ERROR", "message": message, "hint": hint}}));
 }
 
+/// What the real smolvm 1.32.2 and a Debian guest say, and the way out of it.
+#[test]
+fn hints() {
+    let sandbox = Sandbox::new();
+    set_up(&sandbox);
+    let programs = "the guest lacks a program: it needs Debian's ca-certificates, git, tar and util-linux";
+    let node = "the guest needs the user `node` (uid and gid 1000, home /home/node), as in the node image";
+    let root = "the command needs root in the guest: --exec-user auto asks for it from smolvm 1.14.0 on; with an older one \
+                the machine's own user has to be root";
+    for (status, words, hint) in [
+        (127, "sh: 1: tar: not found", programs),
+        (1, "runuser: failed to execute git: No such file or directory", programs),
+        (255, "executable file `runuser` not found in $PATH: No such file or directory", programs),
+        (
+            1,
+            "Error: agent operation failed: vm exec: failed to spawn command: No such file or directory (os error 2)",
+            programs,
+        ),
+        (1, "chown: invalid user: 'node:node'", node),
+        (1, "runuser: user node does not exist or the user entry does not contain all the required fields", node),
+        (2, "tar: x: Cannot write: No space left on device", "the machine's disk is full"),
+        (1, "chown: changing ownership of 'x': Operation not permitted", root),
+    ] {
+        let run = sandbox.run("bottle-prompt").args(["-f", "plan.json"]);
+        let outcome = run.env("SMOLVM_FAKE_FAIL", format!("* {status} {words}")).end();
+        assert_eq!(outcome.status, 1);
+        assert!(
+            outcome.stderr.ends_with(&format!("exit status {status}: {words}\nhint: {hint}\n")),
+            "{}",
+            outcome.stderr
+        );
+    }
+}
+
 #[test]
 fn a_smolvm_that_cannot_be_run() {
     let sandbox = Sandbox::new();

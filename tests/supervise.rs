@@ -142,7 +142,9 @@ fn a_guest_without_claude_is_a_warning() {
         "runuser -u node -- env HOME=/home/node claude mcp add --scope user --transport http supervise {URL}: smolvm \
          machine exec: exit status 127: env: 'claude': No such file or directory"
     );
-    let receipts = outcome.is(0, &plan, &format!("bottle-supervise: warning: {why}\n"));
+    let hint = "hint: Claude Code is not on the guest's PATH: `npm install -g @anthropic-ai/claude-code` in the image puts \
+                it there; one in ~/.local/bin needs a link in /usr/local/bin";
+    let receipts = outcome.is(0, &plan, &format!("bottle-supervise: warning: {why}\n{hint}\n"));
     assert_eq!(receipts["supervise"]["why"], why);
 }
 

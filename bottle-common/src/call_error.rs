@@ -83,22 +83,38 @@ impl CallError {
     }
 }
 
-/// The way out of a failure, by its words.
+/// The way out of a failure, by its words: smolvm's (1.32.2) and those of Debian's programs.
 fn hint(code: Code, words: &str, machine: &MachineName) -> Option<String> {
     let says = |needles: &[&str]| needles.iter().any(|needle| words.contains(needle));
-    if says(&["vm not found"]) {
-        Some("`smolvm machine ls` shows the machines there are; -m NAME takes another than the plan's".to_owned())
+    let hint = if says(&["vm not found"]) {
+        "`smolvm machine ls` shows the machines there are; -m NAME takes another than the plan's"
     } else if says(&["is not running"]) {
-        Some(format!("`smolvm machine start --name {machine}` starts it; if it is running it is busy: try again"))
+        return Some(format!(
+            "`smolvm machine start --name {machine}` starts it; if it is running it is busy: try again"
+        ));
+    } else if says(&["No space left on device"]) {
+        "the machine's disk is full"
+    } else if says(&["invalid user: ", "user node does not exist"]) {
+        "the guest needs the user `node` (uid and gid 1000, home /home/node), as in the node image"
+    } else if says(&["claude’: No such file", "claude': No such file"]) {
+        "Claude Code is not on the guest's PATH: `npm install -g @anthropic-ai/claude-code` in the image puts it there; \
+         one in ~/.local/bin needs a link in /usr/local/bin"
+    } else if says(&[
+        ": not found",
+        "failed to execute git",
+        "executable file `",
+        "failed to spawn command: No such file",
+    ]) {
+        "the guest lacks a program: it needs Debian's ca-certificates, git, tar and util-linux"
     } else if code == Code::GuestCommand
         && says(&["Operation not permitted", "Permission denied", "may not be used by non-root users"])
     {
-        let way = "the command needs root in the guest: --exec-user auto asks for it from smolvm 1.14.0 on; \
-                   with an older one the machine's own user has to be root";
-        Some(way.to_owned())
+        "the command needs root in the guest: --exec-user auto asks for it from smolvm 1.14.0 on; with an older one the \
+         machine's own user has to be root"
     } else {
-        None
-    }
+        return None;
+    };
+    Some(hint.to_owned())
 }
 
 /// Whether smolvm itself failed, not the command in the guest: the status is 1 for both, 2 for a wrong command line.

@@ -53,6 +53,7 @@ pub struct Outcome {
     /// What was installed, for the receipt: an object.
     details: serde_json::Value,
     warnings: Vec<String>,
+    hint: Option<String>,
 }
 
 #[derive(Clone, Copy, Eq, PartialEq, Serialize)]
@@ -109,7 +110,7 @@ impl Work {
 
 impl Outcome {
     fn new(status: Status, line: String, details: serde_json::Value) -> Self {
-        Self { status, line, details, warnings: Vec::new() }
+        Self { status, line, details, warnings: Vec::new(), hint: None }
     }
 
     /// The work is done; `details` is an object.
@@ -123,7 +124,7 @@ impl Outcome {
     pub fn failed(why: &CallError, mut details: serde_json::Value) -> Self {
         // It ends with the guest's words, and the receipt may go to a terminal.
         details["why"] = one_line(&why.to_string()).into();
-        Self::new(Status::Failed, why.to_string(), details)
+        Self { hint: why.hint.clone(), ..Self::new(Status::Failed, why.to_string(), details) }
     }
 
     /// Adds a warning.
@@ -189,6 +190,9 @@ fn run<O: Args>(step: &Step<O>, options: &CommandLine<O>) -> Result<(), Failure>
     warn(step.name, &outcome.warnings);
     if !common.quiet || outcome.status == Status::Failed {
         say(&format!("{}: {}", step.name, said(outcome.status, &outcome.line, elapsed)));
+    }
+    if let Some(hint) = outcome.hint {
+        say(&format!("hint: {hint}"));
     }
     Ok(())
 }
