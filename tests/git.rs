@@ -80,6 +80,19 @@ fn copies_cwd_git_when_copy_cwd_and_git_present() {
 }
 
 #[test]
+fn a_project_without_a_repository_is_a_warning() {
+    let sandbox = Sandbox::new();
+    let mut plan = sandbox.plan();
+    plan["spec"]["copy_cwd"] = json!(true);
+    let warning = "bottle-git: warning: spec.copy_cwd is true, but";
+    let stderr = format!("{warning} there is no .git in DIR/project\n{NOTHING}");
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);
+    plan["spec"]["user_cwd"] = json!("");
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, &format!("{warning} spec.user_cwd is unset\n{NOTHING}"));
+    assert!(sandbox.calls().is_empty());
+}
+
+#[test]
 fn skips_cwd_when_copy_cwd_false() {
     let sandbox = Sandbox::new();
     let mut plan = with_repository(&sandbox);

@@ -51,7 +51,12 @@ fn prepare(plan: &Plan, options: &Options) -> Result<Work> {
     let mut repository = None;
     if wants(Part::Repository) && plan.copy_cwd {
         match &plan.user_cwd {
-            Some(user_cwd) => repository = Repository::pack(user_cwd, &plan.stage_dir)?,
+            Some(user_cwd) => {
+                repository = Repository::pack(user_cwd, &plan.stage_dir)?;
+                if repository.is_none() {
+                    warnings.push(format!("spec.copy_cwd is true, but there is no .git in {}", user_cwd.display()));
+                }
+            }
             None => warnings.push("spec.copy_cwd is true, but spec.user_cwd is unset".to_owned()),
         }
     }

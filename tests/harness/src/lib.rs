@@ -1,6 +1,7 @@
 //! What the tests share: a host, a guest, and a way to run programs between them and see all that came of it.
 
 mod certificates;
+mod programs;
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub use certificates::{Certificate, certificate};
+pub use programs::{STEPS, keys};
 
 /// The machine's name in the plans made here.
 pub const MACHINE: &str = "claude-bottle-demo-abc12";
