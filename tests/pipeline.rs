@@ -91,6 +91,8 @@ fn options_of_every_step() {
     let calls = sandbox.calls();
     let verbose = sandbox.sh("bottle-prompt -v -f plan.json");
     let lines: Vec<_> = verbose.stderr.lines().collect();
+    let (output, lines): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.starts_with("    "));
+    assert_eq!(output[0], "    smolvm 1.32.2");
     assert_eq!(lines.len(), 5);
     assert!(lines[1].starts_with("smolvm --version  # exit status 0, "), "{}", lines[1]);
     assert!(

@@ -58,10 +58,18 @@ impl Certificate {
         let validity = certificate.validity();
         ensure!(validity.is_valid(), "not in date: valid from {} to {}", validity.not_before, validity.not_after);
 
-        let digest = Sha256::digest(&block.contents);
-        let fingerprint: Vec<_> = digest.iter().map(|byte| format!("{byte:02X}")).collect();
-        Ok(Self { fingerprint: fingerprint.join(":"), sha256: format!("{:x}", Sha256::digest(text)) })
+        Ok(Self { fingerprint: fingerprint(block), sha256: format!("{:x}", Sha256::digest(text)) })
     }
+}
+
+fn fingerprint(block: &Pem) -> String {
+    let digest = Sha256::digest(&block.contents);
+    digest.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
+}
+
+/// The fingerprints of all certificates in a guest's bundle; what is not PEM in it is passed over.
+pub fn fingerprints(bundle: &str) -> Vec<String> {
+    Pem::iter_from_buffer(bundle.as_bytes()).flatten().map(|block| fingerprint(&block)).collect()
 }
 
 /// Whether the first PEM block is followed by nothing. What a parser passes over goes into the guest's bundle all the same.

@@ -2,14 +2,17 @@
 
 mod certificate;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use bottle_common::call::Call;
+use bottle_common::call::{Call, Source};
+use bottle_common::check::{Check, Difference, Facts, LIST, LOOK, Listing};
 use bottle_common::guest;
 use bottle_common::options::NoOptions;
-use bottle_common::plan::Plan;
-use bottle_common::step::{self, Outcome, Step, Work};
+use bottle_common::plan::{Ca, Plan};
+use bottle_common::step::{self, Step};
+use bottle_common::work::{Outcome, Work};
 use serde_json::json;
 
 use crate::certificate::Certificate;
@@ -23,22 +26,29 @@ const TRUST: &str = "set -eu; umask 077; lock=/run/claude-bottle-ca.lock; \
     rm -f /etc/ssl/certs/claude-bottle-mitm.pem /etc/ssl/certs/ca-certificates.crt.new; \
     update-ca-certificates; test -e /etc/ssl/certs/claude-bottle-mitm.pem";
 
+/// Prints the certificate's facts, the hash link under which OpenSSL finds it, and the merged bundle.
+const ASK: &str = "list \"0:$1\"; cd /etc/ssl/certs; found=; \
+    if [ -f \"$1\" ] && hash=$(openssl x509 -noout -hash -in \"$1\"); then \
+        for link in \"$hash\".[0-9]*; do if [ \"$link\" -ef \"$1\" ]; then found=$link; fi; done; \
+    fi; \
+    printf '%s\\0' \"$found\"; if [ -f \"$2\" ]; then cat \"$2\"; fi";
+
+const STEP: Step<NoOptions> =
+    Step { name: "bottle-ca", about: "Makes the guest trust the proxy's CA certificate", prepare, check };
+
 fn main() -> ExitCode {
-    step::main(&Step { name: "bottle-ca", about: "Makes the guest trust the proxy's CA certificate", prepare })
+    step::main(&STEP)
 }
 
 fn prepare(plan: &Plan, _: &NoOptions) -> Result<Work> {
-    let ca = &plan.ca;
-    let file = ca.path.as_deref().with_context(|| format!("{}: unset, so there is no certificate to trust", ca.key))?;
-    let certificate = Certificate::read(file).context(ca.key)?;
-
+    let (file, certificate) = read(&plan.ca)?;
     let path = guest::ca_certificate();
     let calls = vec![
-        Call::copy(file, path.clone()),
+        Call::copy(Source::File(file.to_owned()), path.clone()),
         Call::script(TRUST, &[&path]).to("run update-ca-certificates").answering("[1-9][0-9]* added"),
     ];
     let details = json!({
-        "proxy": ca.proxy,
+        "proxy": plan.ca.proxy,
         "path": *path,
         "fingerprint": certificate.fingerprint,
         "sha256": certificate.sha256,
@@ -51,7 +61,32 @@ fn prepare(plan: &Plan, _: &NoOptions) -> Result<Work> {
             "GIT_SSL_CAINFO": guest::CA_BUNDLE,
         },
     });
-    let line = format!("trusts {} CA, sha256 {}", ca.proxy, certificate.fingerprint);
-    let outcome = Outcome::done(line, details);
-    Ok(Work::new(calls, outcome))
+    let outcome = Outcome::done(format!("trusts {} CA, sha256 {}", plan.ca.proxy, certificate.fingerprint), details);
+    Ok(Work::new(calls, |_| outcome))
+}
+
+fn check(plan: &Plan, _: &NoOptions) -> Result<Check> {
+    let (_, certificate) = read(&plan.ca)?;
+    let path = guest::ca_certificate();
+    let call = Call::script(&format!("{LIST}{ASK}"), &[&path, guest::CA_BUNDLE]).to(LOOK);
+    let expected = Listing::default().with(&path, Facts::file("644", "root:root", &certificate.sha256));
+    let line = format!("{} CA, sha256 {}", plan.ca.proxy, certificate.fingerprint);
+    Ok(Check::new(call, line, move |answer| {
+        let (found, rest) = Listing::parse(answer)?;
+        let (hash_link, bundle) = rest.split_once('\0').context("the guest's answer is cut short")?;
+        let mut differences = expected.differences(&found);
+        if hash_link.is_empty() {
+            differences.push(Difference::new("hash link", "/etc/ssl/certs", &*path, None));
+        }
+        if !certificate::fingerprints(bundle).contains(&certificate.fingerprint) {
+            differences.push(Difference::new("certificate", guest::CA_BUNDLE, certificate.fingerprint, None));
+        }
+        Ok(differences)
+    }))
+}
+
+/// The file that the plan names, and the certificate in it.
+fn read(ca: &Ca) -> Result<(&Path, Certificate)> {
+    let file = ca.path.as_deref().with_context(|| format!("{}: unset, so there is no certificate to trust", ca.key))?;
+    Ok((file, Certificate::read(file).context(ca.key)?))
 }

@@ -8,10 +8,10 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
-use tempfile::TempPath;
 use walkdir::{DirEntry, WalkDir};
 
-use crate::call::Call;
+use crate::call::{Call, Source};
+use crate::check::{Facts, Listing};
 use crate::checked::GuestPath;
 use crate::guest;
 use crate::interrupt;
@@ -39,10 +39,18 @@ const UNPACK: &str = "set -eu; tar=$1/.$2.bottle.tar new=$1/.$2.bottle; \
 /// What UNPACK says when it left the target as it was.
 const KEPT: &str = "kept";
 
-/// A host directory as a tar in the stage directory, removed when dropped.
-pub struct Archive {
-    path: TempPath,
-    /// How many regular files are in it.
+/// A directory of the host that is to be one of the guest.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    /// What it is: the first words of messages about it.
+    pub name: String,
+    /// Where it is on the host; it may be a link.
+    pub source: PathBuf,
+}
+
+/// A directory that was packed.
+pub struct Packed {
+    /// How many regular files are in the tar.
     pub files: u64,
     /// SHA-256 of the tar, in hex.
     pub sha256: String,
@@ -59,29 +67,72 @@ pub enum Existing {
     Replace,
 }
 
-impl Archive {
-    /// Packs the directory `source` into a file in `stage_dir`. `source` may be a link; links below it are never
-    /// followed. Sockets, FIFOs and devices are left out, with a warning.
-    pub fn pack(source: &Path, stage_dir: &Path) -> Result<Self> {
-        let root = fs::canonicalize(source).with_context(|| format!("read {}", source.display()))?;
-        let (file, path) = stage::file(stage_dir, ".tar")?.into_parts();
-        let writing = format!("write {}", path.display());
-        let mut archive = Self { path, files: 0, sha256: String::new(), warnings: Vec::new() };
-        let mut tar = Builder::new(Hashing { inner: BufWriter::with_capacity(1 << 16, file), hash: Sha256::new() });
-        for entry in WalkDir::new(&root).sort_by_file_name() {
-            interrupt::check()?;
-            let entry = entry.with_context(|| format!("read {}", source.display()))?;
-            archive.append(&mut tar, &root, &entry)?;
-        }
-        let mut hashing = tar.into_inner().with_context(|| writing.clone())?;
-        hashing.flush().context(writing)?;
-        archive.sha256 = format!("{:x}", hashing.hash.finalize());
-        Ok(archive)
+impl Directory {
+    /// The calls that make `parent/name` in the guest this directory.
+    #[must_use]
+    pub fn unpack(self, parent: &GuestPath, name: &str, existing: Existing) -> [Call; 2] {
+        let keep = if existing == Existing::Keep { "keep" } else { "replace" };
+        [
+            Call::copy(Source::Directory(self), parent.join(&format!(".{name}.bottle.tar"))),
+            Call::script(UNPACK, &[parent, name, guest::OWNER, guest::HOME, keep])
+                .to(format!("unpack {}", parent.join(name))),
+        ]
     }
 
-    fn append(&mut self, tar: &mut Builder<impl Write>, root: &Path, entry: &DirEntry) -> Result<()> {
+    /// Writes the directory to `out`, called `place`, as one tar. Links in it are never followed; sockets, FIFOs and
+    /// devices are left out, with a warning.
+    pub(crate) fn pack(&self, out: impl Write, place: &str) -> Result<Packed> {
+        self.about(|| {
+            let root = fs::canonicalize(&self.source).with_context(|| format!("read {}", self.source.display()))?;
+            let mut packed = Packed { files: 0, sha256: String::new(), warnings: Vec::new() };
+            let mut tar = Builder::new(Hashing { inner: BufWriter::with_capacity(1 << 16, out), hash: Sha256::new() });
+            for entry in self.entries(&root) {
+                packed.append(&mut tar, &root, &entry?, place)?;
+            }
+            let writing = || format!("write {place}");
+            let mut hashing = tar.into_inner().with_context(writing)?;
+            hashing.flush().with_context(writing)?;
+            packed.sha256 = format!("{:x}", hashing.hash.finalize());
+            packed.warnings.iter_mut().for_each(|warning| *warning = format!("{}: {warning}", self.name));
+            Ok(packed)
+        })
+    }
+
+    /// What the directory comes to at `path` in the guest.
+    pub fn listing(&self, path: &GuestPath) -> Result<Listing> {
+        self.about(|| {
+            let root = fs::canonicalize(&self.source).with_context(|| format!("read {}", self.source.display()))?;
+            let mut listing = Listing::default();
+            for entry in self.entries(&root) {
+                let entry = entry?;
+                let below = entry.path().strip_prefix(&root)?.to_string_lossy();
+                let path = if below.is_empty() { path.clone() } else { path.join(&below) };
+                if let Some(facts) = facts(&entry)? {
+                    listing = listing.with(&path, facts);
+                }
+            }
+            Ok(listing)
+        })
+    }
+
+    /// What is in the directory, itself first, in a fixed order.
+    fn entries(&self, root: &Path) -> impl Iterator<Item = Result<DirEntry>> {
+        WalkDir::new(root).sort_by_file_name().into_iter().map(|entry| {
+            interrupt::check()?;
+            entry.with_context(|| format!("read {}", self.source.display()))
+        })
+    }
+
+    /// Names this directory in the errors of `action`.
+    pub(crate) fn about<T>(&self, action: impl FnOnce() -> Result<T>) -> Result<T> {
+        action().with_context(|| self.name.clone())
+    }
+}
+
+impl Packed {
+    fn append(&mut self, tar: &mut Builder<impl Write>, root: &Path, entry: &DirEntry, place: &str) -> Result<()> {
         let shown = entry.path().display();
-        let (reading, packing) = (|| format!("read {shown}"), || format!("pack {shown} into {}", self.path.display()));
+        let (reading, packing) = (|| format!("read {shown}"), || format!("pack {shown} into {place}"));
         let name = Path::new("root").join(entry.path().strip_prefix(root)?);
         let metadata = entry.metadata().with_context(reading)?;
         let mut header = header(&metadata);
@@ -108,17 +159,6 @@ impl Archive {
         }
         Ok(())
     }
-
-    /// The calls that make `parent/name` in the guest this directory.
-    #[must_use]
-    pub fn unpack(&self, parent: &GuestPath, name: &str, existing: Existing) -> [Call; 2] {
-        let keep = if existing == Existing::Keep { "keep" } else { "replace" };
-        [
-            Call::copy(self.path.to_path_buf(), parent.join(&format!(".{name}.bottle.tar"))),
-            Call::script(UNPACK, &[parent, name, guest::OWNER, guest::HOME, keep])
-                .to(format!("unpack {}", parent.join(name))),
-        ]
-    }
 }
 
 /// Whether UNPACK, having printed `answer`, left the directory that was there.
@@ -127,10 +167,33 @@ pub fn was_kept(answer: &str) -> bool {
     answer.trim() == KEPT
 }
 
-/// The same for the same file on every host: no owner, no set-id bits.
+/// What a file comes to in the guest; nothing, where it is not copied.
+fn facts(entry: &DirEntry) -> Result<Option<Facts>> {
+    let reading = || format!("read {}", entry.path().display());
+    let metadata = entry.metadata().with_context(reading)?;
+    let mode = format!("{:o}", mode(&metadata));
+    Ok(if metadata.is_dir() {
+        Some(Facts { mode: Some(mode), ..Facts::directory(guest::OWNER) })
+    } else if metadata.is_symlink() {
+        let target = fs::read_link(entry.path()).with_context(reading)?;
+        let (owner, target) = (Some(guest::OWNER.to_owned()), Some(target.to_string_lossy().into_owned()));
+        Some(Facts { kind: "link", owner, target, ..Facts::default() })
+    } else if metadata.is_file() {
+        Some(Facts::file(&mode, guest::OWNER, &stage::sha256(entry.path())?))
+    } else {
+        None
+    })
+}
+
+/// The permissions that a file has in the guest: no set-id bits.
+fn mode(metadata: &Metadata) -> u32 {
+    metadata.permissions().mode() & 0o777
+}
+
+/// The same for the same file on every host: no owner.
 fn header(metadata: &Metadata) -> Header {
     let mut header = Header::new_gnu();
-    header.set_mode(metadata.permissions().mode() & 0o777);
+    header.set_mode(mode(metadata));
     header.set_mtime(u64::try_from(metadata.mtime()).unwrap_or_default());
     header.set_uid(0);
     header.set_gid(0);

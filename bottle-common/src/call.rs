@@ -2,25 +2,42 @@
 
 use std::path::PathBuf;
 
+use anyhow::Result;
+
+use crate::archive::Directory;
 use crate::checked::GuestPath;
 use crate::guest;
 
-/// One call of smolvm, and what it must answer.
+/// One call of smolvm, and what it must answer. What it copies is at first the step's word for it, and the path of a
+/// file once everything that has to be made is made.
 #[derive(Clone, Debug)]
-pub struct Call {
+pub struct Call<S = Source> {
     /// What this does to which thing: the first words of the message when it fails.
     pub(crate) purpose: String,
-    pub(crate) action: Action,
+    pub(crate) action: Action<S>,
     /// What stdout must match, beside an exit status of 0: a regular expression, also for `grep -E`.
     pub(crate) answer: Option<&'static str>,
     pub(crate) remedy: Option<Box<Remedy>>,
+    /// What it prints is not for logs.
+    pub(crate) is_private: bool,
 }
 
 /// What smolvm is asked to do.
 #[derive(Clone, Debug)]
-pub(crate) enum Action {
-    Copy { from: PathBuf, to: GuestPath },
+pub(crate) enum Action<S> {
+    Copy { from: S, to: GuestPath },
     Exec { argv: Vec<String>, env: Vec<(&'static str, &'static str)> },
+}
+
+/// What goes into the guest.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A file of the host, as it is.
+    File(PathBuf),
+    /// A file that is made for the guest, with this content.
+    Text(String),
+    /// A directory of the host, as a tar.
+    Directory(Directory),
 }
 
 /// A failure that is expected, and the way out of it: `calls` are made, then the failed call once more.
@@ -31,14 +48,14 @@ pub struct Remedy {
     /// A question whose answer may show that all is well as it is; then nothing more is done.
     pub unless: Option<Question>,
     /// What is done about it.
-    pub calls: Vec<Call>,
+    pub calls: Vec<Call<PathBuf>>,
 }
 
 /// A call, and whether what it prints is a yes.
 #[derive(Clone, Debug)]
 pub struct Question {
     /// The call that asks; where it fails the answer is no.
-    pub call: Call,
+    pub call: Call<PathBuf>,
     /// Whether the guest's file, in JSON, has `value` at `pointer` (RFC 6901).
     pub pointer: &'static str,
     /// What is looked for.
@@ -46,31 +63,38 @@ pub struct Question {
 }
 
 impl Call {
-    /// Copies the host file `from` to `to`, as root with mode 0644.
+    /// Copies `from` to `to`, as root with mode 0644.
     #[must_use]
-    pub fn copy(from: impl Into<PathBuf>, to: GuestPath) -> Self {
-        Self {
-            purpose: format!("write {to}"),
-            action: Action::Copy { from: from.into(), to },
-            answer: None,
-            remedy: None,
-        }
+    pub fn copy(from: Source, to: GuestPath) -> Self {
+        Self::new(format!("write {to}"), Action::Copy { from, to })
+    }
+
+    /// The same call with the path of a file in place of what it copies; `make` makes that file.
+    pub(crate) fn made(&self, make: impl FnOnce(&Source) -> Result<PathBuf>) -> Result<Call<PathBuf>> {
+        let action = match &self.action {
+            Action::Copy { from, to } => Action::Copy { from: make(from)?, to: to.clone() },
+            Action::Exec { argv, env } => Action::Exec { argv: argv.clone(), env: env.clone() },
+        };
+        let Self { purpose, answer, remedy, is_private, .. } = self.clone();
+        Ok(Call { purpose, action, answer, remedy, is_private })
+    }
+}
+
+impl<S> Call<S> {
+    fn new(purpose: String, action: Action<S>) -> Self {
+        Self { purpose, action, answer: None, remedy: None, is_private: false }
     }
 
     /// Runs `argv` in the guest, as root where smolvm can be told so.
     #[must_use]
     pub fn exec(argv: &[&str]) -> Self {
-        Self {
-            purpose: argv.join(" "),
-            action: Action::Exec { argv: argv.iter().map(|&arg| arg.to_owned()).collect(), env: Vec::new() },
-            answer: None,
-            remedy: None,
-        }
+        let words = argv.iter().map(|&arg| arg.to_owned()).collect();
+        Self::new(argv.join(" "), Action::Exec { argv: words, env: Vec::new() })
     }
 
-    /// Runs a constant shell script in the guest with positional parameters.
+    /// Runs a shell script in the guest; what varies is in its positional parameters.
     #[must_use]
-    pub fn script(script: &'static str, parameters: &[&str]) -> Self {
+    pub fn script(script: &str, parameters: &[&str]) -> Self {
         Self::exec(&[&["sh", "-c", script, "sh"], parameters].concat())
     }
 
@@ -95,6 +119,13 @@ impl Call {
     #[must_use]
     pub fn answering(mut self, answer: &'static str) -> Self {
         self.answer = Some(answer);
+        self
+    }
+
+    /// Keeps what it prints out of logs.
+    #[must_use]
+    pub fn private(mut self) -> Self {
+        self.is_private = true;
         self
     }
 

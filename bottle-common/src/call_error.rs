@@ -133,16 +133,17 @@ pub(crate) fn status(status: ExitStatus) -> String {
     status.code().map_or_else(|| status.to_string(), |code| format!("exit status {code}"))
 }
 
-/// What a program printed, stderr last, in one line: without smolvm's progress, and the end only of what is long.
-fn words(output: &Output) -> String {
+/// What a program printed, stderr last, without smolvm's progress.
+pub(crate) fn lines(output: &Output) -> Vec<String> {
     let text = [&output.stdout[..], b"\n", &output.stderr[..]].concat();
     let text = String::from_utf8_lossy(&text);
-    let lines: Vec<_> = text
-        .split(['\n', '\r'])
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with("Uploading "))
-        .collect();
-    let line = lines.join("; ");
+    let lines = text.split(['\n', '\r']).map(str::trim_end);
+    lines.filter(|line| !line.is_empty() && !line.starts_with("Uploading ")).map(str::to_owned).collect()
+}
+
+/// The same in one line, and the end only of what is long.
+fn words(output: &Output) -> String {
+    let line = lines(output).iter().map(|line| line.trim()).collect::<Vec<_>>().join("; ");
     match line.char_indices().rev().nth(MAX_WORDS) {
         Some((start, _)) => format!("…{}", &line[start..]),
         None => line,

@@ -2,7 +2,7 @@
 //!
 //! Messages say what is wrong with a value and never repeat it where it may hold a secret.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use derive_more::{Deref, Display};
 use http::uri::{Authority, Uri};
@@ -172,6 +172,14 @@ impl GuestPath {
     /// A path of this program's own making.
     pub(crate) const fn trusted(path: String) -> Self {
         Self(path)
+    }
+
+    /// This directory and the parents of it that are below `ancestor`.
+    #[must_use]
+    pub fn below(&self, ancestor: &str) -> Vec<Self> {
+        let paths = Path::new(&self.0).ancestors();
+        let below = paths.take_while(|path| path.starts_with(ancestor) && *path != Path::new(ancestor));
+        below.map(|path| Self(path.to_string_lossy().into_owned())).collect()
     }
 
     /// The path of `name` in this directory.

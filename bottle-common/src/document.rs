@@ -35,16 +35,21 @@ impl Document {
         read(&self.text)
     }
 
-    /// The plan with `receipt` as `receipts.<step>`, in one piece; an earlier receipt of the step is replaced.
-    pub fn with_receipt(&self, step: &str, receipt: &impl Serialize) -> Result<String> {
+    /// The plan with `value` as `<group>.<step>`, in one piece; an earlier one of the step is replaced.
+    pub fn with(&self, group: &str, step: &str, value: &impl Serialize) -> Result<String> {
         let mut plan: Members = serde_json::from_str(&self.text)?;
-        let mut receipts: Members = match plan.get("receipts") {
-            Some(receipts) => Option::deserialize(&**receipts)?.unwrap_or_default(),
+        let mut members: Members = match plan.get(group) {
+            Some(members) => Option::deserialize(&**members)?.unwrap_or_default(),
             None => Members::new(),
         };
-        receipts.insert(step.to_owned(), to_raw_value(receipt)?);
-        plan.insert("receipts".to_owned(), to_raw_value(&receipts)?);
+        members.insert(step.to_owned(), to_raw_value(value)?);
+        plan.insert(group.to_owned(), to_raw_value(&members)?);
         Ok(serde_json::to_string(&plan)?)
+    }
+
+    /// The plan as it was written.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod archive;
 pub mod call;
 pub mod call_error;
+pub mod check;
 pub mod checked;
 pub mod command;
 mod document;
@@ -12,8 +13,10 @@ pub mod guest;
 mod interrupt;
 pub mod options;
 pub mod plan;
+mod script;
 mod section;
 pub mod smolvm;
 pub mod stage;
 pub mod step;
 pub mod upstream;
+pub mod work;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Parser, ValueEnum};
 
 use crate::checked::MachineName;
 use crate::failure::{Code, Failure};
@@ -21,6 +22,9 @@ pub struct CommandLine<O: Args> {
     /// Those of every step.
     #[command(flatten)]
     pub common: Common,
+    /// The step's own once more, as far as they are set: as words for a command line.
+    #[arg(skip)]
+    pub own_words: Vec<String>,
 }
 
 /// For a step without options of its own.
@@ -30,6 +34,7 @@ pub struct NoOptions {}
 /// The options of every step.
 #[derive(Args)]
 #[command(next_help_heading = "Common options")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Common {
     /// Provision this machine instead of the plan's
     #[arg(short, long, value_name = "NAME", value_parser = checked::<MachineName>)]
@@ -38,6 +43,18 @@ pub struct Common {
     /// Read the plan from a file instead of stdin
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+
+    /// Print a script for sh(1) that makes the step's smolvm calls, and change nothing
+    #[arg(short = 'n', long, conflicts_with_all = ["output", "check"])]
+    pub dry_run: bool,
+
+    /// Change nothing and see whether the guest still is as the plan says; exit status 3 when it is not
+    #[arg(long)]
+    pub check: bool,
+
+    /// Write the tar that is copied to PATH in the guest to stdout, and do nothing else: for the script of --dry-run
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["output", "check", "dry_run"])]
+    pub archive: Option<String>,
 
     /// What to print: the plan with this step's receipt, or the receipt alone [default: plan; receipt on a terminal]
     #[arg(short, long, value_name = "WHAT")]
@@ -110,7 +127,7 @@ pub enum Other {
 
 /// Reads the command line and the environment; a variable that is empty counts as unset.
 pub fn parse<O: Args>(step: &Step<O>) -> Result<CommandLine<O>, Other> {
-    let mut command = CommandLine::<O>::command().name(step.name).about(step.about).version(env!("CARGO_PKG_VERSION"));
+    let mut command = step.command();
     let ids: Vec<_> = command.get_arguments().map(|arg| arg.get_id().clone()).collect();
     for id in ids {
         command = command.mut_arg(id, |arg| match arg.get_env().map(std::env::var_os) {
@@ -118,13 +135,37 @@ pub fn parse<O: Args>(step: &Step<O>) -> Result<CommandLine<O>, Other> {
             _ => arg,
         });
     }
-    command.try_get_matches().and_then(|matches| CommandLine::from_arg_matches(&matches)).map_err(|error| {
+    let parsed = command.try_get_matches().and_then(|matches| {
+        let options = CommandLine::from_arg_matches(&matches)?;
+        Ok(CommandLine { own_words: own_words::<O>(&matches), ..options })
+    });
+    parsed.map_err(|error| {
         let text = error.render();
         match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Other::Text(text.to_string()),
             _ => Other::Wrong(usage(step.name, &text.to_string()), asked_format()),
         }
     })
+}
+
+/// The options of `O` that are set, by the command line or the environment.
+fn own_words<O: Args>(matches: &ArgMatches) -> Vec<String> {
+    let own = O::augment_args(Command::default());
+    let set = |arg: &&Arg| {
+        let source = matches.value_source(arg.get_id().as_str());
+        matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable))
+    };
+    own.get_arguments()
+        .filter(set)
+        .flat_map(|arg| {
+            let long = format!("--{}", arg.get_long().unwrap_or_default());
+            let values = matches.get_raw(arg.get_id().as_str()).filter(|_| arg.get_action().takes_values());
+            match values {
+                Some(values) => values.map(|value| format!("{long}={}", value.to_string_lossy())).collect(),
+                None => vec![long],
+            }
+        })
+        .collect()
 }
 
 /// clap's paragraphs in one line and a hint.

@@ -79,7 +79,7 @@ pub struct Remote {
 }
 
 /// The identity that git gets in the guest.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Identity {
     /// `user.name`
     pub name: Option<IdentityText>,

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::str::FromStr;
 use std::thread::sleep;
@@ -84,11 +84,11 @@ impl Smolvm {
     }
 
     /// Makes `calls` in order up to the first that fails; gives what each printed on stdout.
-    pub fn run(&mut self, calls: &[Call]) -> Result<Vec<String>, CallError> {
+    pub fn run(&mut self, calls: &[Call<PathBuf>]) -> Result<Vec<String>, CallError> {
         calls.iter().map(|call| self.run_one(call)).collect()
     }
 
-    fn run_one(&mut self, call: &Call) -> Result<String, CallError> {
+    fn run_one(&mut self, call: &Call<PathBuf>) -> Result<String, CallError> {
         match (self.attempt(call), &call.remedy) {
             (Err(error), Some(remedy)) if error.says(remedy.words) => {
                 if self.is_well(remedy)? {
@@ -114,7 +114,7 @@ impl Smolvm {
     }
 
     /// Makes `call`, again where the failure is not its own.
-    fn attempt(&mut self, call: &Call) -> Result<String, CallError> {
+    fn attempt(&mut self, call: &Call<PathBuf>) -> Result<String, CallError> {
         let mut repeats = 0;
         loop {
             let output = self.invoke(call)?;
@@ -136,7 +136,7 @@ impl Smolvm {
         }
     }
 
-    fn judge(&self, call: &Call, output: &Output) -> Result<String, CallError> {
+    fn judge(&self, call: &Call<PathBuf>, output: &Output) -> Result<String, CallError> {
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         let reason = if !output.status.success() {
             Reason::Failed(output)
@@ -148,7 +148,7 @@ impl Smolvm {
         Err(self.error(call, reason))
     }
 
-    fn invoke(&mut self, call: &Call) -> Result<Output, CallError> {
+    fn invoke(&mut self, call: &Call<PathBuf>) -> Result<Output, CallError> {
         self.calls += 1;
         let link;
         let machine = self.machine.to_string();
@@ -181,7 +181,7 @@ impl Smolvm {
         }
     }
 
-    fn start(&self, call: &Call, args: &[String]) -> Result<Output, CallError> {
+    fn start(&self, call: &Call<PathBuf>, args: &[String]) -> Result<Output, CallError> {
         let started = Instant::now();
         let result = command::run(&self.program, args.iter().map(String::as_str), self.timeout);
         if let Some(trace) = self.trace {
@@ -193,12 +193,19 @@ impl Smolvm {
                 Err(unfinished) => unfinished.to_string(),
             };
             trace(&format!("{line}  # {end}, {} ms", started.elapsed().as_millis()));
+            if let Ok(output) = &result
+                && !call.is_private
+            {
+                for line in call_error::lines(output) {
+                    trace(&format!("    {line}"));
+                }
+            }
         }
         result.map_err(|unfinished| self.error(call, Reason::Unfinished(&unfinished)))
     }
 
     /// The user to ask for; where that depends on smolvm's version, it is read once.
-    fn user(&mut self, call: &Call) -> Result<Option<String>, CallError> {
+    fn user(&mut self, call: &Call<PathBuf>) -> Result<Option<String>, CallError> {
         if matches!(self.user, ExecUser::Auto) {
             let version = match self.start(call, &["--version".to_owned()]) {
                 Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -217,7 +224,7 @@ impl Smolvm {
         })
     }
 
-    fn error(&self, call: &Call, reason: Reason) -> CallError {
+    fn error(&self, call: &Call<PathBuf>, reason: Reason) -> CallError {
         let command = match call.action {
             Action::Copy { .. } => "cp",
             Action::Exec { .. } => "exec",

@@ -1,4 +1,4 @@
-//! The skeleton of a step: reads the plan, runs the calls, prints. The only file that prints and exits.
+//! The skeleton of a step: reads the plan, does what the options ask for, prints. The only file that prints and exits.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
@@ -6,21 +6,26 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use clap::Args;
+use clap::{Args, Command, CommandFactory};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::call::Call;
-use crate::call_error::CallError;
+use crate::call::{Action, Source};
+use crate::check::Check;
 use crate::document::Document;
 use crate::failure::{Code, Failure, hinted};
 use crate::interrupt;
 use crate::options::{self, CommandLine, Common, ErrorFormat, Other, Output};
 use crate::plan::Plan;
+use crate::script::Script;
 use crate::smolvm::Smolvm;
+use crate::stage::Staged;
+use crate::work::{Done, Outcome, Status, Work};
 
 /// The largest plan that is read, in bytes.
 const MAX_PLAN: u64 = 16 << 20;
+/// The exit status when `--check` found a difference.
+const DIFFERS: u8 = 3;
 
 /// A step, to be handed to [`main`].
 pub struct Step<O> {
@@ -30,108 +35,32 @@ pub struct Step<O> {
     pub about: &'static str,
     /// Decides what to do from the plan, the step's own options and the host's files, all before the first call.
     pub prepare: fn(&Plan, &O) -> Result<Work>,
+    /// Decides what to look at in the guest, and what it should be, likewise.
+    pub check: fn(&Plan, &O) -> Result<Check>,
 }
 
-/// What a step is going to do.
-pub struct Work {
-    /// The calls, in order.
-    pub calls: Vec<Call>,
-    /// What a person should know beforehand.
-    pub warnings: Vec<String>,
-    /// Turns what the calls printed, or the failure that ended them, into the outcome.
-    pub finish: Finish,
-}
-
-/// See [`Work::finish`].
-pub type Finish = Box<dyn FnOnce(Result<Vec<String>, CallError>) -> Result<Outcome>>;
-
-/// What a step has done.
-pub struct Outcome {
-    status: Status,
-    /// What was done, for people.
-    line: String,
-    /// What was installed, for the receipt: an object.
-    details: serde_json::Value,
-    warnings: Vec<String>,
-    hint: Option<String>,
-}
-
-#[derive(Clone, Copy, Eq, PartialEq, Serialize)]
-enum Status {
-    #[serde(rename = "done")]
-    Done,
-    #[serde(rename = "nothing to do")]
-    NothingToDo,
-    #[serde(rename = "failed")]
-    Failed,
-}
-
+/// A step's receipt.
 #[derive(Serialize)]
 struct Receipt {
     status: Status,
+    /// How long the step took, in milliseconds.
     ms: u64,
+    /// How many smolvm calls it made.
     calls: u32,
     #[serde(flatten)]
-    details: serde_json::Value,
+    details: Value,
 }
 
-impl Work {
-    /// `calls` that come to `outcome` when none of them fails.
+impl<O: Args> Step<O> {
+    /// The step's command line.
     #[must_use]
-    pub fn new(calls: Vec<Call>, outcome: Outcome) -> Self {
-        let finish = |answers: Result<_, CallError>| answers.map(|_| outcome).map_err(Into::into);
-        Self { calls, warnings: Vec::new(), finish: Box::new(finish) }
+    pub fn command(&self) -> Command {
+        CommandLine::<O>::command().name(self.name).about(self.about).version(env!("CARGO_PKG_VERSION"))
     }
 
-    /// No calls at all, and why.
-    #[must_use]
-    pub fn nothing(why: &str) -> Self {
-        Self::new(Vec::new(), Outcome::new(Status::NothingToDo, why.to_owned(), json!({})))
-    }
-
-    /// Says `warnings` before the first call.
-    #[must_use]
-    pub fn warning(mut self, warnings: Vec<String>) -> Self {
-        self.warnings = warnings;
-        self
-    }
-
-    /// Keeps what was staged until the calls are made.
-    #[must_use]
-    pub fn holding(self, staged: impl Sized + 'static) -> Self {
-        let finish = |answers| {
-            let outcome = (self.finish)(answers);
-            drop(staged);
-            outcome
-        };
-        Self { finish: Box::new(finish), ..self }
-    }
-}
-
-impl Outcome {
-    fn new(status: Status, line: String, details: serde_json::Value) -> Self {
-        Self { status, line, details, warnings: Vec::new(), hint: None }
-    }
-
-    /// The work is done; `details` is an object.
-    #[must_use]
-    pub fn done(line: String, details: serde_json::Value) -> Self {
-        Self::new(Status::Done, line, details)
-    }
-
-    /// The work is not done, which is no reason to stop.
-    #[must_use]
-    pub fn failed(why: &CallError, mut details: serde_json::Value) -> Self {
-        // It ends with the guest's words, and the receipt may go to a terminal.
-        details["why"] = one_line(&why.to_string()).into();
-        Self { hint: why.hint.clone(), ..Self::new(Status::Failed, why.to_string(), details) }
-    }
-
-    /// Adds a warning.
-    #[must_use]
-    pub fn warning(mut self, warning: Option<String>) -> Self {
-        self.warnings.extend(warning);
-        self
+    /// The key of its receipt.
+    fn key(&self) -> &str {
+        self.name.trim_start_matches("bottle-")
     }
 }
 
@@ -140,7 +69,7 @@ impl Outcome {
 pub fn main<O: Args>(step: &Step<O>) -> ExitCode {
     let (failure, format) = match options::parse(step) {
         Ok(options) => match run(step, &options) {
-            Ok(()) => return ExitCode::SUCCESS,
+            Ok(status) => return ExitCode::from(status),
             Err(failure) => (failure, options.common.error_format),
         },
         Err(Other::Text(text)) => match print(&text) {
@@ -162,39 +91,149 @@ pub fn main<O: Args>(step: &Step<O>) -> ExitCode {
     ExitCode::from(failure.status)
 }
 
-fn run<O: Args>(step: &Step<O>, options: &CommandLine<O>) -> Result<(), Failure> {
-    let common = &options.common;
-    let text = read(step.name, common)?;
+/// A step on its way, with all it was given.
+struct Run<'a, O: Args> {
+    step: &'a Step<O>,
+    options: &'a CommandLine<O>,
+    document: Document,
+    plan: Plan,
+    started: Instant,
+}
+
+fn run<O: Args>(step: &Step<O>, options: &CommandLine<O>) -> Result<u8, Failure> {
+    let text = read(step.name, &options.common)?;
     // In a pipeline, reading is waiting for the steps before.
     let started = Instant::now();
     let document = Document::parse(text).map_err(|error| Failure::new(Code::PlanInvalid, &error))?;
     let plan = Plan::parse(&document).map_err(|error| Failure::new(Code::PlanInvalid, &error))?;
-    let machine = common.machine.as_ref().unwrap_or(&plan.machine_name).clone();
-
     // Not before: while the plan is awaited, a signal simply ends us.
-    let host = |error| Failure::new(Code::HostFile, &error);
-    interrupt::catch().context("catch signals").map_err(host)?;
-    let work = (step.prepare)(&plan, &options.own).map_err(host)?;
-    warn(step.name, &work.warnings);
+    interrupt::catch().context("catch signals").map_err(|error| host(&error))?;
+    Run { step, options, document, plan, started }.run()
+}
 
-    let trace = common.verbose.then_some(say as fn(&str));
-    let (program, user) = (common.smolvm.clone(), common.exec_user.clone());
-    let mut smolvm = Smolvm::new(program, machine, user, common.timeout, trace);
-    let answers = smolvm.run(&work.calls);
-    let outcome = (work.finish)(answers).map_err(|error| Failure::new(Code::GuestCommand, &error))?;
+/// What goes wrong on the host, unless it says otherwise itself.
+fn host(error: &anyhow::Error) -> Failure {
+    Failure::new(Code::HostFile, error)
+}
 
-    let elapsed = started.elapsed();
-    let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-    let receipt = Receipt { status: outcome.status, ms, calls: smolvm.calls(), details: outcome.details };
-    print(&output(step, common, &document, &receipt).map_err(host)?).map_err(host)?;
-    warn(step.name, &outcome.warnings);
-    if !common.quiet || outcome.status == Status::Failed {
-        say(&format!("{}: {}", step.name, said(outcome.status, &outcome.line, elapsed)));
+impl<O: Args> Run<'_, O> {
+    /// Gives the exit status.
+    fn run(self) -> Result<u8, Failure> {
+        let Self { step, options: CommandLine { common, own, .. }, .. } = self;
+        if common.check {
+            let check = (step.check)(&self.plan, own).map_err(|error| host(&error))?;
+            return self.check(check);
+        }
+        let work = (step.prepare)(&self.plan, own).map_err(|error| host(&error))?;
+        warn(step.name, &work.warnings);
+        if common.dry_run {
+            print(&self.script(&work).map_err(|error| host(&error))?).map_err(|error| host(&error))?;
+        } else if let Some(path) = &common.archive {
+            self.pack(&work, path).map_err(|error| host(&error))?;
+        } else {
+            self.provision(work)?;
+        }
+        Ok(0)
     }
-    if let Some(hint) = outcome.hint {
-        say(&format!("hint: {hint}"));
+
+    fn provision(&self, work: Work) -> Result<(), Failure> {
+        let Work { calls, finish, optional, .. } = work;
+        let staged = Staged::make(&calls, &self.plan.stage_dir).map_err(|error| host(&error))?;
+        staged.packed.iter().for_each(|packed| warn(self.step.name, &packed.warnings));
+        let mut smolvm = self.smolvm();
+        let answers = smolvm.run(&staged.calls);
+        let outcome = match (answers, optional) {
+            (Ok(answers), _) => finish(Done { answers, packed: staged.packed }),
+            (Err(error), Some(details)) if !matches!(error.code, Code::SmolvmMissing | Code::Interrupted) => {
+                Outcome::failed(&error, details)
+            }
+            (Err(error), _) => return Err(Failure::new(Code::GuestCommand, &error.into())),
+        };
+
+        let elapsed = self.started.elapsed();
+        let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        let receipt = Receipt { status: outcome.status, ms, calls: smolvm.calls(), details: outcome.details };
+        self.print("receipts", &receipt)?;
+        warn(self.step.name, &outcome.warnings);
+        if !self.options.common.quiet || outcome.status == Status::Failed {
+            self.say(&said(outcome.status, &outcome.line, elapsed));
+        }
+        if let Some(hint) = outcome.hint {
+            say(&format!("hint: {hint}"));
+        }
+        Ok(())
     }
-    Ok(())
+
+    fn check(&self, check: Check) -> Result<u8, Failure> {
+        let Check { call, compare, line } = check;
+        let (mut differences, mut said) = (Vec::new(), format!("nothing to check: {line}"));
+        if let Some(call) = call {
+            let answers = self.smolvm().run(&[call]);
+            let guest = |error: anyhow::Error| Failure::new(Code::GuestCommand, &error);
+            let answers = answers.map_err(|error| guest(error.into()))?;
+            differences = compare(&answers.concat()).map_err(guest)?;
+            said = format!("in place: {line} ({:.1}s)", self.started.elapsed().as_secs_f64());
+        }
+        self.print("checks", &differences)?;
+        for difference in &differences {
+            self.say(&difference.to_string());
+        }
+        if !differences.is_empty() {
+            return Ok(DIFFERS);
+        }
+        if !self.options.common.quiet {
+            self.say(&said);
+        }
+        Ok(0)
+    }
+
+    fn script(&self, work: &Work) -> Result<String> {
+        let CommandLine { common, own_words, .. } = self.options;
+        let packer = std::env::current_exe().context("find this program")?;
+        let packer = packer.to_string_lossy().into_owned();
+        let script = Script {
+            step: self.step.name,
+            packer: [packer].into_iter().chain(own_words.iter().cloned()).collect(),
+            plan: self.document.text(),
+            smolvm: &common.smolvm.to_string_lossy(),
+            machine: common.machine.as_ref().unwrap_or(&self.plan.machine_name),
+            user: &common.exec_user,
+            is_optional: work.optional.is_some(),
+        };
+        script.render(&work.calls)
+    }
+
+    fn pack(&self, work: &Work, path: &str) -> Result<()> {
+        let directory = work.calls.iter().find_map(|call| match &call.action {
+            Action::Copy { from: Source::Directory(directory), to } if **to == *path => Some(directory),
+            _ => None,
+        });
+        let directory = directory.with_context(|| format!("no directory is copied to {path}"))?;
+        let packed = directory.pack(io::stdout().lock(), "stdout")?;
+        warn(self.step.name, &packed.warnings);
+        Ok(())
+    }
+
+    fn smolvm(&self) -> Smolvm {
+        let common = &self.options.common;
+        let machine = common.machine.as_ref().unwrap_or(&self.plan.machine_name).clone();
+        let trace = common.verbose.then_some(say as fn(&str));
+        Smolvm::new(common.smolvm.clone(), machine, common.exec_user.clone(), common.timeout, trace)
+    }
+
+    /// Prints the plan with `value` in `group`, or `value` alone.
+    fn print(&self, group: &str, value: &impl Serialize) -> Result<(), Failure> {
+        let output = self.options.common.output;
+        let text = match output.unwrap_or(if io::stdout().is_terminal() { Output::Receipt } else { Output::Plan }) {
+            Output::Plan => self.document.with(group, self.step.key(), value),
+            Output::Receipt => serde_json::to_string_pretty(value).map_err(Into::into),
+        };
+        text.and_then(|text| print(&(text + "\n"))).map_err(|error| host(&error))
+    }
+
+    fn say(&self, text: &str) {
+        say(&format!("{}: {text}", self.step.name));
+    }
 }
 
 fn read(name: &str, common: &Common) -> Result<Vec<u8>, Failure> {
@@ -219,15 +258,6 @@ fn read(name: &str, common: &Common) -> Result<Vec<u8>, Failure> {
         return Ok(text);
     };
     Err(Failure::new(Code::PlanInvalid, &error))
-}
-
-fn output<O>(step: &Step<O>, common: &Common, document: &Document, receipt: &Receipt) -> Result<String> {
-    let what = common.output.unwrap_or(if io::stdout().is_terminal() { Output::Receipt } else { Output::Plan });
-    let text = match what {
-        Output::Plan => document.with_receipt(step.name.trim_start_matches("bottle-"), receipt)?,
-        Output::Receipt => serde_json::to_string_pretty(receipt)?,
-    };
-    Ok(text + "\n")
 }
 
 fn said(status: Status, line: &str, elapsed: Duration) -> String {

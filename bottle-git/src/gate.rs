@@ -1,52 +1,39 @@
 //! The agent's `~/.gitconfig`, which sends every spelling of a remote to the gate.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::path::Path;
 
-use anyhow::{Context, Result};
-use bottle_common::call::Call;
-use bottle_common::checked::GuestPath;
-use bottle_common::plan::Gate;
-use bottle_common::{guest, stage};
-use serde_json::json;
+use bottle_common::call::{Call, Source};
+use bottle_common::guest;
+use bottle_common::plan::{Gate, Remote};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
 
 /// With a stale lock every later `git config` would fail.
 const OWN: &str = "set -eu; chown -h \"$2\" \"$1\"; rm -f \"$1.lock\"";
 
-/// The configuration as a file in the stage directory, removed when dropped.
-pub struct StagedConfig {
-    file: NamedTempFile,
-    sha256: String,
-    path: GuestPath,
+/// The calls that put the configuration in place.
+pub fn calls(gate: &Gate) -> [Call; 2] {
+    let path = guest::home(".gitconfig");
+    [
+        Call::copy(Source::Text(render(gate)), path.clone()),
+        Call::script(OWN, &[&path, guest::OWNER]).to(format!("make node the owner of {path}")),
+    ]
 }
 
-impl StagedConfig {
-    /// Writes the configuration for `gate`.
-    pub fn write(gate: &Gate, stage_dir: &Path) -> Result<Self> {
-        let mut file = stage::file(stage_dir, ".gitconfig")?;
-        let config = render(gate);
-        let written = file.write_all(config.as_bytes()).and_then(|()| file.flush());
-        written.with_context(|| format!("write {}", file.path().display()))?;
-        let sha256 = format!("{:x}", Sha256::digest(&config));
-        Ok(Self { file, sha256, path: guest::home(".gitconfig") })
-    }
+/// What the receipt says of it.
+pub fn receipt(gate: &Gate) -> Value {
+    let sha256 = format!("{:x}", Sha256::digest(render(gate)));
+    let remotes: Vec<_> = gate.remotes.iter().map(|remote| url(gate, &remote.name)).collect();
+    json!({"path": *guest::home(".gitconfig"), "sha256": sha256, "remotes": remotes})
+}
 
-    /// The calls that put it in place.
-    pub fn calls(&self) -> [Call; 2] {
-        [
-            Call::copy(self.file.path(), self.path.clone()),
-            Call::script(OWN, &[&self.path, guest::OWNER]).to(format!("make node the owner of {}", self.path)),
-        ]
-    }
-
-    /// What the receipt says of it.
-    pub fn receipt(&self, gate: &Gate) -> serde_json::Value {
-        let remotes: Vec<_> = gate.remotes.iter().map(|remote| url(gate, &remote.name)).collect();
-        json!({"path": *self.path, "sha256": self.sha256, "remotes": remotes})
-    }
+/// Every spelling of every remote, and where git has to go for it.
+pub fn routes(gate: &Gate) -> Vec<(String, String)> {
+    let spellings = |remote: &Remote| remote.upstream.spellings();
+    gate.remotes
+        .iter()
+        .flat_map(|remote| spellings(remote).into_iter().map(|spelling| (spelling, url(gate, &remote.name))))
+        .collect()
 }
 
 fn url(gate: &Gate, name: &str) -> String {

@@ -1,5 +1,6 @@
 //! Copies the project's `.git`, routes git through the gate and sets the identity that commits are made with.
 
+mod check;
 mod gate;
 mod repository;
 
@@ -7,12 +8,13 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use bottle_common::call::{Call, Remedy};
+use bottle_common::check::Check;
 use bottle_common::guest;
-use bottle_common::plan::{Identity, Plan};
-use bottle_common::step::{self, Outcome, Step, Work};
+use bottle_common::plan::{Gate, Identity, Plan};
+use bottle_common::step::{self, Step};
+use bottle_common::work::{Outcome, Work};
 use serde_json::json;
 
-use crate::gate::StagedConfig;
 use crate::repository::Repository;
 
 #[derive(clap::Args)]
@@ -36,23 +38,34 @@ enum Part {
     Identity,
 }
 
+const STEP: Step<Options> = Step {
+    name: "bottle-git",
+    about: "Copies the project's .git into the guest, routes git through the gate, sets the git identity",
+    prepare,
+    check,
+};
+
+const NOTHING: &str = "no repository, no remotes, no identity";
+
 fn main() -> ExitCode {
-    step::main(&Step {
-        name: "bottle-git",
-        about: "Copies the project's .git into the guest, routes git through the gate, sets the git identity",
-        prepare,
-    })
+    step::main(&STEP)
 }
 
-fn prepare(plan: &Plan, options: &Options) -> Result<Work> {
-    let wants = |part| options.only.is_none_or(|only| only == part);
-    let (mut calls, mut warnings, mut lines, mut details) = (Vec::new(), Vec::new(), Vec::new(), json!({}));
+/// The parts that are asked for and that the plan has.
+struct Parts<'a> {
+    repository: Option<Repository>,
+    gate: Option<&'a Gate>,
+    identity: Option<&'a Identity>,
+    warnings: Vec<String>,
+}
 
-    let mut repository = None;
+fn parts<'a>(plan: &'a Plan, options: &Options) -> Result<Parts<'a>> {
+    let wants = |part| options.only.is_none_or(|only| only == part);
+    let (mut repository, mut warnings) = (None, Vec::new());
     if wants(Part::Repository) && plan.copy_cwd {
         match &plan.user_cwd {
             Some(user_cwd) => {
-                repository = Repository::pack(user_cwd, &plan.stage_dir)?;
+                repository = Repository::find(user_cwd)?;
                 if repository.is_none() {
                     warnings.push(format!("spec.copy_cwd is true, but there is no .git in {}", user_cwd.display()));
                 }
@@ -60,53 +73,68 @@ fn prepare(plan: &Plan, options: &Options) -> Result<Work> {
             None => warnings.push("spec.copy_cwd is true, but spec.user_cwd is unset".to_owned()),
         }
     }
-    if let Some(repository) = &mut repository {
-        warnings.append(&mut repository.archive.warnings);
-        calls.extend(repository.calls(options.replace_repository));
-        details["repository"] = repository.receipt();
-    }
+    warnings.extend(repository.as_ref().and_then(Repository::warning));
+    let gate = plan.gate.as_ref().filter(|_| wants(Part::Gate));
+    let identity = Some(&plan.identity).filter(|identity| wants(Part::Identity) && identity.is_set());
+    Ok(Parts { repository, gate, identity, warnings })
+}
 
-    let mut config = None;
-    if let Some(gate) = plan.gate.as_ref().filter(|_| wants(Part::Gate)) {
-        let staged = StagedConfig::write(gate, &plan.stage_dir)?;
-        calls.extend(staged.calls());
-        let remotes: Vec<_> = gate.remotes.iter().map(|remote| remote.name.to_string()).collect();
-        lines.push(format!("{} through the gate at {}", remotes.join(", "), gate.host));
-        details["gate"] = staged.receipt(gate);
-        config = Some(staged);
+impl Parts<'_> {
+    /// What the gate and the identity come to, for people.
+    fn lines(&self) -> Vec<String> {
+        let gate = self.gate.map(|gate| {
+            let remotes: Vec<_> = gate.remotes.iter().map(|remote| remote.name.to_string()).collect();
+            format!("{} through the gate at {}", remotes.join(", "), gate.host)
+        });
+        let identity = self.identity.map(|Identity { name, email }| {
+            let name = name.as_ref().map(ToString::to_string);
+            let email = email.as_ref().map(|email| format!("<{email}>"));
+            format!("commits as {}", name.into_iter().chain(email).collect::<Vec<_>>().join(" "))
+        });
+        gate.into_iter().chain(identity).collect()
+    }
+}
+
+fn prepare(plan: &Plan, options: &Options) -> Result<Work> {
+    let mut parts = parts(plan, options)?;
+    let (mut calls, mut details) = (Vec::new(), json!({}));
+    if let Some(repository) = &parts.repository {
+        calls.extend(repository.calls(options.replace_repository));
+    }
+    if let Some(gate) = parts.gate {
+        calls.extend(gate::calls(gate));
+        details["gate"] = gate::receipt(gate);
         if options.only == Some(Part::Gate) && plan.identity.is_set() {
-            warnings
-                .push("~/.gitconfig was replaced, and the identity in it: --only identity sets it again".to_owned());
+            let warning = "~/.gitconfig is replaced, and the identity in it: --only identity sets it again";
+            parts.warnings.push(warning.to_owned());
         }
     }
-
-    if wants(Part::Identity) && plan.identity.is_set() {
-        calls.extend(identity_calls(&plan.identity));
-        let (name, email) = (plan.identity.name.as_deref(), plan.identity.email.as_deref());
-        lines.push(match (name, email) {
-            (name, Some(email)) => {
-                format!("commits as {}<{email}>", name.map_or(String::new(), |name| format!("{name} ")))
-            }
-            (name, None) => format!("commits as {}", name.map_or("", String::as_str)),
-        });
-        details["identity"] = json!({"name": name, "email": email});
+    if let Some(identity) = parts.identity {
+        calls.extend(identity_calls(identity));
+        details["identity"] = json!({"name": identity.name.as_deref(), "email": identity.email.as_deref()});
     }
-
     if calls.is_empty() {
-        return Ok(Work::nothing("no repository, no remotes, no identity").warning(warnings));
+        return Ok(Work::nothing(NOTHING).warning(parts.warnings));
     }
-    let finish = move |answers: Result<Vec<String>, _>| {
-        let answers = answers?;
+    let mut lines = parts.lines();
+    let (repository, warnings) = (parts.repository, parts.warnings);
+    let work = Work::new(calls, move |done| {
         let mut warning = None;
-        if let Some(repository) = &repository {
-            // The repository's calls come first.
-            let (line, kept) = repository.outcome(&answers, &mut details["repository"]);
+        if let Some(repository) = repository {
+            let (line, receipt, kept) = repository.outcome(&done);
             lines.insert(0, line);
+            details["repository"] = receipt;
             warning = kept;
         }
-        Ok(Outcome::done(lines.join("; "), details).warning(warning))
-    };
-    Ok(Work { calls, warnings, finish: Box::new(finish) }.holding(config))
+        Outcome::done(lines.join("; "), details).warning(warning)
+    });
+    Ok(work.warning(warnings))
+}
+
+fn check(plan: &Plan, options: &Options) -> Result<Check> {
+    let parts = parts(plan, options)?;
+    let is_empty = parts.repository.is_none() && parts.gate.is_none() && parts.identity.is_none();
+    Ok(if is_empty { Check::nothing(NOTHING) } else { check::check(parts) })
 }
 
 fn identity_calls(identity: &Identity) -> Vec<Call> {

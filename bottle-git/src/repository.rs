@@ -6,27 +6,27 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use bottle_common::archive::{Archive, Existing, was_kept};
+use bottle_common::archive::{Directory, Existing, was_kept};
 use bottle_common::call::Call;
 use bottle_common::checked::GuestPath;
 use bottle_common::failure::hinted;
+use bottle_common::work::Done;
 use bottle_common::{command, guest};
 use serde_json::{Value, json};
 
 /// Which of the calls unpacks.
 const UNPACK: usize = 2;
 
-/// A repository, packed.
+/// A repository of the host.
 pub struct Repository {
-    /// What is copied.
-    pub archive: Archive,
     source: PathBuf,
-    workspace: GuestPath,
+    /// Whether the host's git, if there is one, takes it for a repository.
+    pub is_readable: bool,
 }
 
 impl Repository {
-    /// Packs the `.git` in `user_cwd`, if there is one.
-    pub fn pack(user_cwd: &Path, stage_dir: &Path) -> Result<Option<Self>> {
+    /// Finds the `.git` in `user_cwd`, if there is one.
+    pub fn find(user_cwd: &Path) -> Result<Option<Self>> {
         let source = user_cwd.join(".git");
         let reading = || format!("read {}", source.display());
         match source.metadata() {
@@ -41,45 +41,53 @@ impl Repository {
             Ok(metadata) if !metadata.is_dir() => bail!("{}: not a directory", reading()),
             Ok(_) => {}
         }
-        let mut archive = Archive::pack(&source, stage_dir)?;
-        if is_unreadable(&source) {
-            archive
-                .warnings
-                .insert(0, format!("{} is no repository that git can read: copied as it is", source.display()));
-        }
-        Ok(Some(Self { archive, source, workspace: guest::home("workspace") }))
+        let is_readable = is_readable(&source);
+        Ok(Some(Self { source, is_readable }))
+    }
+
+    /// What a person should know beforehand.
+    pub fn warning(&self) -> Option<String> {
+        let warning = || format!("{} is no repository that git can read: copied as it is", self.source.display());
+        (!self.is_readable).then(warning)
     }
 
     /// The calls that put it in place, which are to be the step's first.
     pub fn calls(&self, replace: bool) -> Vec<Call> {
         let existing = if replace { Existing::Replace } else { Existing::Keep };
-        let mut calls = vec![Call::exec(&["mkdir", "-p", &self.workspace])];
-        calls.extend(self.archive.unpack(&self.workspace, ".git", existing));
-        calls.push(Call::exec(&["chown", "-R", guest::OWNER, &self.workspace.join(".git")]));
+        let directory = Directory { name: "repository".to_owned(), source: self.source.clone() };
+        let mut calls = vec![Call::exec(&["mkdir", "-p", &workspace()])];
+        calls.extend(directory.unpack(&workspace(), ".git", existing));
+        calls.push(Call::exec(&["chown", "-R", guest::OWNER, &path()]));
         calls
     }
 
-    /// What the receipt says of it.
-    pub fn receipt(&self) -> Value {
-        json!({"path": *self.workspace.join(".git"), "files": self.archive.files, "sha256": self.archive.sha256})
-    }
-
-    /// The line for people, and a warning where the guest had a repository of its own; that is in the receipt, too.
-    pub fn outcome(&self, answers: &[String], receipt: &mut Value) -> (String, Option<String>) {
-        let path = self.workspace.join(".git");
-        let kept = answers.get(UNPACK).is_some_and(|answer| was_kept(answer));
-        if !kept {
-            return (format!("{} in {path}", self.source.display()), None);
+    /// The line for people, the receipt, and a warning where the guest had a repository of its own.
+    pub fn outcome(&self, done: &Done) -> (String, Value, Option<String>) {
+        let path = path();
+        if done.answers.get(UNPACK).is_some_and(|answer| was_kept(answer)) {
+            let warning = format!("{path} was there already and is kept; --replace-repository replaces it");
+            return (format!("{path} as it was"), json!({"path": *path, "kept": true}), Some(warning));
         }
-        *receipt = json!({"path": *path, "kept": true});
-        let warning = format!("{path} was there already and is kept; --replace-repository replaces it");
-        (format!("{path} as it was"), Some(warning))
+        let packed = done.packed.first();
+        let (files, sha256) = (packed.map(|packed| packed.files), packed.map(|packed| &packed.sha256));
+        let receipt = json!({"path": *path, "files": files, "sha256": sha256});
+        (format!("{} in {path}", self.source.display()), receipt, None)
     }
 }
 
-/// Whether the host's git, if there is one, does not take `path` for a repository.
-fn is_unreadable(path: &Path) -> bool {
-    let Some(path) = path.to_str() else { return false };
+/// The agent's work tree.
+pub fn workspace() -> GuestPath {
+    guest::home("workspace")
+}
+
+/// The repository in the guest.
+pub fn path() -> GuestPath {
+    workspace().join(".git")
+}
+
+/// Whether the host's git, if there is one, takes `path` for a repository.
+fn is_readable(path: &Path) -> bool {
+    let Some(path) = path.to_str() else { return true };
     let args = ["--git-dir", path, "rev-parse", "--git-dir"];
-    command::run(OsStr::new("git"), args, Duration::from_secs(10)).is_ok_and(|output| !output.status.success())
+    !command::run(OsStr::new("git"), args, Duration::from_secs(10)).is_ok_and(|output| !output.status.success())
 }

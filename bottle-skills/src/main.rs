@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use bottle_common::archive::{Archive, Existing};
+use bottle_common::archive::{Directory, Existing, Packed};
 use bottle_common::call::Call;
+use bottle_common::check::{Check, DEEP, Facts, Listing};
 use bottle_common::checked::{GuestPath, SkillName};
 use bottle_common::failure::hinted;
 use bottle_common::guest;
 use bottle_common::options::checked;
 use bottle_common::plan::Plan;
-use bottle_common::step::{self, Outcome, Step, Work};
+use bottle_common::step::{self, Step};
+use bottle_common::work::{Outcome, Work};
 use serde_json::json;
 
 #[derive(clap::Args)]
@@ -32,48 +34,79 @@ struct Options {
     guest_skills_dir: GuestPath,
 }
 
+const STEP: Step<Options> =
+    Step { name: "bottle-skills", about: "Copies the agent's skills into the guest", prepare, check };
+
+const NOTHING: &str = "the agent has no skills";
+
 fn main() -> ExitCode {
-    step::main(&Step { name: "bottle-skills", about: "Copies the agent's skills into the guest", prepare })
+    step::main(&STEP)
 }
 
 fn prepare(plan: &Plan, options: &Options) -> Result<Work> {
     if plan.skills.is_empty() {
-        return Ok(Work::nothing("the agent has no skills"));
+        return Ok(Work::nothing(NOTHING));
     }
+    let guest_dir = &options.guest_skills_dir;
+    let mut calls = vec![Call::exec(&["mkdir", "-p", guest_dir])];
+    let mut skills = Vec::new();
+    for (name, directory) in find_all(plan, options)? {
+        let path = guest_dir.join(&name);
+        calls.push(Call::exec(&["rm", "-rf", &path]));
+        calls.extend(directory.unpack(guest_dir, &name, Existing::Replace));
+        calls.push(Call::exec(&["chown", "-R", guest::OWNER, &path]));
+        skills.push((name, path));
+    }
+    let line = line(plan, options);
+    Ok(Work::new(calls, |done| {
+        let receipt = |((name, path), packed): ((SkillName, GuestPath), Packed)| json!({"name": *name, "path": *path, "files": packed.files, "sha256": packed.sha256});
+        let skills: Vec<_> = skills.into_iter().zip(done.packed).map(receipt).collect();
+        Outcome::done(line, json!({"skills": skills}))
+    }))
+}
+
+/// Every file of every skill, and that node owns what is above them: Claude Code writes its settings there.
+fn check(plan: &Plan, options: &Options) -> Result<Check> {
+    if plan.skills.is_empty() {
+        return Ok(Check::nothing(NOTHING));
+    }
+    let guest_dir = &options.guest_skills_dir;
+    let (mut roots, mut expected) = (Vec::new(), Listing::default());
+    for parent in guest_dir.below(guest::HOME) {
+        roots.push(format!("0:{parent}"));
+        expected = expected.with(&parent, Facts::directory(guest::OWNER));
+    }
+    for (name, directory) in find_all(plan, options)? {
+        let path = guest_dir.join(&name);
+        roots.push(format!("{DEEP}:{path}"));
+        expected.0.append(&mut directory.listing(&path)?.0);
+    }
+    let roots: Vec<_> = roots.iter().map(String::as_str).collect();
+    Ok(Check::listing(line(plan, options), &roots, expected))
+}
+
+fn line(plan: &Plan, options: &Options) -> String {
+    let names: Vec<_> = plan.skills.iter().map(ToString::to_string).collect();
+    format!("{} in {}", names.join(", "), options.guest_skills_dir)
+}
+
+/// The plan's skills on the host. One that is missing fails the step before anything else is done.
+fn find_all(plan: &Plan, options: &Options) -> Result<Vec<(SkillName, Directory)>> {
     let host_dir = match &options.host_skills_dir {
         Some(dir) => dir.clone(),
         None => PathBuf::from(env::var_os("HOME").context("HOME is not set")?).join(".claude/skills"),
     };
-    // All that are missing fail before the first is packed.
-    for name in &plan.skills {
-        find(&host_dir, name)?;
-    }
-    let guest_dir = &options.guest_skills_dir;
-    let mut calls = vec![Call::exec(&["mkdir", "-p", guest_dir])];
-    let (mut warnings, mut archives, mut skills) = (Vec::new(), Vec::new(), Vec::new());
-    for name in &plan.skills {
-        let path = guest_dir.join(name);
-        let mut archive =
-            Archive::pack(&host_dir.join(&**name), &plan.stage_dir).with_context(|| format!("skill `{name}`"))?;
-        calls.push(Call::exec(&["rm", "-rf", &path]));
-        calls.extend(archive.unpack(guest_dir, name, Existing::Replace));
-        calls.push(Call::exec(&["chown", "-R", guest::OWNER, &path]));
-        skills.push(json!({"name": **name, "path": *path, "files": archive.files, "sha256": archive.sha256}));
-        warnings.extend(archive.warnings.drain(..).map(|warning| format!("skill `{name}`: {warning}")));
-        archives.push(archive);
-    }
-    let names: Vec<_> = plan.skills.iter().map(ToString::to_string).collect();
-    let outcome = Outcome::done(format!("{} in {guest_dir}", names.join(", ")), json!({"skills": skills}));
-    Ok(Work::new(calls, outcome).warning(warnings).holding(archives))
+    plan.skills.iter().map(|name| Ok((name.clone(), find(&host_dir, name)?))).collect()
 }
 
-fn find(dir: &Path, name: &SkillName) -> Result<()> {
-    let path = dir.join(&**name);
+fn find(dir: &Path, name: &SkillName) -> Result<Directory> {
+    let source = dir.join(&**name);
+    let what = format!("skill `{name}`");
     let hint =
         || "--host-skills-dir or CLAUDE_BOTTLE_HOST_SKILLS_DIR names another directory than $HOME/.claude/skills";
-    match path.metadata() {
-        Ok(metadata) if metadata.is_dir() => Ok(()),
-        Ok(_) => Err(hinted(format!("skill `{name}`: {} is not a directory", path.display()), hint())),
-        Err(error) => Err(hinted(format!("skill `{name}`: read {}: {error}", path.display()), hint())),
+    match source.metadata() {
+        Ok(metadata) if metadata.is_dir() => Ok(Directory { name: what, source }),
+        Ok(_) => Err(hinted(format!("{what}: {} is not a directory", source.display()), hint())),
+        Err(error) => Err(hinted(format!("{what}: read {}: {error}", source.display()), hint())),
     }
 }

@@ -4,49 +4,77 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use bottle_common::call::{Call, Question, Remedy};
-use bottle_common::call_error::CallError;
-use bottle_common::failure::Code;
+use bottle_common::check::{Check, Difference, Facts, LIST, LOOK, Listing};
+use bottle_common::checked::HttpUrl;
 use bottle_common::guest;
 use bottle_common::options::NoOptions;
 use bottle_common::plan::Plan;
-use bottle_common::step::{self, Outcome, Step, Work};
-use serde_json::json;
+use bottle_common::step::{self, Step};
+use bottle_common::work::{Outcome, Work};
+use serde_json::{Value, json};
+
+/// Where Claude Code writes down the servers of the user, and the URL of ours in it.
+const POINTER: &str = "/mcpServers/supervise/url";
+
+const NOTHING: &str = "the bottle has no supervisor";
+
+const STEP: Step<NoOptions> = Step {
+    name: "bottle-supervise",
+    about: "Registers the supervisor's MCP server with Claude Code in the guest",
+    prepare,
+    check,
+};
 
 fn main() -> ExitCode {
-    step::main(&Step {
-        name: "bottle-supervise",
-        about: "Registers the supervisor's MCP server with Claude Code in the guest",
-        prepare,
-    })
+    step::main(&STEP)
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "the type that every step's `prepare` has")]
 fn prepare(plan: &Plan, _: &NoOptions) -> Result<Work> {
     let Some(url) = &plan.supervise_url else {
-        return Ok(Work::nothing("the bottle has no supervisor"));
+        return Ok(Work::nothing(NOTHING));
     };
     let already_there = Remedy {
         words: "already exists",
         // Read as a file: `claude mcp get` would try to connect.
         unless: Some(Question {
-            call: Call::exec(&["cat", &guest::home(".claude.json")]),
-            pointer: "/mcpServers/supervise/url",
+            call: Call::exec(&["cat", &guest::home(".claude.json")]).private(),
+            pointer: POINTER,
             value: url.to_string(),
         }),
         calls: vec![claude_mcp(&["remove", "--scope", "user", "supervise"])],
     };
     let add = claude_mcp(&["add", "--scope", "user", "--transport", "http", "supervise", url]).or(already_there);
-
-    let (line, details) = (format!("MCP server at {url}"), json!({"url": **url}));
-    let finish = |answers: Result<Vec<String>, CallError>| match answers {
-        Ok(_) => Ok(Outcome::done(line, details)),
-        Err(error) if matches!(error.code, Code::SmolvmMissing | Code::Interrupted) => Err(error.into()),
-        Err(error) => Ok(Outcome::failed(&error, details)),
-    };
-    Ok(Work { calls: vec![add], warnings: Vec::new(), finish: Box::new(finish) })
+    let details = json!({"url": **url});
+    let outcome = Outcome::done(format!("MCP server at {url}"), details.clone());
+    Ok(Work::new(vec![add], |_| outcome).optional(details))
 }
 
-fn claude_mcp(args: &[&str]) -> Call {
+#[allow(clippy::unnecessary_wraps, reason = "the type that every step's `check` has")]
+fn check(plan: &Plan, _: &NoOptions) -> Result<Check> {
+    let Some(url) = plan.supervise_url.clone() else {
+        return Ok(Check::nothing(NOTHING));
+    };
+    let path = guest::home(".claude.json");
+    let ask = format!("{LIST} list \"0:$1\"; if [ -f \"$1\" ]; then cat \"$1\"; fi");
+    let call = Call::script(&ask, &[&path]).to(LOOK).private();
+    let facts = Facts { kind: "file", owner: Some(guest::OWNER.to_owned()), ..Facts::default() };
+    let expected = Listing::default().with(&path, facts);
+    Ok(Check::new(call, format!("MCP server at {url}"), move |answer| {
+        let (found, settings) = Listing::parse(answer)?;
+        let mut differences = expected.differences(&found);
+        let settings: Value = serde_json::from_str(settings).unwrap_or_default();
+        let registered = settings.pointer(POINTER).and_then(Value::as_str);
+        if found.0.contains_key(&*path) && registered != Some(&url) {
+            // Not as it is there: it may hold credentials.
+            let registered = registered.map(|other| HttpUrl::try_from(other.to_owned()).map_or("another", |_| other));
+            differences.push(Difference::new("url of supervise", &path, &*url, registered));
+        }
+        Ok(differences)
+    }))
+}
+
+fn claude_mcp<S>(args: &[&str]) -> Call<S> {
     let home = format!("HOME={}", guest::HOME);
     Call::exec(&[&["runuser", "-u", "node", "--", "env", &home, "claude", "mcp"], args].concat())
 }
