@@ -2,29 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-
 use harness::{Sandbox, exec};
 use serde_json::{Value, json};
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-supervise");
 const URL: &str = "http://127.0.0.1:9100/";
-
-/// As much of `claude mcp` as the step meets (2.1.197): what it writes, says and exits with.
-const CLAUDE: &str = r#"#!/bin/sh
-set -eu
-[ "$(id -un) $HOME" = 'node /home/node' ]
-file=$HOME/.claude.json
-case "$1 $2 $3 $4" in
-    'mcp add --scope user')
-        [ "$5 $6 $7" = '--transport http supervise' ]
-        if [ -e "$file" ]; then echo 'MCP server supervise already exists in user config' >&2; exit 1; fi
-        printf '{"mcpServers":{"supervise":{"type":"http","url":"%s"}},"token":"SECRET"}\n' "$8" >"$file"
-        ;;
-    'mcp remove --scope user') rm "$file" ;;
-esac
-"#;
 
 fn with_supervisor(sandbox: &Sandbox, url: &str) -> Value {
     let mut plan = sandbox.plan();
@@ -35,8 +17,7 @@ fn with_supervisor(sandbox: &Sandbox, url: &str) -> Value {
 
 fn with_claude() -> Option<Sandbox> {
     let sandbox = Sandbox::with_guest()?;
-    let claude = sandbox.write("guest-bin/claude", CLAUDE);
-    fs::set_permissions(claude, fs::Permissions::from_mode(0o755)).unwrap();
+    sandbox.add_claude();
     Some(sandbox)
 }
 
@@ -124,8 +105,7 @@ fn a_second_run_changes_nothing_and_another_port_is_registered() {
 fn converges_wherever_it_was_killed() {
     // The other steps' way of killing, with a claude in the guest.
     harness::converges(STEP, |sandbox| {
-        let claude = sandbox.write("guest-bin/claude", CLAUDE);
-        fs::set_permissions(claude, fs::Permissions::from_mode(0o755)).unwrap();
+        sandbox.add_claude();
         with_supervisor(sandbox, URL)
     });
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use bottle_common::call::{Call, Source};
-use bottle_common::check::{Check, Difference, Facts, LIST, LOOK, Listing};
+use bottle_common::check::{Check, Difference, Facts, LIST, Listing};
 use bottle_common::guest;
 use bottle_common::options::NoOptions;
 use bottle_common::plan::{Ca, Plan};
@@ -68,7 +68,7 @@ fn prepare(plan: &Plan, _: &NoOptions) -> Result<Work> {
 fn check(plan: &Plan, _: &NoOptions) -> Result<Check> {
     let (_, certificate) = read(&plan.ca)?;
     let path = guest::ca_certificate();
-    let call = Call::script(&format!("{LIST}{ASK}"), &[&path, guest::CA_BUNDLE]).to(LOOK);
+    let call = Call::script(&format!("{LIST}{ASK}"), &[&path, guest::CA_BUNDLE]);
     let expected = Listing::default().with(&path, Facts::file("644", "root:root", &certificate.sha256));
     let line = format!("{} CA, sha256 {}", plan.ca.proxy, certificate.fingerprint);
     Ok(Check::new(call, line, move |answer| {

@@ -18,7 +18,7 @@ pub struct Call<S = Source> {
     /// What stdout must match, beside an exit status of 0: a regular expression, also for `grep -E`.
     pub(crate) answer: Option<&'static str>,
     pub(crate) remedy: Option<Box<Remedy>>,
-    /// What it prints is not for logs.
+    /// What it prints on stdout is data, perhaps with secrets in it, and not for people.
     pub(crate) is_private: bool,
 }
 
@@ -122,7 +122,7 @@ impl<S> Call<S> {
         self
     }
 
-    /// Keeps what it prints out of logs.
+    /// Keeps what it prints on stdout out of logs and errors.
     #[must_use]
     pub fn private(mut self) -> Self {
         self.is_private = true;

@@ -57,13 +57,13 @@ impl Check {
         line: impl Into<String>,
         compare: impl FnOnce(&str) -> Result<Vec<Difference>> + 'static,
     ) -> Self {
-        Self { call: Some(call), compare: Box::new(compare), line: line.into() }
+        Self { call: Some(call.to("look into the guest").private()), compare: Box::new(compare), line: line.into() }
     }
 
     /// Looks at `roots`, as [`LIST`] takes them, which are to be what is `expected`.
     #[must_use]
     pub fn listing(line: impl Into<String>, roots: &[&str], expected: Listing) -> Self {
-        let call = Call::script(&format!("{LIST} list \"$@\""), roots).to(LOOK);
+        let call = Call::script(&format!("{LIST} list \"$@\""), roots);
         Self::new(call, line, move |answer| Ok(expected.differences(&Listing::parse(answer)?.0)))
     }
 
@@ -73,9 +73,6 @@ impl Check {
         Self { call: None, compare: Box::new(|_| Ok(Vec::new())), line: why.to_owned() }
     }
 }
-
-/// What the call of a check is for.
-pub const LOOK: &str = "look into the guest";
 
 /// The DEPTH of a whole tree for [`LIST`]: more than a path can have.
 pub const DEEP: u32 = 9999;

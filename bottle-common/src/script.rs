@@ -25,8 +25,11 @@ pub(crate) struct Script<'a> {
     pub is_optional: bool,
 }
 
-/// What every script has; `$smolvm`, `$machine`, `$user` and `$optional` are set behind it.
-const PRELUDE: &str = r#"set -eu
+/// The first part of every script, the same for all; `$step`, `$smolvm`, `$machine` and `$optional` are set behind it.
+const PRELUDE: &str = r#"#!/bin/sh
+# Makes smolvm calls as the steps of bottle would. None is repeated, and none has a deadline.
+# shellcheck disable=SC2016,SC2317 # what stands in single quotes is for another shell; not all is used
+set -eu
 umask 077
 
 # Every call has an empty stdin: this script may be on it.
@@ -64,7 +67,7 @@ end() {
     status=$?
     rm -rf -- "$stage"
     if [ -n "$optional" ] && [ "$status" -ne 0 ]; then
-        printf 'warning: that failed; the bottle works without it\n' >&2
+        printf '%s: warning: that failed; the bottle works without it\n' "$step" >&2
         status=0
     fi
     exit "$status"
@@ -86,17 +89,15 @@ impl Script<'_> {
     ///
     /// When a host path is not UTF-8.
     pub(crate) fn render(&self, calls: &[Call]) -> Result<String> {
-        let mut script = format!(
-            "#!/bin/sh\n# What `{}` would do: the same calls of smolvm. None is repeated, and none has a deadline.\n\
-             # shellcheck disable=SC2016 # what stands in single quotes is for another shell\n{PRELUDE}\n",
-            self.step
-        );
+        // The line by which scripts/provision tells the parts from each other.
+        let mut script = format!("{PRELUDE}\n# ---- {}\n\n", self.step);
         if calls.iter().any(|call| matches!(call.action, Action::Copy { from: Source::Directory(_), .. })) {
             let _ = writeln!(script, "plan() {{\n    cat <<{}\n}}\n", here_document(self.plan));
         }
         let (smolvm, machine) = (quoted(self.smolvm)?, self.machine);
         let optional = if self.is_optional { "yes" } else { "" };
-        let _ = writeln!(script, "main() {{\n    smolvm={smolvm} machine={machine} optional={optional}");
+        let _ = writeln!(script, "main() {{\n    step={} optional={optional}", self.step);
+        let _ = writeln!(script, "    smolvm={smolvm} machine={machine}");
         script.push_str(BEGIN);
         let _ = match self.user {
             ExecUser::Auto | ExecUser::RootIfTaken => writeln!(script, "    choose_user"),

@@ -1,5 +1,6 @@
 //! Runs a step's calls: as whom, how often, for how long, and what a failure says.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::symlink;
@@ -138,10 +139,11 @@ impl Smolvm {
 
     fn judge(&self, call: &Call<PathBuf>, output: &Output) -> Result<String, CallError> {
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        let shown = shown(call, output);
         let reason = if !output.status.success() {
-            Reason::Failed(output)
+            Reason::Failed(&shown)
         } else if let Some(answer) = call.answer.filter(|answer| !matches(answer, &stdout)) {
-            Reason::Answered(output, answer)
+            Reason::Answered(&shown, answer)
         } else {
             return Ok(stdout);
         };
@@ -232,6 +234,11 @@ impl Smolvm {
         let doing = format!("{}: smolvm machine {command}", call.purpose);
         CallError::new(&doing, reason, &self.machine, self.timeout)
     }
+}
+
+/// What people may see of `output`.
+fn shown<'a>(call: &Call<PathBuf>, output: &'a Output) -> Cow<'a, Output> {
+    if call.is_private { Cow::Owned(Output { stdout: Vec::new(), ..output.clone() }) } else { Cow::Borrowed(output) }
 }
 
 fn matches(regex: &str, text: &str) -> bool {

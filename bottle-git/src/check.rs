@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use anyhow::Context;
 use bottle_common::call::Call;
-use bottle_common::check::{Check, Difference, Facts, LIST, LOOK, Listing};
+use bottle_common::check::{Check, Difference, Facts, LIST, Listing};
 use bottle_common::checked::{GuestPath, IdentityText};
 use bottle_common::guest;
 use bottle_common::plan::Identity;
@@ -23,7 +23,7 @@ const ASK: &str = "as_node=$1 config=$2 workspace=$3; shift 3; \
     exec runuser -u node -- sh -c \"$as_node\" sh \"$workspace\" \"$@\"";
 
 /// Why git cannot read the repository, the identity, all rules for URLs, and where each of `$@` leads.
-const AS_NODE: &str = "set -eu; export HOME=/home/node USER=node; git --version >/dev/null; \
+const AS_NODE: &str = "set -eu; export HOME=/home/node USER=node; command -v git >/dev/null || { echo 'git: not found' >&2; exit 127; }; \
     cd \"$1\" 2>/dev/null || cd; shift; \
     if said=$(git rev-parse --git-dir 2>&1); then said=; fi; printf '%s\\0' \"$said\"; \
     for key in user.name user.email; do printf '%s\\0' \"$(git config \"$key\" 2>&1)\"; done; \
@@ -36,7 +36,7 @@ pub fn check(parts: Parts) -> Check {
     let routes = parts.gate.map(gate::routes);
     let spellings = routes.iter().flatten().map(|(spelling, _)| spelling.as_str());
     let parameters: Vec<_> = [AS_NODE, &config, &workspace].into_iter().chain(spellings).collect();
-    let call = Call::script(&format!("{LIST}{ASK}"), &parameters).to(LOOK);
+    let call = Call::script(&format!("{LIST}{ASK}"), &parameters);
 
     let lines = parts.repository.iter().map(|_| repository::path().to_string()).chain(parts.lines());
     let line = lines.collect::<Vec<_>>().join("; ");
@@ -85,7 +85,7 @@ impl<'a> Answer<'a> {
         }
         let is_there = self.listing.0.contains_key(&*path);
         if is_readable && is_there && !self.unreadable.is_empty() {
-            differences.push(Difference::new("git rev-parse", &path, ".git", Some(self.unreadable)));
+            differences.push(Difference::new("git rev-parse", &path, ".git", self.unreadable.lines().next()));
         }
         differences
     }
@@ -101,7 +101,13 @@ impl<'a> Answer<'a> {
             routes.iter().map(|(spelling, url)| format!("url.{url}.insteadof\n{spelling}")).collect();
         for rule in self.rules.chunks_exact(2).filter(|rule| !ours.contains(rule[1])) {
             let origin = rule[0].trim_start_matches("file:");
-            differences.push(Difference::extra("rule", origin, &without_credentials(&rule[1].replace('\n', " = "))));
+            // git names the repository's own file as seen from the work tree.
+            let origin = if origin.starts_with('/') {
+                origin.to_owned()
+            } else {
+                repository::workspace().join(origin).to_string()
+            };
+            differences.push(Difference::extra("rule", &origin, &without_credentials(&rule[1].replace('\n', " = "))));
         }
         differences
     }

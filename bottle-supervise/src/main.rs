@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use bottle_common::call::{Call, Question, Remedy};
-use bottle_common::check::{Check, Difference, Facts, LIST, LOOK, Listing};
+use bottle_common::check::{Check, Difference, Facts, LIST, Listing};
 use bottle_common::checked::HttpUrl;
 use bottle_common::guest;
 use bottle_common::options::NoOptions;
@@ -57,7 +57,7 @@ fn check(plan: &Plan, _: &NoOptions) -> Result<Check> {
     };
     let path = guest::home(".claude.json");
     let ask = format!("{LIST} list \"0:$1\"; if [ -f \"$1\" ]; then cat \"$1\"; fi");
-    let call = Call::script(&ask, &[&path]).to(LOOK).private();
+    let call = Call::script(&ask, &[&path]);
     let facts = Facts { kind: "file", owner: Some(guest::OWNER.to_owned()), ..Facts::default() };
     let expected = Listing::default().with(&path, facts);
     Ok(Check::new(call, format!("MCP server at {url}"), move |answer| {

@@ -1,7 +1,7 @@
 //! All programs of the workspace in one sandbox.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
@@ -14,7 +14,28 @@ use crate::{Outcome, Sandbox, repository};
 /// The steps, in their order.
 pub const STEPS: [&str; 5] = ["ca", "prompt", "skills", "git", "supervise"];
 
+/// As much of `claude mcp` as the step meets (2.1.197): what it writes, says and exits with.
+const CLAUDE: &str = r#"#!/bin/sh
+set -eu
+[ "$(id -un) $HOME" = 'node /home/node' ]
+file=$HOME/.claude.json
+case "$1 $2 $3 $4" in
+    'mcp add --scope user')
+        [ "$5 $6 $7" = '--transport http supervise' ]
+        if [ -e "$file" ]; then echo 'MCP server supervise already exists in user config' >&2; exit 1; fi
+        printf '{"mcpServers":{"supervise":{"type":"http","url":"%s"}},"token":"SECRET"}\n' "$8" >"$file"
+        ;;
+    'mcp remove --scope user') rm "$file" ;;
+esac
+"#;
+
 impl Sandbox {
+    /// Puts a `claude` on the guest's PATH.
+    pub fn add_claude(&self) {
+        let claude = self.write("guest-bin/claude", CLAUDE);
+        fs::set_permissions(claude, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
     /// Puts all programs on PATH, those that were built beside `built`, and a full plan in `plan.json`.
     pub fn set_up(&self, built: &str) -> Value {
         let built = Path::new(built).parent().unwrap();

@@ -1,0 +1,268 @@
+//! `--check`: what it finds in a guest that somebody has broken, and that it leaves it as it is.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+
+use std::fs;
+
+use harness::{MACHINE, STEPS, Sandbox};
+use serde_json::{Value, json};
+
+/// Of the programs, this test's own; the others are beside it.
+const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
+const SKILL: &str = "/home/node/.claude/skills/verify";
+const PROMPT: &str = "/home/node/.claude-bottle-prompt.txt";
+const CONFIG: &str = "/home/node/.gitconfig";
+const REPOSITORY: &str = "/home/node/workspace/.git";
+const CA: &str = "/usr/local/share/ca-certificates/claude-bottle-mitm.crt";
+
+/// A guest that is provisioned, with its plan.
+fn provisioned() -> Option<(Sandbox, Value)> {
+    let sandbox = Sandbox::with_guest()?;
+    let plan = sandbox.set_up(BUILT);
+    sandbox.add_claude();
+    sandbox.write("home/.claude/skills/verify/bin/run", "#!/bin/sh\n");
+    let outcome = sandbox.sh("provision -q < plan.json");
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
+    sandbox.calls();
+    Some((sandbox, plan))
+}
+
+/// The differences that a step finds, as it prints them; also that it says a line for each.
+#[track_caller]
+fn found(sandbox: &Sandbox, plan: &Value, step: &str) -> Vec<Value> {
+    let outcome = sandbox.sh(&format!("bottle-{step} --check -q < plan.json"));
+    let mut printed: Value = serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("{outcome:?}"));
+    let checks = printed.as_object_mut().unwrap().remove("checks").unwrap();
+    assert_eq!(&printed, plan);
+    let differences = checks[step].as_array().unwrap().clone();
+    assert_eq!(outcome.status, if differences.is_empty() { 0 } else { 3 });
+    assert_eq!(outcome.stderr.lines().count(), differences.len());
+    differences
+}
+
+fn difference(what: &str, path: &str, plan: impl Into<Value>, guest: impl Into<Value>) -> Value {
+    json!({"what": what, "path": path, "plan": plan.into(), "guest": guest.into()})
+}
+
+#[test]
+fn a_guest_in_place_is_left_as_it_is() {
+    let Some((sandbox, plan)) = provisioned() else { return };
+    let tree = sandbox.tree();
+    for step in STEPS {
+        assert_eq!(found(&sandbox, &plan, step), [Value::Null; 0], "{step}");
+        // A bare machine refuses the first attempt, with --user.
+        let calls = sandbox.calls();
+        assert_eq!((calls.len(), calls[1][1].as_str()), (2, "exec"), "{step}");
+    }
+    let outcome = sandbox.sh("provision --check < plan.json");
+    let lines: Vec<_> =
+        outcome.stderr.lines().map(|line| line.split(": ").take(2).collect::<Vec<_>>().join(": ")).collect();
+    assert_eq!(lines, STEPS.map(|step| format!("bottle-{step}: in place")));
+    let checked: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(checked["checks"], json!({"ca": [], "prompt": [], "skills": [], "git": [], "supervise": []}));
+    assert_eq!(sandbox.tree(), tree);
+    assert_eq!(sandbox.staged(), [""; 0]);
+}
+
+#[test]
+fn the_prompt() {
+    let Some((sandbox, plan)) = provisioned() else { return };
+    sandbox.guest(&format!("chmod 644 {PROMPT}; chown root {PROMPT}"));
+    let outcome = sandbox.sh("bottle-prompt --check -o receipt < plan.json");
+    let said = format!(
+        "bottle-prompt: {PROMPT}: mode: `600` in the plan, `644` in the guest\n\
+         bottle-prompt: {PROMPT}: owner: `node:node` in the plan, `root:node` in the guest\n"
+    );
+    assert_eq!((outcome.status, outcome.stderr), (3, said));
+    let printed: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(
+        printed,
+        json!([difference("mode", PROMPT, "600", "644"), difference("owner", PROMPT, "node:node", "root:node")])
+    );
+    sandbox.guest(&format!("chown node {PROMPT}; chmod 600 {PROMPT}; echo other > {PROMPT}"));
+    let sha256 =
+        |text: &str| sandbox.guest(&format!("printf '{text}' | sha256sum | cut -d ' ' -f 1")).trim().to_owned();
+    let differs = difference("sha256", PROMPT, sha256("You are a helpful assistant.\\n"), sha256("other\\n"));
+    assert_eq!(found(&sandbox, &plan, "prompt"), [differs]);
+    sandbox.guest(&format!("ln -sf /etc/passwd {PROMPT}"));
+    assert_eq!(found(&sandbox, &plan, "prompt"), [difference("type", PROMPT, "file", "link")]);
+    sandbox.guest(&format!("rm {PROMPT}"));
+    assert_eq!(found(&sandbox, &plan, "prompt"), [difference("type", PROMPT, "file", Value::Null)]);
+}
+
+#[test]
+fn the_skills() {
+    let Some((sandbox, plan)) = provisioned() else { return };
+    sandbox.guest(&format!(
+        "cd {SKILL}; mkdir -p more/deep; touch more/deep/file; chmod 755 bin/run; echo x >> SKILL.md; ln -s x '*\n'; \
+         chown root .."
+    ));
+    let odd = format!("{SKILL}/*\n");
+    let mut differences = found(&sandbox, &plan, "skills");
+    for sha256 in ["plan", "guest"] {
+        assert_eq!(differences[1].as_object_mut().unwrap().remove(sha256).unwrap().as_str().unwrap().len(), 64);
+    }
+    assert_eq!(
+        differences,
+        [
+            difference("owner", "/home/node/.claude/skills", "node:node", "root:node"),
+            json!({"what": "sha256", "path": format!("{SKILL}/SKILL.md")}),
+            difference("mode", &format!("{SKILL}/bin/run"), "644", "755"),
+            difference("type", &odd, Value::Null, "link"),
+            difference("type", &format!("{SKILL}/more"), Value::Null, "directory"),
+        ]
+    );
+    sandbox.guest(&format!("chown node {SKILL}/..; rm -r {SKILL}; mkdir /home/node/.claude/skills/own"));
+    assert_eq!(found(&sandbox, &plan, "skills"), [difference("type", SKILL, "directory", Value::Null)]);
+}
+
+#[test]
+fn the_certificate() {
+    let Some((sandbox, plan)) = provisioned() else { return };
+    let bundle = "/etc/ssl/certs/ca-certificates.crt";
+    let fingerprint = sandbox.sh("openssl x509 -noout -fingerprint -sha256 -in ca.pem").stdout;
+    let fingerprint = fingerprint.trim().split_once('=').unwrap().1;
+    sandbox.guest("cd /etc/ssl/certs; find . -lname claude-bottle-mitm.pem -delete");
+    assert_eq!(found(&sandbox, &plan, "ca"), [difference("hash link", "/etc/ssl/certs", CA, Value::Null)]);
+    sandbox.guest(&format!("head -n 20 {bundle} > x; cat x > {bundle}"));
+    assert_eq!(
+        found(&sandbox, &plan, "ca"),
+        [
+            difference("hash link", "/etc/ssl/certs", CA, Value::Null),
+            difference("certificate", bundle, fingerprint, Value::Null)
+        ]
+    );
+    assert_eq!(sandbox.sh("bottle-ca -q < plan.json").status, 0);
+    assert_eq!(found(&sandbox, &plan, "ca"), [Value::Null; 0]);
+    sandbox.guest(&format!("rm {CA}; chmod 600 {bundle}"));
+    assert_eq!(
+        found(&sandbox, &plan, "ca"),
+        [difference("type", CA, "file", Value::Null), difference("hash link", "/etc/ssl/certs", CA, Value::Null),]
+    );
+}
+
+#[test]
+fn git() {
+    let Some((sandbox, plan)) = provisioned() else { return };
+    let gate = "git://127.0.0.1:55555/claude-bottle.git";
+    // The agent's own rules: one that goes around the gate, in the repository, and one with a token.
+    sandbox.guest(
+        "runuser -u node -- sh -c 'cd ~node/workspace; export HOME=/home/node
+        git config url.https://tok:en@elsewhere/.insteadOf https://other/
+        git config --global --unset-all url.git://127.0.0.1:55555/claude-bottle.git.insteadOf ^git@host:repo$
+        git config --global url.ssh://git@elsewhere/repo.insteadOf git@host:repo
+        git config --global url.ssh://git@elsewhere/.pushInsteadOf git://
+        git config --global user.email eve@example.com'",
+    );
+    assert_eq!(
+        found(&sandbox, &plan, "git"),
+        [
+            difference("url", "git@host:repo", gate, "ssh://git@elsewhere/repo"),
+            difference("rule", CONFIG, Value::Null, "url.ssh://git@elsewhere/repo.insteadof = git@host:repo"),
+            difference("rule", CONFIG, Value::Null, "url.ssh://git@elsewhere/.pushinsteadof = git://"),
+            difference(
+                "rule",
+                &format!("{REPOSITORY}/config"),
+                Value::Null,
+                "url.https://…@elsewhere/.insteadof = https://other/"
+            ),
+            difference("user.email", CONFIG, "ada@example.com", "eve@example.com"),
+        ]
+    );
+    sandbox.guest(&format!("echo '[broken' > {CONFIG}; chown root {REPOSITORY}/HEAD {CONFIG}"));
+    let differences = found(&sandbox, &plan, "git");
+    assert_eq!(differences[0], difference("owner", &format!("{REPOSITORY}/HEAD"), "node:node", "root:node"));
+    let broken = format!("fatal: bad config line 1 in file {CONFIG}");
+    assert_eq!(differences[1], difference("git rev-parse", REPOSITORY, ".git", broken.as_str()));
+    assert_eq!(differences[2], difference("owner", CONFIG, "node:node", "root:node"));
+    assert_eq!(differences[3], difference("url", "ssh://git@host/repo.git", gate, broken.as_str()));
+
+    assert_eq!(sandbox.sh("bottle-git -q --only gate < plan.json").status, 0);
+    sandbox.guest(&format!("chown root {REPOSITORY}"));
+    let dubious = found(&sandbox, &plan, "git");
+    assert_eq!(dubious[0], difference("owner", REPOSITORY, "node:node", "root:node"));
+    assert_eq!(dubious[1]["guest"], "fatal: detected dubious ownership in repository at '/home/node/workspace'");
+    sandbox.guest(&format!("rm -r {REPOSITORY} {CONFIG}"));
+    let differences = found(&sandbox, &plan, "git");
+    assert_eq!(
+        differences[..2],
+        [difference("type", REPOSITORY, "directory", Value::Null), difference("type", CONFIG, "file", Value::Null)]
+    );
+    // A part alone.
+    let outcome = sandbox.sh("bottle-git --check --only identity -o receipt < plan.json");
+    assert_eq!((outcome.status, outcome.stderr.lines().count()), (3, 2), "{outcome:?}");
+}
+
+#[test]
+fn the_supervisor() {
+    let Some((sandbox, plan)) = provisioned() else { return };
+    let file = "/home/node/.claude.json";
+    let url = "http://127.0.0.1:55556/";
+    for (edit, guest) in [
+        ("sed -i s/55556/1/", json!("http://127.0.0.1:1/")),
+        ("sed -i s/127/me:secret@127/", json!("another")),
+        ("sed -i s/url/uri/", Value::Null),
+        ("truncate -s 5", Value::Null),
+    ] {
+        assert_eq!(sandbox.sh(&format!("smolvm machine exec --name {MACHINE} -- {edit} {file}")).status, 0);
+        let outcome = sandbox.sh("bottle-supervise --check -v < plan.json");
+        assert!(!format!("{outcome:?}").contains("SECRET"), "{outcome:?}");
+        assert_eq!(found(&sandbox, &plan, "supervise"), [difference("url of supervise", file, url, guest)], "{edit}");
+    }
+    sandbox.guest(&format!("rm {file}"));
+    assert_eq!(found(&sandbox, &plan, "supervise"), [difference("type", file, "file", Value::Null)]);
+}
+
+#[test]
+fn all_steps_are_checked_also_when_one_differs_or_cannot_tell() {
+    let Some((sandbox, _)) = provisioned() else { return };
+    sandbox.guest(&format!("chmod 640 {PROMPT}; rm -r {SKILL}"));
+    let outcome = sandbox.sh("provision --check -q --keep-plan kept.json < plan.json");
+    assert_eq!(outcome.status, 3);
+    assert_eq!(outcome.stderr.lines().count(), 2, "{}", outcome.stderr);
+    let checked: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let counts = STEPS.map(|step| checked["checks"][step].as_array().unwrap().len());
+    assert_eq!(counts, [0, 1, 1, 0, 0]);
+    assert_eq!(fs::read_to_string(sandbox.path("kept.json")).unwrap(), outcome.stdout);
+    // A pipeline goes on, too.
+    let outcome = sandbox.sh("bottle-prompt --check -q < plan.json | bottle-skills --check -q");
+    assert_eq!((outcome.status, outcome.stderr.lines().count()), (3, 2));
+
+    fs::remove_file(sandbox.path("prompt.txt")).unwrap();
+    let outcome = sandbox.sh("provision --check -q < plan.json");
+    let cannot = "bottle-prompt: prompt_file: read DIR/prompt.txt: No such file or directory (os error 2)\n";
+    let differs = format!("bottle-skills: {SKILL}: type: `directory` in the plan, nothing in the guest\n");
+    assert_eq!((outcome.status, outcome.stdout.as_str(), outcome.stderr), (1, "", format!("{cannot}{differs}")));
+    let outcome = sandbox.sh("provision --check --smolvm ./nothing < plan.json");
+    assert_eq!((outcome.status, outcome.stderr.lines().count()), (69, 2), "{outcome:?}");
+}
+
+#[test]
+fn nothing_to_check_and_a_guest_that_does_not_answer() {
+    let sandbox = Sandbox::new();
+    let plan = sandbox.set_up(BUILT);
+    let empty = sandbox.plan();
+    for (step, why) in [
+        ("skills", "the agent has no skills"),
+        ("git", "no repository, no remotes, no identity"),
+        ("supervise", "the bottle has no supervisor"),
+    ] {
+        let outcome = sandbox.run(format!("bottle-{step}")).args(["--check", "-o", "receipt"]).plan(&empty).end();
+        let said = format!("bottle-{step}: nothing to check: {why}\n");
+        assert_eq!((outcome.status, outcome.stdout.as_str(), outcome.stderr), (0, "[]\n", said));
+    }
+    assert!(sandbox.calls().is_empty());
+    for step in STEPS {
+        for answer in ["rubbish", "f 644 node:node\0/x"] {
+            let run = sandbox
+                .run(format!("bottle-{step}"))
+                .args(["--check"])
+                .env("SMOLVM_FAKE_ANSWER", answer.replace('\0', ""));
+            let cut = format!("bottle-{step}: the guest's answer is cut short\n");
+            run.plan(&plan).end().fails(1, &cut);
+        }
+        let run = sandbox.run(format!("bottle-{step}")).args(["--check"]).env("SMOLVM_FAKE_FAIL", "* 1 find: no");
+        let said = format!("bottle-{step}: look into the guest: smolvm machine exec: exit status 1: find: no\n");
+        run.plan(&plan).end().fails(1, &said);
+    }
+}
