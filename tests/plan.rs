@@ -69,6 +69,7 @@ fn values_that_are_not_right() {
     let at_name = "spec.manifest.bottles.dev.git.remotes.h.Name";
     let at_skill = "spec.manifest.agents.demo.skills[0]";
     let at_user = "spec.manifest.bottles.dev.git.user";
+    let (schema, mut beyond_the_schema) = (harness::schema("plan"), Vec::new());
     for (pointer, value, why) in [
         ("/version", json!(2), "version: 2 is not supported, only 1 is".to_owned()),
         ("/version", json!("1"), "version: \"1\" is not supported, only 1 is".to_owned()),
@@ -163,6 +164,15 @@ fn values_that_are_not_right() {
         let mut plan = sandbox.plan();
         set(&mut plan, pointer, value);
         refused(&sandbox, &plan, &why);
+        if schema.is_valid(&plan) {
+            beyond_the_schema.push(why);
+        }
+    }
+    let cannot_be_said =
+        ["did you mean", "did you mean", "did you mean", "no `x` in", "no `x` in", "no `dev` in", "not a `host:port`"];
+    assert_eq!(beyond_the_schema.len(), cannot_be_said.len(), "{beyond_the_schema:#?}");
+    for (why, words) in beyond_the_schema.iter().zip(cannot_be_said) {
+        assert!(why.contains(words), "the schema takes what is refused: {why}");
     }
 }
 
@@ -247,6 +257,7 @@ fn the_documented_plan_is_a_plan() {
     plan["prompt_file"] = json!(sandbox.path("prompt.txt"));
     let outcome = sandbox.run(STEP).args(["-q"]).plan(&plan).end();
     outcome.is(0, &plan, "");
+    assert!(harness::schema("plan").is_valid(&plan));
 
     // Every key of the example has its row.
     for key in plan.as_object().unwrap().keys() {

@@ -11,9 +11,9 @@ use bottle_common::check::{Check, Difference, Facts, LIST, Listing};
 use bottle_common::guest;
 use bottle_common::options::NoOptions;
 use bottle_common::plan::{Ca, Plan};
+use bottle_common::receipt::{self, CaEnvironment};
 use bottle_common::step::{self, Step};
 use bottle_common::work::{Outcome, Work};
-use serde_json::json;
 
 use crate::certificate::Certificate;
 
@@ -47,21 +47,21 @@ fn prepare(plan: &Plan, _: &NoOptions) -> Result<Work> {
         Call::copy(Source::File(file.to_owned()), path.clone()),
         Call::script(TRUST, &[&path]).to("run update-ca-certificates").answering("[1-9][0-9]* added"),
     ];
-    let details = json!({
-        "proxy": plan.ca.proxy,
-        "path": *path,
-        "fingerprint": certificate.fingerprint,
-        "sha256": certificate.sha256,
-        // The merged bundle: our certificate alone there would drop all public roots.
-        "env": {
-            "NODE_EXTRA_CA_CERTS": *path,
-            "SSL_CERT_FILE": guest::CA_BUNDLE,
-            "REQUESTS_CA_BUNDLE": guest::CA_BUNDLE,
-            "CURL_CA_BUNDLE": guest::CA_BUNDLE,
-            "GIT_SSL_CAINFO": guest::CA_BUNDLE,
+    let line = format!("trusts {} CA, sha256 {}", plan.ca.proxy, certificate.fingerprint);
+    let receipt = receipt::Ca {
+        proxy: plan.ca.proxy,
+        path: path.to_string(),
+        fingerprint: certificate.fingerprint,
+        sha256: certificate.sha256,
+        env: CaEnvironment {
+            node_extra_ca_certs: path.to_string(),
+            ssl_cert_file: guest::CA_BUNDLE,
+            requests_ca_bundle: guest::CA_BUNDLE,
+            curl_ca_bundle: guest::CA_BUNDLE,
+            git_ssl_cainfo: guest::CA_BUNDLE,
         },
-    });
-    let outcome = Outcome::done(format!("trusts {} CA, sha256 {}", plan.ca.proxy, certificate.fingerprint), details);
+    };
+    let outcome = Outcome::done(line, &receipt);
     Ok(Work::new(calls, |_| outcome))
 }
 
@@ -89,4 +89,10 @@ fn check(plan: &Plan, _: &NoOptions) -> Result<Check> {
 fn read(ca: &Ca) -> Result<(&Path, Certificate)> {
     let file = ca.path.as_deref().with_context(|| format!("{}: unset, so there is no certificate to trust", ca.key))?;
     Ok((file, Certificate::read(file).context(ca.key)?))
+}
+
+#[cfg(test)]
+#[test]
+fn the_documents_are_those_of_the_command_line() {
+    harness::step_documents(&STEP.command());
 }

@@ -21,6 +21,7 @@ type Compare = Box<dyn FnOnce(&str) -> Result<Vec<Difference>>>;
 
 /// One thing that is not as the plan says.
 #[derive(Clone, Debug, Display, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[display("{path}: {what}: {} in the plan, {} in the guest", shown(plan.as_deref()), shown(guest.as_deref()))]
 pub struct Difference {
     /// Which property of it: `mode`, `sha256`, …

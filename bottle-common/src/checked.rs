@@ -10,6 +10,8 @@ use serde::Deserialize;
 
 /// A smolvm machine's name: letters, digits, `_`, `-`, the first a letter or a digit (smolvm's own rule).
 #[derive(Clone, Debug, Deref, Deserialize, Display)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("pattern" = "^[A-Za-z0-9][A-Za-z0-9_-]*$")))]
 #[serde(try_from = "String")]
 pub struct MachineName(String);
 
@@ -29,6 +31,8 @@ impl TryFrom<String> for MachineName {
 
 /// A skill's name: one path component that is neither hidden nor an option.
 #[derive(Clone, Debug, Deref, Deserialize, Display, Eq, Hash, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("pattern" = "^[^./\\u0000-\\u001f\\u007f-\\u009f-][^/\\u0000-\\u001f\\u007f-\\u009f]*$")))]
 #[serde(try_from = "String")]
 pub struct SkillName(String);
 
@@ -47,6 +51,8 @@ impl TryFrom<String> for SkillName {
 
 /// A remote's name, which is its repository's name at the gate.
 #[derive(Clone, Debug, Deref, Deserialize, Display, Eq, Hash, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("pattern" = "^[A-Za-z0-9._-]+$"), extend("not" = {"enum": [".", ".."]})))]
 #[serde(try_from = "String")]
 pub struct RemoteName(String);
 
@@ -66,6 +72,8 @@ impl TryFrom<String> for RemoteName {
 
 /// `host:port`.
 #[derive(Clone, Debug, Deref, Deserialize, Display)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("pattern" = "^(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9][A-Za-z0-9._-]*)(:[1-9][0-9]{0,4})$")))]
 #[serde(try_from = "String")]
 pub struct HostPort(String);
 
@@ -84,6 +92,8 @@ impl TryFrom<String> for HostPort {
 
 /// An `http://` or `https://` URL without credentials: it becomes an argument, and arguments are public.
 #[derive(Clone, Debug, Deref, Deserialize, Display)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("pattern" = "^https?://(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9][A-Za-z0-9._-]*)(:[1-9][0-9]{0,4})?([/?#].*)?$")))]
 #[serde(try_from = "String")]
 pub struct HttpUrl(String);
 
@@ -128,6 +138,8 @@ pub(crate) fn has_fit_port(authority: &Authority) -> bool {
 
 /// A name or an email as `git config` and a commit header bear it.
 #[derive(Clone, Debug, Deref, Deserialize, Display)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("pattern" = "^[^<>\\u0000-\\u001f\\u007f-\\u009f-][^<>\\u0000-\\u001f\\u007f-\\u009f]*$")))]
 #[serde(try_from = "String")]
 pub struct IdentityText(String);
 
@@ -191,6 +203,8 @@ impl GuestPath {
 
 /// A path on the host as the plan writes it: no NUL, not empty.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("pattern" = "^[^\\u0000]+$"), extend("not" = {"const": "."})))]
 #[serde(try_from = "String")]
 pub struct HostPath(pub(crate) PathBuf);
 

@@ -13,6 +13,9 @@ pub mod guest;
 mod interrupt;
 pub mod options;
 pub mod plan;
+pub mod receipt;
+#[cfg(test)]
+mod schema;
 mod script;
 mod section;
 pub mod smolvm;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, Command, CommandFactory};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::call::{Action, Source};
 use crate::check::Check;
@@ -17,15 +17,22 @@ use crate::failure::{Code, Failure, hinted};
 use crate::interrupt;
 use crate::options::{self, CommandLine, Common, ErrorFormat, Other, Output};
 use crate::plan::Plan;
+use crate::receipt::{Receipt, Status};
 use crate::script::Script;
 use crate::smolvm::Smolvm;
 use crate::stage::Staged;
-use crate::work::{Done, Outcome, Status, Work};
+use crate::work::{Done, Outcome, Work};
 
 /// The largest plan that is read, in bytes.
 const MAX_PLAN: u64 = 16 << 20;
 /// The exit status when `--check` found a difference.
 const DIFFERS: u8 = 3;
+
+const EXAMPLES: &str = "Examples:
+  STEP < plan.json > provisioned.json
+  STEP -v -o receipt < plan.json
+  STEP --dry-run < plan.json | sh
+  STEP --check < plan.json > checked.json";
 
 /// A step, to be handed to [`main`].
 pub struct Step<O> {
@@ -39,23 +46,12 @@ pub struct Step<O> {
     pub check: fn(&Plan, &O) -> Result<Check>,
 }
 
-/// A step's receipt.
-#[derive(Serialize)]
-struct Receipt {
-    status: Status,
-    /// How long the step took, in milliseconds.
-    ms: u64,
-    /// How many smolvm calls it made.
-    calls: u32,
-    #[serde(flatten)]
-    details: Value,
-}
-
 impl<O: Args> Step<O> {
     /// The step's command line.
     #[must_use]
     pub fn command(&self) -> Command {
-        CommandLine::<O>::command().name(self.name).about(self.about).version(env!("CARGO_PKG_VERSION"))
+        let command = CommandLine::<O>::command().name(self.name).about(self.about);
+        command.version(env!("CARGO_PKG_VERSION")).after_help(EXAMPLES.replace("STEP", self.name))
     }
 
     /// The key of its receipt.
@@ -152,13 +148,16 @@ impl<O: Args> Run<'_, O> {
 
         let elapsed = self.started.elapsed();
         let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        let receipt = Receipt { status: outcome.status, ms, calls: smolvm.calls(), details: outcome.details };
+        let Outcome { status, line, details, why, warnings, hint } = outcome;
+        // It ends with the guest's words, and the receipt may go to a terminal.
+        let why = why.map(|why| one_line(&why));
+        let receipt = Receipt { status, ms, calls: smolvm.calls(), details, why };
         self.print("receipts", &receipt)?;
-        warn(self.step.name, &outcome.warnings);
-        if !self.options.common.quiet || outcome.status == Status::Failed {
-            self.say(&said(outcome.status, &outcome.line, elapsed));
+        warn(self.step.name, &warnings);
+        if !self.options.common.quiet || status == Status::Failed {
+            self.say(&said(status, &line, elapsed));
         }
-        if let Some(hint) = outcome.hint {
+        if let Some(hint) = hint {
             say(&format!("hint: {hint}"));
         }
         Ok(())

@@ -1,11 +1,12 @@
 //! What a step is going to do, and what it has done.
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::archive::Packed;
 use crate::call::Call;
 use crate::call_error::CallError;
+use crate::receipt::Status;
 
 /// What a step is going to do.
 pub struct Work {
@@ -33,20 +34,12 @@ pub struct Outcome {
     pub(crate) status: Status,
     /// What was done, for people.
     pub(crate) line: String,
-    /// What was installed, for the receipt: an object.
-    pub(crate) details: Value,
+    /// What was installed, for the receipt.
+    pub(crate) details: Option<Value>,
+    /// Why it failed.
+    pub(crate) why: Option<String>,
     pub(crate) warnings: Vec<String>,
     pub(crate) hint: Option<String>,
-}
-
-#[derive(Clone, Copy, Eq, PartialEq, Serialize)]
-pub(crate) enum Status {
-    #[serde(rename = "done")]
-    Done,
-    #[serde(rename = "nothing to do")]
-    NothingToDo,
-    #[serde(rename = "failed")]
-    Failed,
 }
 
 impl Work {
@@ -59,7 +52,7 @@ impl Work {
     /// No calls at all, and why.
     #[must_use]
     pub fn nothing(why: &str) -> Self {
-        let outcome = Outcome::new(Status::NothingToDo, why.to_owned(), json!({}));
+        let outcome = Outcome::new(Status::NothingToDo, why.to_owned(), None);
         Self::new(Vec::new(), |_| outcome)
     }
 
@@ -72,27 +65,27 @@ impl Work {
 
     /// Work that the bottle can do without: a call that fails is a warning, and `details` is in its receipt.
     #[must_use]
-    pub fn optional(mut self, details: Value) -> Self {
-        self.optional = Some(details);
+    pub fn optional(mut self, details: &impl Serialize) -> Self {
+        self.optional = Some(value(details));
         self
     }
 }
 
 impl Outcome {
-    fn new(status: Status, line: String, details: Value) -> Self {
-        Self { status, line, details, warnings: Vec::new(), hint: None }
+    fn new(status: Status, line: String, details: Option<Value>) -> Self {
+        Self { status, line, details, why: None, warnings: Vec::new(), hint: None }
     }
 
-    /// The work is done; `details` is an object.
+    /// The work is done; `details` is the step's part of the receipt.
     #[must_use]
-    pub fn done(line: String, details: Value) -> Self {
-        Self::new(Status::Done, line, details)
+    pub fn done(line: String, details: &impl Serialize) -> Self {
+        Self::new(Status::Done, line, Some(value(details)))
     }
 
     /// The work is not done, which is no reason to stop.
-    pub(crate) fn failed(why: &CallError, mut details: Value) -> Self {
-        details["why"] = why.to_string().into();
-        Self { hint: why.hint.clone(), ..Self::new(Status::Failed, why.to_string(), details) }
+    pub(crate) fn failed(error: &CallError, details: Value) -> Self {
+        let (why, hint) = (Some(error.to_string()), error.hint.clone());
+        Self { why, hint, ..Self::new(Status::Failed, error.to_string(), Some(details)) }
     }
 
     /// Adds a warning.
@@ -101,4 +94,9 @@ impl Outcome {
         self.warnings.extend(warning);
         self
     }
+}
+
+fn value(details: &impl Serialize) -> Value {
+    // A receipt has no key that is not a string and no number that JSON lacks.
+    serde_json::to_value(details).unwrap_or_default()
 }

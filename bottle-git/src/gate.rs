@@ -3,9 +3,8 @@
 use std::fmt::Write as _;
 
 use bottle_common::call::{Call, Source};
-use bottle_common::guest;
 use bottle_common::plan::{Gate, Remote};
-use serde_json::{Value, json};
+use bottle_common::{guest, receipt};
 use sha2::{Digest, Sha256};
 
 /// With a stale lock every later `git config` would fail.
@@ -21,10 +20,10 @@ pub fn calls(gate: &Gate) -> [Call; 2] {
 }
 
 /// What the receipt says of it.
-pub fn receipt(gate: &Gate) -> Value {
+pub fn receipt(gate: &Gate) -> receipt::Gate {
     let sha256 = format!("{:x}", Sha256::digest(render(gate)));
-    let remotes: Vec<_> = gate.remotes.iter().map(|remote| url(gate, &remote.name)).collect();
-    json!({"path": *guest::home(".gitconfig"), "sha256": sha256, "remotes": remotes})
+    let remotes = gate.remotes.iter().map(|remote| url(gate, &remote.name)).collect();
+    receipt::Gate { path: guest::home(".gitconfig").to_string(), sha256, remotes }
 }
 
 /// Every spelling of every remote, and where git has to go for it.

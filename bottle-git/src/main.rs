@@ -11,9 +11,9 @@ use bottle_common::call::{Call, Remedy};
 use bottle_common::check::Check;
 use bottle_common::guest;
 use bottle_common::plan::{Gate, Identity, Plan};
+use bottle_common::receipt;
 use bottle_common::step::{self, Step};
 use bottle_common::work::{Outcome, Work};
-use serde_json::json;
 
 use crate::repository::Repository;
 
@@ -97,13 +97,13 @@ impl Parts<'_> {
 
 fn prepare(plan: &Plan, options: &Options) -> Result<Work> {
     let mut parts = parts(plan, options)?;
-    let (mut calls, mut details) = (Vec::new(), json!({}));
+    let (mut calls, mut receipt) = (Vec::new(), receipt::Git::default());
     if let Some(repository) = &parts.repository {
         calls.extend(repository.calls(options.replace_repository));
     }
     if let Some(gate) = parts.gate {
         calls.extend(gate::calls(gate));
-        details["gate"] = gate::receipt(gate);
+        receipt.gate = Some(gate::receipt(gate));
         if options.only == Some(Part::Gate) && plan.identity.is_set() {
             let warning = "~/.gitconfig is replaced, and the identity in it: --only identity sets it again";
             parts.warnings.push(warning.to_owned());
@@ -111,7 +111,8 @@ fn prepare(plan: &Plan, options: &Options) -> Result<Work> {
     }
     if let Some(identity) = parts.identity {
         calls.extend(identity_calls(identity));
-        details["identity"] = json!({"name": identity.name.as_deref(), "email": identity.email.as_deref()});
+        let [name, email] = [&identity.name, &identity.email].map(|text| text.as_ref().map(ToString::to_string));
+        receipt.identity = Some(receipt::Identity { name, email });
     }
     if calls.is_empty() {
         return Ok(Work::nothing(NOTHING).warning(parts.warnings));
@@ -121,12 +122,12 @@ fn prepare(plan: &Plan, options: &Options) -> Result<Work> {
     let work = Work::new(calls, move |done| {
         let mut warning = None;
         if let Some(repository) = repository {
-            let (line, receipt, kept) = repository.outcome(&done);
+            let (line, copied, kept) = repository.outcome(&done);
             lines.insert(0, line);
-            details["repository"] = receipt;
+            receipt.repository = Some(copied);
             warning = kept;
         }
-        Outcome::done(lines.join("; "), details).warning(warning)
+        Outcome::done(lines.join("; "), &receipt).warning(warning)
     });
     Ok(work.warning(warnings))
 }
@@ -153,4 +154,10 @@ fn identity_calls(identity: &Identity) -> Vec<Call> {
                 })
         })
         .collect()
+}
+
+#[cfg(test)]
+#[test]
+fn the_documents_are_those_of_the_command_line() {
+    harness::step_documents(&STEP.command());
 }

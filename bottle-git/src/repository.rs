@@ -11,8 +11,7 @@ use bottle_common::call::Call;
 use bottle_common::checked::GuestPath;
 use bottle_common::failure::hinted;
 use bottle_common::work::Done;
-use bottle_common::{command, guest};
-use serde_json::{Value, json};
+use bottle_common::{command, guest, receipt};
 
 /// Which of the calls unpacks.
 const UNPACK: usize = 2;
@@ -62,16 +61,16 @@ impl Repository {
     }
 
     /// The line for people, the receipt, and a warning where the guest had a repository of its own.
-    pub fn outcome(&self, done: &Done) -> (String, Value, Option<String>) {
-        let path = path();
+    pub fn outcome(&self, done: &Done) -> (String, receipt::Repository, Option<String>) {
+        let path = path().to_string();
         if done.answers.get(UNPACK).is_some_and(|answer| was_kept(answer)) {
             let warning = format!("{path} was there already and is kept; --replace-repository replaces it");
-            return (format!("{path} as it was"), json!({"path": *path, "kept": true}), Some(warning));
+            return (format!("{path} as it was"), receipt::Repository::Kept { path, kept: true }, Some(warning));
         }
         let packed = done.packed.first();
-        let (files, sha256) = (packed.map(|packed| packed.files), packed.map(|packed| &packed.sha256));
-        let receipt = json!({"path": *path, "files": files, "sha256": sha256});
-        (format!("{} in {path}", self.source.display()), receipt, None)
+        let (files, sha256) = packed.map(|packed| (packed.files, packed.sha256.clone())).unwrap_or_default();
+        let line = format!("{} in {path}", self.source.display());
+        (line, receipt::Repository::Copied { path, files, sha256 }, None)
     }
 }
 

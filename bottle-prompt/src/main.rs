@@ -9,8 +9,7 @@ use bottle_common::options::NoOptions;
 use bottle_common::plan::Plan;
 use bottle_common::step::{self, Step};
 use bottle_common::work::{Outcome, Work};
-use bottle_common::{guest, stage};
-use serde_json::json;
+use bottle_common::{guest, receipt, stage};
 
 const MODE: &str = "600";
 
@@ -32,7 +31,7 @@ fn prepare(plan: &Plan, _: &NoOptions) -> Result<Work> {
     ];
     let prompt_path = plan.has_prompt.then(|| path.to_string());
     let what = if plan.has_prompt { "prompt" } else { "empty prompt" };
-    let outcome = Outcome::done(format!("{what} in {path}"), json!({"prompt_path": prompt_path, "sha256": sha256}));
+    let outcome = Outcome::done(format!("{what} in {path}"), &receipt::Prompt { prompt_path, sha256 });
     Ok(Work::new(calls, |_| outcome))
 }
 
@@ -41,4 +40,10 @@ fn check(plan: &Plan, _: &NoOptions) -> Result<Check> {
     let sha256 = stage::sha256(&plan.prompt_file).context("prompt_file")?;
     let expected = Listing::default().with(&path, Facts::file(MODE, guest::OWNER, &sha256));
     Ok(Check::listing(format!("prompt in {path}"), &[&format!("0:{path}")], expected))
+}
+
+#[cfg(test)]
+#[test]
+fn the_documents_are_those_of_the_command_line() {
+    harness::step_documents(&STEP.command());
 }

@@ -13,9 +13,9 @@ use bottle_common::failure::hinted;
 use bottle_common::guest;
 use bottle_common::options::checked;
 use bottle_common::plan::Plan;
+use bottle_common::receipt;
 use bottle_common::step::{self, Step};
 use bottle_common::work::{Outcome, Work};
-use serde_json::json;
 
 #[derive(clap::Args)]
 struct Options {
@@ -59,9 +59,12 @@ fn prepare(plan: &Plan, options: &Options) -> Result<Work> {
     }
     let line = line(plan, options);
     Ok(Work::new(calls, |done| {
-        let receipt = |((name, path), packed): ((SkillName, GuestPath), Packed)| json!({"name": *name, "path": *path, "files": packed.files, "sha256": packed.sha256});
-        let skills: Vec<_> = skills.into_iter().zip(done.packed).map(receipt).collect();
-        Outcome::done(line, json!({"skills": skills}))
+        let receipt = |((name, path), packed): ((SkillName, GuestPath), Packed)| {
+            let (name, path) = (name.to_string(), path.to_string());
+            receipt::Skill { name, path, files: packed.files, sha256: packed.sha256 }
+        };
+        let skills = skills.into_iter().zip(done.packed).map(receipt).collect();
+        Outcome::done(line, &receipt::Skills { skills })
     }))
 }
 
@@ -109,4 +112,10 @@ fn find(dir: &Path, name: &SkillName) -> Result<Directory> {
         Ok(_) => Err(hinted(format!("{what}: {} is not a directory", source.display()), hint())),
         Err(error) => Err(hinted(format!("{what}: read {}: {error}", source.display()), hint())),
     }
+}
+
+#[cfg(test)]
+#[test]
+fn the_documents_are_those_of_the_command_line() {
+    harness::step_documents(&STEP.command());
 }

@@ -9,9 +9,10 @@ use bottle_common::checked::HttpUrl;
 use bottle_common::guest;
 use bottle_common::options::NoOptions;
 use bottle_common::plan::Plan;
+use bottle_common::receipt;
 use bottle_common::step::{self, Step};
 use bottle_common::work::{Outcome, Work};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Where Claude Code writes down the servers of the user, and the URL of ours in it.
 const POINTER: &str = "/mcpServers/supervise/url";
@@ -45,9 +46,9 @@ fn prepare(plan: &Plan, _: &NoOptions) -> Result<Work> {
         calls: vec![claude_mcp(&["remove", "--scope", "user", "supervise"])],
     };
     let add = claude_mcp(&["add", "--scope", "user", "--transport", "http", "supervise", url]).or(already_there);
-    let details = json!({"url": **url});
-    let outcome = Outcome::done(format!("MCP server at {url}"), details.clone());
-    Ok(Work::new(vec![add], |_| outcome).optional(details))
+    let receipt = receipt::Supervise { url: url.to_string() };
+    let outcome = Outcome::done(format!("MCP server at {url}"), &receipt);
+    Ok(Work::new(vec![add], |_| outcome).optional(&receipt))
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "the type that every step's `check` has")]
@@ -77,4 +78,10 @@ fn check(plan: &Plan, _: &NoOptions) -> Result<Check> {
 fn claude_mcp<S>(args: &[&str]) -> Call<S> {
     let home = format!("HOME={}", guest::HOME);
     Call::exec(&[&["runuser", "-u", "node", "--", "env", &home, "claude", "mcp"], args].concat())
+}
+
+#[cfg(test)]
+#[test]
+fn the_documents_are_those_of_the_command_line() {
+    harness::step_documents(&STEP.command());
 }

@@ -1,6 +1,7 @@
 //! What the tests share: a host, a guest, and a way to run programs between them and see all that came of it.
 
 mod certificates;
+mod documents;
 mod programs;
 
 use std::ffi::OsStr;
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub use certificates::{Certificate, certificate};
+pub use documents::{command_documents, document, schema, step_documents};
 pub use programs::{STEPS, keys};
 
 /// The machine's name in the plans made here.

@@ -1,0 +1,129 @@
+//! What is in `docs/` and what the programs say of themselves, held to what they do.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+
+use std::collections::BTreeSet;
+
+use bottle_common::options::{CommandLine, NoOptions};
+use clap::{Arg, ArgAction, Command, CommandFactory};
+use harness::{STEPS, Sandbox, command_documents, repository, schema};
+use jsonschema::Validator;
+use serde_json::{Value, json};
+
+/// Of the programs, this test's own; the others are beside it.
+const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
+
+#[track_caller]
+fn fits(schema: &Validator, value: &Value) {
+    let errors: Vec<_> = schema.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+}
+
+/// The command line of scripts/provision, for its man page and completions: its own options, and those of the steps
+/// that it hands on.
+fn provision(help: &str) -> Command {
+    let steps = CommandLine::<NoOptions>::command();
+    let handed_on = steps.get_arguments().map(|arg| {
+        let is_ours = !["output", "archive"].contains(&arg.get_id().as_str());
+        arg.clone().hide(!is_ours)
+    });
+    let own = [
+        Arg::new("only")
+            .long("only")
+            .value_name("STEP,...")
+            .help("Run these steps alone (ca, prompt, skills, git, supervise)"),
+        Arg::new("from").long("from").value_name("STEP").help("Run this step and the later ones").value_parser(STEPS),
+        Arg::new("keep-plan")
+            .long("keep-plan")
+            .value_name("FILE")
+            .help("Keep the plan, with the receipts so far, in FILE (mode 0600)")
+            .value_hint(clap::ValueHint::FilePath),
+    ];
+    let examples = &help[help.find("Examples:").unwrap()..];
+    Command::new("bottle-provision")
+        .about("Provisions a bottle: runs the steps on one plan, in order")
+        .version(env!("CARGO_PKG_VERSION"))
+        .after_help(examples.trim_end().to_owned())
+        .args(own)
+        .args(handed_on)
+}
+
+#[test]
+fn the_documents_of_provision_are_those_of_its_command_line() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    std::os::unix::fs::symlink(repository().join("scripts/provision"), sandbox.path("bin/bottle-provision")).unwrap();
+    let help = sandbox.sh("bottle-provision --help").stdout;
+    let mut command = provision(&help);
+    command_documents(
+        &command,
+        "Runs bottle-ca, bottle-prompt, bottle-skills, bottle-git and bottle-supervise, in this order, on one plan: a JSON\n\
+         object on stdin. The provisioned plan, with a receipt of each step, goes to stdout. The machine is changed only\n\
+         when the options of all steps are good.\n\
+         .PP\nWhen a step fails, the later ones do not run, and the exit status is that of the step.",
+    );
+    // As many options as its own text has, and each is known to it.
+    command.build();
+    let long = |word: &str| word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '-').to_owned();
+    let said: BTreeSet<_> = help
+        .split([' ', '\n', '/', '[', '='])
+        .map(long)
+        .filter(|word| word.starts_with("--") && word.len() > 2)
+        .collect();
+    let known = command
+        .get_arguments()
+        .filter(|arg| !arg.is_hide_set())
+        .map(|arg| format!("--{}", arg.get_long().unwrap()))
+        .collect();
+    assert_eq!(said, known);
+    for arg in command.get_arguments().filter(|arg| matches!(arg.get_action(), ArgAction::SetTrue)) {
+        let outcome = sandbox.sh(&format!("bottle-provision --{} --from x < plan.json", arg.get_long().unwrap()));
+        assert_eq!(
+            outcome.stderr,
+            "bottle-provision: no step `x`\nhint: the steps are ca prompt skills git supervise\n"
+        );
+    }
+}
+
+#[test]
+fn the_examples_in_the_help_work() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    for program in ["provision", "bottle-ca", "bottle-prompt", "bottle-skills", "bottle-git", "bottle-supervise"] {
+        let help = sandbox.sh(&format!("{program} --help")).stdout;
+        let examples: Vec<_> = help.lines().skip_while(|line| *line != "Examples:").skip(1).collect();
+        assert!(examples.len() > 2, "{help}");
+        for example in examples {
+            sandbox.sh("cp plan.json provisioned.json");
+            let outcome = sandbox.sh(&example.replace("| less", "| cat"));
+            // There is no guest to look at.
+            let expected = i32::from(example.contains("--check"));
+            assert_eq!(outcome.status, expected, "{example}: {outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn the_schemas_take_what_the_steps_read_and_print() {
+    let (plan, receipts, checks) = (schema("plan"), schema("receipts"), schema("checks"));
+    let Some(sandbox) = Sandbox::with_guest() else { return };
+    fits(&plan, &sandbox.plan());
+    fits(&plan, &sandbox.set_up(BUILT));
+    for run in ["< plan.json", "--check < plan.json", "< empty.json", "--check < empty.json"] {
+        sandbox.write("empty.json", sandbox.plan().to_string());
+        let outcome = sandbox.sh(&format!("provision {run}"));
+        let printed: Value = serde_json::from_str(&outcome.stdout).unwrap();
+        fits(&plan, &printed);
+        if run.contains("check") {
+            fits(&checks, &printed["checks"]);
+        } else {
+            fits(&receipts, &printed["receipts"]);
+        }
+        // Without a claude, the supervisor's receipt says that it failed.
+        sandbox.guest("rm -f /home/node/.claude-bottle-prompt.txt");
+    }
+    for receipt in [json!({"ca": {"status": "well"}}), json!({"ca": {"status": "done", "ms": -1, "calls": 1}})] {
+        assert!(!receipts.is_valid(&receipt));
+    }
+    assert!(!checks.is_valid(&json!({"ca": [{"what": "mode"}]})));
+}

@@ -1,0 +1,101 @@
+//! Files in `docs/` that are made from the code.
+
+use std::fs;
+
+use clap::Command;
+use clap_complete::{Shell, generate};
+use jsonschema::Validator;
+
+use crate::repository;
+
+/// Asserts that the file at `path` in the repository is `content`; with `UPDATE_DOCS` set, makes it so.
+#[track_caller]
+pub fn document(path: &str, content: &str) {
+    let file = repository().join(path);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, content).unwrap();
+    }
+    let found = fs::read_to_string(&file).unwrap_or_default();
+    assert!(found == content, "{path} is out of date: UPDATE_DOCS=1 cargo test --workspace");
+}
+
+/// A schema in `docs/`.
+pub fn schema(name: &str) -> Validator {
+    let text = fs::read_to_string(repository().join(format!("docs/{name}.schema.json"))).unwrap();
+    jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap()
+}
+
+/// What every man page ends with.
+const EXIT_STATUS: &str = "\
+.SH EXIT STATUS
+.TP
+0
+Done, or nothing to do; with \\fB--check\\fR, in place.
+.TP
+1
+A host file is not usable, a guest command failed, a deadline passed, or stdout was closed; with \\fB--check\\fR, it
+cannot be told.
+.TP
+2
+Wrong usage.
+.TP
+3
+\\fB--check\\fR found a difference.
+.TP
+65
+The plan is not valid, empty or cut short; nothing was touched.
+.TP
+69
+smolvm cannot be run.
+.TP
+129, 130, 143
+Interrupted by SIGHUP, SIGINT or SIGTERM; the running smolvm call was ended, and staged files were removed.
+.SH SEE ALSO
+bottle-provision(1), bottle-ca(1), bottle-prompt(1), bottle-skills(1), bottle-git(1), bottle-supervise(1)
+";
+
+/// Asserts on the man page and the shells' completions of `command`; `description` is in roff.
+#[track_caller]
+pub fn command_documents(command: &Command, description: &str) {
+    let name = command.get_name().to_owned();
+    let man =
+        clap_mangen::Man::new(command.clone()).manual("bottle").source(format!("bottle {}", env!("CARGO_PKG_VERSION")));
+    let mut page = Vec::new();
+    man.render_title(&mut page).unwrap();
+    man.render_name_section(&mut page).unwrap();
+    man.render_synopsis_section(&mut page).unwrap();
+    page.extend(format!(".SH DESCRIPTION\n{description}\n").bytes());
+    man.render_options_section(&mut page).unwrap();
+    let help = command.get_after_help().unwrap().to_string();
+    let mut examples = roff::Roff::new();
+    examples.control("SH", ["EXAMPLES"]).control("nf", []);
+    for line in help.lines().skip(1) {
+        examples.text([roff::roman(line.trim())]);
+    }
+    examples.control("fi", []);
+    page.extend(examples.render().bytes());
+    page.extend(EXIT_STATUS.bytes());
+    document(&format!("docs/man/{name}.1"), &String::from_utf8(page).unwrap());
+
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        let mut script = Vec::new();
+        generate(shell, &mut command.clone(), &name, &mut script);
+        let file = clap_complete::Generator::file_name(&shell, &name);
+        document(&format!("docs/completions/{file}"), &String::from_utf8(script).unwrap());
+    }
+}
+
+/// The same for a step.
+#[track_caller]
+pub fn step_documents(command: &Command) {
+    let key = command.get_name().trim_start_matches("bottle-");
+    let about = command.get_about().unwrap();
+    let description = format!(
+        "{about}. It reads a plan (JSON) on stdin, makes calls of \\fBsmolvm machine\\fR for the machine that the plan\n\
+         names, and prints the plan with a receipt of what it did as \\fBreceipts.{key}\\fR. When it fails it prints\n\
+         nothing on stdout, so that the next step of a pipeline fails, too.\n\
+         .PP\nThe same plan gives the same guest: the step can be run again at any time, also after it was killed."
+    );
+    command_documents(command, &description);
+}
