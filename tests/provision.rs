@@ -62,13 +62,14 @@ fn provision_judges_all_options_before_the_first_step() {
             format!("bottle-ca: invalid value 'x' for '--timeout <DURATION>': expected number at 0\n{help}"),
         ),
         ("-o receipt", "provision: -o receipt: the provisioned plan is what is printed\nhint: `provision --help` shows the options\n".to_owned()),
-        ("-qfplan.json", format!("bottle-ca: the argument '--file <FILE>' cannot be used multiple times\n{help}")),
+        ("-qx", format!("bottle-ca: unexpected argument '-x' found\n{help}")),
         ("--only=", "provision: --only: a value is required\nhint: `provision --help` shows the options\n".to_owned()),
         ("-m", "provision: -m: a value is required\nhint: `provision --help` shows the options\n".to_owned()),
     ] {
         sandbox.sh(&format!("provision {args} < plan.json")).fails(2, &stderr);
     }
     assert!(sandbox.calls().is_empty());
+    assert_eq!(sandbox.sh("provision -qfplan.json").stderr, "");
 }
 
 #[test]

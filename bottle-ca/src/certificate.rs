@@ -56,7 +56,8 @@ impl Certificate {
         let may_sign = certificate.key_usage()?.is_none_or(|usage| usage.value.key_cert_sign());
         ensure!(may_sign, "not a CA certificate: its key usage does not let it sign certificates");
         let validity = certificate.validity();
-        ensure!(validity.is_valid(), "not in date: valid from {} to {}", validity.not_before, validity.not_after);
+        let (from, to) = (validity.not_before.to_datetime().date(), validity.not_after.to_datetime().date());
+        ensure!(validity.is_valid(), "not in date: valid from {from} to {to}");
 
         Ok(Self { fingerprint: fingerprint(block), sha256: format!("{:x}", Sha256::digest(text)) })
     }
