@@ -137,7 +137,11 @@ fn the_certificate() {
     sandbox.guest(&format!("rm {CA}; chmod 600 {bundle}"));
     assert_eq!(
         found(&sandbox, &plan, "ca"),
-        [difference("type", CA, "file", Value::Null), difference("hash link", "/etc/ssl/certs", CA, Value::Null),]
+        [
+            difference("mode", bundle, "644", "600"),
+            difference("type", CA, "file", Value::Null),
+            difference("hash link", "/etc/ssl/certs", CA, Value::Null),
+        ]
     );
 }
 
@@ -188,6 +192,13 @@ fn git() {
         differences[..2],
         [difference("type", REPOSITORY, "directory", Value::Null), difference("type", CONFIG, "file", Value::Null)]
     );
+    sandbox.guest(&format!("touch {CONFIG}.lock"));
+    assert!(found(&sandbox, &plan, "git").contains(&difference(
+        "lock",
+        &format!("{CONFIG}.lock"),
+        Value::Null,
+        "there"
+    )));
     // A part alone.
     let outcome = sandbox.sh("bottle-git --check --only identity -o receipt < plan.json");
     assert_eq!((outcome.status, outcome.stderr.lines().count()), (3, 2), "{outcome:?}");
@@ -209,6 +220,10 @@ fn the_supervisor() {
         assert!(!format!("{outcome:?}").contains("SECRET"), "{outcome:?}");
         assert_eq!(found(&sandbox, &plan, "supervise"), [difference("url of supervise", file, url, guest)], "{edit}");
     }
+    sandbox.guest(&format!("rm {file}"));
+    assert_eq!(sandbox.sh("bottle-supervise -q < plan.json").status, 0);
+    sandbox.guest(&format!("sed -i s/http/sse/ {file}"));
+    assert_eq!(found(&sandbox, &plan, "supervise")[0], difference("type of supervise", file, "http", "sse"));
     sandbox.guest(&format!("rm {file}"));
     assert_eq!(found(&sandbox, &plan, "supervise"), [difference("type", file, "file", Value::Null)]);
 }

@@ -27,7 +27,7 @@ const TRUST: &str = "set -eu; umask 077; lock=/run/claude-bottle-ca.lock; \
     update-ca-certificates; test -e /etc/ssl/certs/claude-bottle-mitm.pem";
 
 /// Prints the certificate's facts, the hash link under which OpenSSL finds it, and the merged bundle.
-const ASK: &str = "list \"0:$1\"; cd /etc/ssl/certs; found=; \
+const ASK: &str = "list \"0:$1\" \"0:$2\"; cd /etc/ssl/certs; found=; \
     if [ -f \"$1\" ] && hash=$(openssl x509 -noout -hash -in \"$1\"); then \
         for link in \"$hash\".[0-9]*; do if [ \"$link\" -ef \"$1\" ]; then found=$link; fi; done; \
     fi; \
@@ -69,7 +69,9 @@ fn check(plan: &Plan, _: &NoOptions) -> Result<Check> {
     let (_, certificate) = read(&plan.ca)?;
     let path = guest::ca_certificate();
     let call = Call::script(&format!("{LIST}{ASK}"), &[&path, guest::CA_BUNDLE]);
-    let expected = Listing::default().with(&path, Facts::file("644", "root:root", &certificate.sha256));
+    let file = Facts::file("644", "root:root", &certificate.sha256);
+    let bundle = Facts { sha256: None, ..file.clone() };
+    let expected = Listing::default().with(&path, file).with(guest::CA_BUNDLE, bundle);
     let line = format!("{} CA, sha256 {}", plan.ca.proxy, certificate.fingerprint);
     Ok(Check::new(call, line, move |answer| {
         let (found, rest) = Listing::parse(answer)?;

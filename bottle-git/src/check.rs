@@ -16,7 +16,7 @@ use crate::repository;
 
 /// Behind the listing: the first file of the repository that is not node's, with its owner; then what node is told.
 const ASK: &str = "as_node=$1 config=$2 workspace=$3; shift 3; \
-    list \"0:$config\" \"0:$workspace\" \"0:$workspace/.git\"; \
+    list \"0:$config\" \"0:$config.lock\" \"0:$workspace\" \"0:$workspace/.git\"; \
     if [ -d \"$workspace/.git\" ]; then \
         find \"$workspace/.git\" '(' ! -user node -o ! -group node ')' -printf '%p\\0%u:%g\\0' -quit; \
     fi; printf '\\0'; \
@@ -92,6 +92,10 @@ impl<'a> Answer<'a> {
 
     fn gate(&self, routes: &[(String, String)]) -> Vec<Difference> {
         let mut differences = self.listed(&[&guest::home(".gitconfig")], "file");
+        let lock = guest::home(".gitconfig.lock");
+        if self.listing.0.contains_key(&*lock) {
+            differences.push(Difference::extra("lock", &lock, "there"));
+        }
         for ((spelling, url), found) in routes.iter().zip(&self.urls) {
             if url != found {
                 differences.push(Difference::new("url", spelling, url, Some(&without_credentials(found))));

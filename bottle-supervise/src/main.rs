@@ -66,6 +66,10 @@ fn check(plan: &Plan, _: &NoOptions) -> Result<Check> {
         let mut differences = expected.differences(&found);
         let settings: Value = serde_json::from_str(settings).unwrap_or_default();
         let registered = settings.pointer(POINTER).and_then(Value::as_str);
+        let kind = settings.pointer("/mcpServers/supervise/type").and_then(Value::as_str);
+        if registered.is_some() && kind != Some("http") {
+            differences.push(Difference::new("type of supervise", &path, "http", kind));
+        }
         if found.0.contains_key(&*path) && registered != Some(&url) {
             // Not as it is there: it may hold credentials.
             let registered = registered.map(|other| HttpUrl::try_from(other.to_owned()).map_or("another", |_| other));
