@@ -24,7 +24,7 @@ fn fits(schema: &Validator, value: &Value) {
 fn provision(help: &str) -> Command {
     let steps = CommandLine::<NoOptions>::command();
     let handed_on = steps.get_arguments().map(|arg| {
-        let is_ours = !["output", "archive"].contains(&arg.get_id().as_str());
+        let is_ours = !["output", "archive", "receipt"].contains(&arg.get_id().as_str());
         arg.clone().hide(!is_ours)
     });
     let own = [
@@ -33,6 +33,13 @@ fn provision(help: &str) -> Command {
             .value_name("STEP,...")
             .help("Run these steps alone (ca, prompt, skills, git, supervise)"),
         Arg::new("from").long("from").value_name("STEP").help("Run this step and the later ones").value_parser(STEPS),
+        Arg::new("jobs")
+            .short('j')
+            .long("jobs")
+            .value_name("N")
+            .num_args(0..=1)
+            .require_equals(true)
+            .help("Run the steps side by side, N at once [default: all]"),
         Arg::new("keep-plan")
             .long("keep-plan")
             .value_name("FILE")

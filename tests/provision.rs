@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use harness::{STEPS, Sandbox, keys};
+use serde_json::Value;
 
 /// Of the programs, this test's own; the others are beside it.
 const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
@@ -113,4 +114,60 @@ fn provision_in_a_guest() {
     assert_eq!(keys(&receipts), STEPS);
     let left = sandbox.guest("find / -xdev -name '*.bottle*' 2>/dev/null; find /home/node ! -user node");
     assert_eq!(left, "");
+}
+
+#[test]
+fn side_by_side_is_as_one_after_another() {
+    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let plan = sandbox.set_up(BUILT);
+    sandbox.add_claude();
+    let outcome = sandbox.sh("provision < plan.json");
+    let (receipts, tree) = (outcome.is(0, &plan, &outcome.stderr), sandbox.tree());
+    let kept = "bottle-git: warning: /home/node/workspace/.git was there already and is kept; --replace-repository replaces it";
+    let copied = outcome.stderr.lines().find(|line| line.starts_with("bottle-git")).unwrap();
+    let again = copied.replace("DIR/project/.git in /home/node/workspace/.git", "/home/node/workspace/.git as it was");
+    let stderr = outcome.stderr.replace(copied, &format!("{kept}\n{again}"));
+    for jobs in ["-j", "--jobs", "-j2", "-j 3", "--jobs=4", "--jobs 1"] {
+        let beside = sandbox.sh(&format!("provision {jobs} --keep-plan kept.json < plan.json"));
+        let others = beside.is(0, &plan, &stderr);
+        assert_eq!(keys(&others), keys(&receipts), "{jobs}");
+        for step in ["ca", "prompt", "skills", "supervise"] {
+            let without_time = |receipts: &Value| {
+                let mut receipt = receipts[step].clone();
+                receipt["ms"] = Value::Null;
+                receipt["calls"] = Value::Null;
+                receipt
+            };
+            assert_eq!(without_time(&others), without_time(&receipts), "{jobs} {step}");
+        }
+        assert_eq!(fs::read_to_string(sandbox.path("kept.json")).unwrap(), beside.stdout);
+        assert_eq!(sandbox.tree(), tree, "{jobs}");
+        assert_eq!(sandbox.sh(&format!("provision {jobs} --check -q < plan.json")).status, 0);
+    }
+    sandbox.guest("chmod 644 /home/node/.claude-bottle-prompt.txt");
+    let outcome = sandbox.sh("provision -jq --check < plan.json");
+    let differs = "bottle-prompt: /home/node/.claude-bottle-prompt.txt: mode: `600` in the plan, `644` in the guest\n";
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (3, differs));
+}
+
+#[test]
+fn side_by_side_the_first_failure_counts_and_nothing_is_left() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    fs::remove_file(sandbox.path("prompt.txt")).unwrap();
+    let outcome = sandbox.sh("TMPDIR=$PWD/stage provision -jq < plan.json");
+    outcome.fails(
+        1,
+        "bottle-prompt: prompt_file: read DIR/prompt.txt: No such file or directory (os error 2)\n\
+         provision: bottle-prompt failed, exit status 1; run without a receipt: skills git supervise\n\
+         hint: bottle-prompt < PLAN runs it alone\n",
+    );
+    assert_eq!(sandbox.staged(), [""; 0]);
+    for jobs in ["--jobs=0", "--jobs=x", "--jobs=2x"] {
+        assert_eq!(sandbox.sh(&format!("provision {jobs} < plan.json")).status, 2, "{jobs}");
+    }
+    sandbox.write("prompt.txt", "");
+    let outcome = sandbox.sh("TMPDIR=$PWD/stage SMOLVM_FAKE_HANG=1 timeout -s INT 2 provision -j < plan.json");
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (124, ""), "{outcome:?}");
+    assert_eq!((sandbox.left_over(), sandbox.staged()), (String::new(), Vec::new()));
 }

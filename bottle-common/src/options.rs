@@ -56,6 +56,10 @@ pub struct Common {
     #[arg(long, value_name = "PATH", conflicts_with_all = ["output", "check", "dry_run"])]
     pub archive: Option<String>,
 
+    /// Make no smolvm call: print the plan with the receipt in FILE, which an earlier run printed with `-o receipt`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dry_run", "archive"])]
+    pub receipt: Option<PathBuf>,
+
     /// What to print: the plan with this step's receipt, or the receipt alone [default: plan; receipt on a terminal]
     #[arg(short, long, value_name = "WHAT")]
     pub output: Option<Output>,

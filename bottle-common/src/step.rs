@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, Command, CommandFactory};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::call::{Action, Source};
 use crate::check::Check;
@@ -116,6 +117,10 @@ impl<O: Args> Run<'_, O> {
     /// Gives the exit status.
     fn run(self) -> Result<u8, Failure> {
         let Self { step, options: CommandLine { common, own, .. }, .. } = self;
+        if let Some(file) = &common.receipt {
+            let receipt = read_receipt(file).with_context(|| format!("read the receipt in {}", file.display()));
+            return self.print(&receipt.map_err(|error| host(&error))?).map(|()| 0);
+        }
         if common.check {
             let check = (step.check)(&self.plan, own).map_err(|error| host(&error))?;
             return self.check(check);
@@ -152,7 +157,7 @@ impl<O: Args> Run<'_, O> {
         // It ends with the guest's words, and the receipt may go to a terminal.
         let why = why.map(|why| one_line(&why));
         let receipt = Receipt { status, ms, calls: smolvm.calls(), details, why };
-        self.print("receipts", &receipt)?;
+        self.print(&receipt)?;
         warn(self.step.name, &warnings);
         if !self.options.common.quiet || status == Status::Failed {
             self.say(&said(status, &line, elapsed));
@@ -173,7 +178,7 @@ impl<O: Args> Run<'_, O> {
             differences = compare(&answers.concat()).map_err(guest)?;
             said = format!("in place: {line} ({:.1}s)", self.started.elapsed().as_secs_f64());
         }
-        self.print("checks", &differences)?;
+        self.print(&differences)?;
         for difference in &differences {
             self.say(&difference.to_string());
         }
@@ -220,9 +225,10 @@ impl<O: Args> Run<'_, O> {
         Smolvm::new(common.smolvm.clone(), machine, common.exec_user.clone(), common.timeout, trace)
     }
 
-    /// Prints the plan with `value` in `group`, or `value` alone.
-    fn print(&self, group: &str, value: &impl Serialize) -> Result<(), Failure> {
-        let output = self.options.common.output;
+    /// Prints the plan with `value` as what this step says, or `value` alone.
+    fn print(&self, value: &impl Serialize) -> Result<(), Failure> {
+        let Common { output, check, .. } = &self.options.common;
+        let group = if *check { "checks" } else { "receipts" };
         let text = match output.unwrap_or(if io::stdout().is_terminal() { Output::Receipt } else { Output::Plan }) {
             Output::Plan => self.document.with(group, self.step.key(), value),
             Output::Receipt => serde_json::to_string_pretty(value).map_err(Into::into),
@@ -257,6 +263,10 @@ fn read(name: &str, common: &Common) -> Result<Vec<u8>, Failure> {
         return Ok(text);
     };
     Err(Failure::new(Code::PlanInvalid, &error))
+}
+
+fn read_receipt(file: &Path) -> Result<Value> {
+    Ok(serde_json::from_str(&std::fs::read_to_string(file)?)?)
 }
 
 fn said(status: Status, line: &str, elapsed: Duration) -> String {

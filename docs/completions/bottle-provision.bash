@@ -23,7 +23,7 @@ _bottle__provision() {
 
     case "${cmd}" in
         bottle__provision)
-            opts="-m -f -n -o -q -v -h -V --only --from --keep-plan --machine --file --dry-run --check --archive --output --quiet --verbose --smolvm --exec-user --timeout --error-format --help --version"
+            opts="-j -m -f -n -o -q -v -h -V --only --from --jobs --keep-plan --machine --file --dry-run --check --archive --receipt --output --quiet --verbose --smolvm --exec-user --timeout --error-format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -35,6 +35,14 @@ _bottle__provision() {
                     ;;
                 --from)
                     COMPREPLY=($(compgen -W "ca prompt skills git supervise" -- "${cur}"))
+                    return 0
+                    ;;
+                --jobs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -j)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --keep-plan)
@@ -69,6 +77,10 @@ _bottle__provision() {
                     return 0
                     ;;
                 --archive)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --receipt)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
