@@ -14,6 +14,7 @@ pub struct Call {
     /// What stdout must match, beside an exit status of 0: a regular expression, also for `grep -E`.
     pub(crate) answer: Option<&'static str>,
     pub(crate) remedy: Option<Box<Remedy>>,
+    pub(crate) diagnosis: Option<Box<Diagnosis>>,
 }
 
 /// What smolvm is asked to do.
@@ -28,7 +29,8 @@ pub(crate) enum Action {
 pub struct Remedy {
     /// The failed call's stderr or stdout holds these words.
     pub words: &'static str,
-    /// A question whose answer may show that all is well as it is; then nothing more is done.
+    /// A question whose answer may show that all is well as it is; then nothing more is done. Either way the answer stands
+    /// for what the call prints.
     pub unless: Option<Question>,
     /// What is done about it.
     pub calls: Vec<Call>,
@@ -39,10 +41,21 @@ pub struct Remedy {
 pub struct Question {
     /// The call that asks; where it fails the answer is no.
     pub call: Call,
-    /// Whether the guest's file, in JSON, has `value` at `pointer` (RFC 6901).
+    /// Whether the guest's file, in JSON (what follows that is not looked at), has `value` at `pointer` (RFC 6901).
     pub pointer: &'static str,
     /// What is looked for.
     pub value: String,
+}
+
+/// A failure whose hint depends on what is in the guest, which is asked only then.
+#[derive(Clone, Debug)]
+pub struct Diagnosis {
+    /// The failed call's stderr or stdout holds one of these words.
+    pub words: &'static [&'static str],
+    /// The call that asks: it succeeds where `hint` is the way out.
+    pub call: Call,
+    /// The way out, instead of the one that the words alone have.
+    pub hint: &'static str,
 }
 
 impl Call {
@@ -54,6 +67,7 @@ impl Call {
             action: Action::Copy { from: from.into(), to },
             answer: None,
             remedy: None,
+            diagnosis: None,
         }
     }
 
@@ -65,6 +79,7 @@ impl Call {
             action: Action::Exec { argv: argv.iter().map(|&arg| arg.to_owned()).collect(), env: Vec::new() },
             answer: None,
             remedy: None,
+            diagnosis: None,
         }
     }
 
@@ -102,6 +117,13 @@ impl Call {
     #[must_use]
     pub fn or(mut self, remedy: Remedy) -> Self {
         self.remedy = Some(Box::new(remedy));
+        self
+    }
+
+    /// Names a question to be asked about a failure.
+    #[must_use]
+    pub fn diagnosed_by(mut self, diagnosis: Diagnosis) -> Self {
+        self.diagnosis = Some(Box::new(diagnosis));
         self
     }
 }

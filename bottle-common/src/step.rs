@@ -127,10 +127,10 @@ impl Outcome {
         Self { hint: why.hint.clone(), ..Self::new(Status::Failed, why.to_string(), details) }
     }
 
-    /// Adds a warning.
+    /// Adds warnings.
     #[must_use]
-    pub fn warning(mut self, warning: Option<String>) -> Self {
-        self.warnings.extend(warning);
+    pub fn warning(mut self, warnings: impl IntoIterator<Item = String>) -> Self {
+        self.warnings.extend(warnings);
         self
     }
 }
