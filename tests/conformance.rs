@@ -68,7 +68,7 @@ impl Host {
     fn is_in(&self, sandbox: &Sandbox) {
         for (here, there) in [("home/.claude/skills", ".claude/skills"), ("project/.git", "workspace/.git")] {
             let here = Command::new("sh").args(["-c", LIST]).current_dir(self.0.path(here)).output().unwrap();
-            let there = sandbox.guest(&format!("cd /home/node/{there} && {LIST}"));
+            let there = sandbox.guest(&format!("cd /home/node/{there} && {{ {LIST}; }}"));
             assert!(there == String::from_utf8(here.stdout).unwrap(), "another tree in the guest:\n{there}");
         }
         let left = sandbox.guest(

@@ -31,8 +31,8 @@ const OURS: &str = "cd / && ours=\"$(ls -d home/node/.claude-bottle* home/node/.
 pub(crate) enum Guest {
     /// none: calls are recorded
     None,
-    /// one of the stand-in's machines
-    StandIn,
+    /// one of the stand-in's machines, and whether it is an image machine
+    StandIn(bool),
     /// a machine of the real smolvm
     Real {
         /// its name
@@ -52,7 +52,7 @@ impl Sandbox {
     /// The same, with more options for `machine create`.
     pub fn with_guest_of(options: &[&str]) -> Option<Self> {
         let mut sandbox = Self::new();
-        sandbox.guest = Guest::StandIn;
+        sandbox.guest = Guest::StandIn(options.contains(&"--image"));
         for (verb, options) in [("create", options), ("start", &[])] {
             let outcome = sandbox.run("smolvm").args(["machine", verb, "--name", MACHINE]).args(options).end();
             if outcome.status == 69 && std::env::var_os("CI").is_none() {
@@ -107,7 +107,7 @@ impl Sandbox {
         ];
         match self.guest {
             Guest::None => variables.push(("SMOLVM_FAKE_ANSWER", crate::ANSWER.into())),
-            Guest::StandIn => {}
+            Guest::StandIn(_) => {}
             Guest::Real { .. } => variables.push(("SMOLVM_FAKE_REAL", self.path("real-smolvm").into())),
         }
         variables
@@ -123,7 +123,7 @@ impl Sandbox {
 
     /// Whether the guest is an image machine.
     pub fn is_image(&self) -> bool {
-        matches!(self.guest, Guest::Real { is_image: true, .. })
+        matches!(self.guest, Guest::Real { is_image: true, .. } | Guest::StandIn(true))
     }
 
     /// Runs a shell script in the guest as root and gives what it prints.
@@ -147,7 +147,7 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         match self.guest {
             Guest::None => {}
-            Guest::StandIn => {
+            Guest::StandIn(_) => {
                 self.run("smolvm").args(["machine", "delete", "--force", "--name", MACHINE]).end();
             }
             // In a test that failed, what failed is what has to be said.
