@@ -17,7 +17,7 @@ const MAX_WORDS: usize = 2000;
 const NOT_SPAWNED: &str = "failed to spawn command: No such file";
 /// What env(1) says, in the C locale and in others.
 pub const NO_CLAUDE: &[&str] = &["env: 'claude': No such file", "env: ‘claude’: No such file"];
-
+/// The way out of a smolvm that is too old.
 const OTHER_SMOLVM: &str = "install a newer smolvm, or name one with --smolvm PATH or CLAUDE_BOTTLE_SMOLVM";
 
 /// A call that did not do what it was for.
