@@ -6,7 +6,8 @@ use std::fs;
 
 use harness::Sandbox;
 
-/// Command lines after `smolvm machine`, in order; `M` is the machine, `D` a directory of the guest's.
+/// Command lines after `smolvm machine`, in order; `M` is the machine, `D` a directory of the guest's, `LONG` a name that is
+/// too long.
 const SAME: &[&[&str]] = &[
     // exec: statuses, streams, programs that are not there
     &["exec", "--name", "M", "--", "true"],
@@ -82,6 +83,8 @@ const SAME: &[&[&str]] = &[
     &["exec", "--name", "_a", "--", "true"],
     &["exec", "--name", "", "--", "true"],
     &["exec", "--name", "ü", "--", "true"],
+    &["exec", "--name", "LONG", "--", "true"],
+    &["create", "--name", "LONG"],
     &["exec", "--", "true"],
     &["frobnicate"],
     &["cp"],
@@ -124,7 +127,9 @@ const SAME: &[&[&str]] = &[
     &["delete", "--name", "no-such-machine"],
 ];
 
-/// What the stand-in does otherwise, and why it may.
+/// What the stand-in does otherwise, and why it may. Not to be seen in one call: of a FIFO it copies nothing, where the real
+/// one waits; what a command leaves in the background ends with it, since each has namespaces of its own. (No step does
+/// either.)
 const OTHERWISE: &[(&[&str], &str)] = &[
     (&["exec", "--name", "M", "--", "sh", "-c", "echo \"$PATH\""], "/opt/bin is first, for the tests' programs"),
     (&["exec", "--name", "M", "--", "env"], "fewer SMOLVM_* variables, which no step reads"),
@@ -142,6 +147,7 @@ fn outcome(sandbox: &Sandbox, args: &[&str]) -> String {
     let machine = sandbox.machine();
     let put = |arg: &str| match arg {
         "M" => machine.to_owned(),
+        "LONG" => "a".repeat(129),
         "--name=M" => format!("--name={machine}"),
         _ => arg.replace("M:", &format!("{machine}:")).replace("D/", &format!("{DIRECTORY}/")),
     };
