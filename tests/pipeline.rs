@@ -149,7 +149,7 @@ fn errors_as_json() {
     assert_eq!(error, json!({"error": {"code": "SMOLVM_ERROR", "message": message, "hint": hint}}));
 }
 
-/// What the real smolvm 1.32.2 and a Debian guest say, and the way out of it.
+/// What the real smolvm 1.32.2 and a Debian guest say where no real one is at hand to say it.
 #[test]
 fn hints() {
     let sandbox = Sandbox::new();
@@ -158,15 +158,25 @@ fn hints() {
     let node = "the guest needs the user `node` (uid and gid 1000, home /home/node), as in the node image";
     let root = "the command needs root in the guest: --exec-user auto asks for it from smolvm 1.14.0 on; with an older one \
                 the machine's own user has to be root";
+    let ended = format!(
+        "the machine ended in the middle of the call: `smolvm machine start --name {MACHINE}` starts it again, then run \
+         this step again"
+    );
     for (status, words, hint) in [
+        (
+            1,
+            "Uploading a -> b: 1.0 MB / 2.0 MB (50.0%, 9.9 MB/s)Error: io operation failed: connection closed",
+            &*ended,
+        ),
+        (1, "Error: agent operation failed: send message: Broken pipe (os error 32)", &ended),
+        (
+            2,
+            "error: unrecognized subcommand 'cp'",
+            "bottle needs smolvm 0.5.16 or later: install a newer smolvm, or name one with --smolvm PATH or CLAUDE_BOTTLE_SMOLVM",
+        ),
         (127, "sh: 1: tar: not found", programs),
         (1, "runuser: failed to execute git: No such file or directory", programs),
         (255, "executable file `runuser` not found in $PATH: No such file or directory", programs),
-        (
-            1,
-            "Error: agent operation failed: vm exec: failed to spawn command: No such file or directory (os error 2)",
-            programs,
-        ),
         (1, "chown: invalid user: 'node:node'", node),
         (1, "runuser: user node does not exist or the user entry does not contain all the required fields", node),
         (2, "tar: x: Cannot write: No space left on device", "the machine's disk is full"),
@@ -175,6 +185,7 @@ fn hints() {
         let run = sandbox.run("bottle-prompt").args(["-f", "plan.json"]);
         let outcome = run.env("SMOLVM_FAKE_FAIL", format!("* {status} {words}")).end();
         assert_eq!(outcome.status, 1);
+        let words = words.trim_start_matches("Uploading a -> b: 1.0 MB / 2.0 MB (50.0%, 9.9 MB/s)");
         assert!(
             outcome.stderr.ends_with(&format!("exit status {status}: {words}\nhint: {hint}\n")),
             "{}",
@@ -196,6 +207,29 @@ fn a_smolvm_that_cannot_be_run() {
     ] {
         let outcome = sandbox.sh(&format!("bottle-prompt --smolvm {smolvm} < plan.json"));
         outcome.fails(69, &format!("{doing} {why}\n{hint}"));
+    }
+}
+
+#[test]
+fn a_smolvm_that_is_too_old() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    let run = |user: &str, version: &str| {
+        let run = sandbox.run("bottle-supervise").args(["-f", "plan.json", "-q", "--exec-user", user]);
+        run.env("SMOLVM_FAKE_VERSION", version).end()
+    };
+    let argv = "runuser -u node -- env HOME=/home/node claude mcp add --scope user --transport http supervise \
+                http://127.0.0.1:55556/";
+    run("auto", "0.5.15").fails(
+        69,
+        &format!(
+            "bottle-supervise: {argv}: smolvm machine exec: smolvm 0.5.15 is older than 0.5.16, the oldest that is supported\n\
+             hint: install a newer smolvm, or name one with --smolvm PATH or CLAUDE_BOTTLE_SMOLVM\n"
+        ),
+    );
+    // One that cannot be read is no reason to stop, and it is not read where it does not matter.
+    for (user, version) in [("auto", "0.5.16"), ("auto", "nightly"), ("none", "0.5.15")] {
+        assert_eq!(run(user, version).status, 0, "{user} {version}");
     }
 }
 
@@ -225,7 +259,8 @@ fn a_guests_words_cannot_move_the_cursor() {
 fn calls_that_fail_for_no_fault_of_their_own_are_repeated() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
-    for (fault, calls) in [("2 137", 4), ("1 1 Error: agent operation failed: database is locked", 4)] {
+    let taken = "1 1 Error: agent operation failed: begin streaming write: failed to open staging file: File exists (os error 17)";
+    for (fault, calls) in [("2 137", 4), ("1 1 Error: agent operation failed: database is locked", 4), (taken, 4)] {
         let outcome = sandbox.sh(&format!("rm -f log.count; SMOLVM_FAKE_FAIL='{fault}' bottle-prompt -q < plan.json"));
         assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{fault}");
         assert_eq!(sandbox.calls().len(), calls, "{fault}");

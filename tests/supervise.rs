@@ -80,7 +80,8 @@ fn a_second_run_changes_nothing_and_another_port_is_registered() {
         };
         calls.into_iter().map(without_user).collect()
     };
-    let question = exec(&["cat", "/home/node/.claude.json"]);
+    let read = "set -eu; cat \"$1\"; if [ -f \"$2\" ]; then cat \"$2\"; fi";
+    let question = exec(&["sh", "-c", read, "sh", "/home/node/.claude.json", "/home/node/workspace/.mcp.json"]);
 
     let plan = with_supervisor(&sandbox, URL);
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done(URL));
@@ -123,7 +124,7 @@ fn a_guest_without_claude_is_a_warning() {
          machine exec: exit status 127: env: 'claude': No such file or directory"
     );
     let hint = "hint: Claude Code is not on the guest's PATH: `npm install -g @anthropic-ai/claude-code` in the image puts \
-                it there; one in ~/.local/bin needs a link in /usr/local/bin";
+                it there";
     let receipts = outcome.is(0, &plan, &format!("bottle-supervise: warning: {why}\n{hint}\n"));
     assert_eq!(receipts["supervise"]["why"], why);
 }

@@ -19,7 +19,8 @@ use crate::stage;
 
 /// Unpacks `$1/.$2.bottle.tar` as `$1/$2`, which exists complete or not at all, and makes `$3` the owner of `$1` and of
 /// each parent of it below `$4`. With `$5` = keep, what is there stays. The tar goes last: while it is there the work is
-/// not done, and when it is gone a repeat has nothing left to do. What is beside an emptied `.bottle` directory is not
+/// not done, and when it is gone a repeat has nothing left to do. With it goes what an agent that ended in the middle of
+/// a copy left beside it. What is beside an emptied `.bottle` directory is not
 /// another's, but ours of a moment ago.
 const UNPACK: &str = "set -eu; tar=$1/.$2.bottle.tar new=$1/.$2.bottle; \
     there() { [ -e \"$1\" ] || [ -L \"$1\" ]; }; \
@@ -34,7 +35,7 @@ const UNPACK: &str = "set -eu; tar=$1/.$2.bottle.tar new=$1/.$2.bottle; \
         rm -rf \"$new\"; \
     fi; \
     dir=$1; while case $dir in \"$4\"/?*) :;; *) false;; esac; do chown -h \"$3\" \"$dir\"; dir=${dir%/*}; done; \
-    rm -f \"$tar\"";
+    rm -f \"$tar\" \"$tar\".smolvm-upload.*";
 
 /// What UNPACK says when it left the target as it was.
 const KEPT: &str = "kept";

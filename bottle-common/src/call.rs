@@ -18,6 +18,7 @@ pub struct Call<S = Source> {
     /// What stdout must match, beside an exit status of 0: a regular expression, also for `grep -E`.
     pub(crate) answer: Option<&'static str>,
     pub(crate) remedy: Option<Box<Remedy>>,
+    pub(crate) diagnosis: Option<Box<Diagnosis>>,
     /// What it prints on stdout is data, perhaps with secrets in it, and not for people.
     pub(crate) is_private: bool,
 }
@@ -45,7 +46,8 @@ pub enum Source {
 pub struct Remedy {
     /// The failed call's stderr or stdout holds these words.
     pub words: &'static str,
-    /// A question whose answer may show that all is well as it is; then nothing more is done.
+    /// A question whose answer may show that all is well as it is; then nothing more is done. Either way the answer stands
+    /// for what the call prints.
     pub unless: Option<Question>,
     /// What is done about it.
     pub calls: Vec<Call<PathBuf>>,
@@ -56,10 +58,21 @@ pub struct Remedy {
 pub struct Question {
     /// The call that asks; where it fails the answer is no.
     pub call: Call<PathBuf>,
-    /// Whether the guest's file, in JSON, has `value` at `pointer` (RFC 6901).
+    /// Whether the guest's file, in JSON (what follows that is not looked at), has `value` at `pointer` (RFC 6901).
     pub pointer: &'static str,
     /// What is looked for.
     pub value: String,
+}
+
+/// A failure whose hint depends on what is in the guest, which is asked only then.
+#[derive(Clone, Debug)]
+pub struct Diagnosis {
+    /// The failed call's stderr or stdout holds one of these words.
+    pub words: &'static [&'static str],
+    /// The call that asks: it succeeds where `hint` is the way out.
+    pub call: Call<PathBuf>,
+    /// The way out, instead of the one that the words alone have.
+    pub hint: &'static str,
 }
 
 impl Call {
@@ -75,14 +88,14 @@ impl Call {
             Action::Copy { from, to } => Action::Copy { from: make(from)?, to: to.clone() },
             Action::Exec { argv, env } => Action::Exec { argv: argv.clone(), env: env.clone() },
         };
-        let Self { purpose, answer, remedy, is_private, .. } = self.clone();
-        Ok(Call { purpose, action, answer, remedy, is_private })
+        let Self { purpose, answer, remedy, diagnosis, is_private, .. } = self.clone();
+        Ok(Call { purpose, action, answer, remedy, diagnosis, is_private })
     }
 }
 
 impl<S> Call<S> {
     fn new(purpose: String, action: Action<S>) -> Self {
-        Self { purpose, action, answer: None, remedy: None, is_private: false }
+        Self { purpose, action, answer: None, remedy: None, diagnosis: None, is_private: false }
     }
 
     /// Runs `argv` in the guest, as root where smolvm can be told so.
@@ -133,6 +146,13 @@ impl<S> Call<S> {
     #[must_use]
     pub fn or(mut self, remedy: Remedy) -> Self {
         self.remedy = Some(Box::new(remedy));
+        self
+    }
+
+    /// Names a question to be asked about a failure.
+    #[must_use]
+    pub fn diagnosed_by(mut self, diagnosis: Diagnosis) -> Self {
+        self.diagnosis = Some(Box::new(diagnosis));
         self
     }
 }

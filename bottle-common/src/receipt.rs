@@ -160,7 +160,7 @@ pub struct Identity {
 }
 
 /// What `bottle-supervise` registered.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 pub struct Supervise {
     /// The MCP server's URL as the guest reaches it.

@@ -19,12 +19,17 @@ use crate::checked::MachineName;
 use crate::command;
 use crate::failure::Code;
 
+/// The oldest smolvm that is supported, see docs/smolvm.md.
+pub(crate) const OLDEST: semver::Version = semver::Version::new(0, 5, 16);
 /// The first smolvm in which `machine exec --user root` gives root on image machines.
 const USER_SINCE: semver::Version = semver::Version::new(1, 14, 0);
 /// What a bare machine says to any `--user` (smolvm 1.32.2).
 const USER_REFUSED: &str = "needs an image machine; a bare VM runs every command as root";
 /// SIGKILL, which early execs get from some versions although nothing is wrong.
 const KILLED: i32 = 137;
+/// Failures of smolvm's own that are gone when it is asked again: two calls at once, and (on a bare machine) a file of the
+/// name that it takes for a copy's beginning, left by an agent that ended in the middle of one; the next name is free.
+const PASSING: [&str; 2] = ["database is locked", "failed to open staging file: File exists"];
 /// How often a call is repeated that failed for no fault of its own.
 const REPEATS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(200);
@@ -90,28 +95,37 @@ impl Smolvm {
     }
 
     fn run_one(&mut self, call: &Call<PathBuf>) -> Result<String, CallError> {
-        match (self.attempt(call), &call.remedy) {
-            (Err(error), Some(remedy)) if error.says(remedy.words) => {
-                if self.is_well(remedy)? {
-                    return Ok(String::new());
-                }
-                for way_out in &remedy.calls {
-                    // Whether it helped, the repeated call shows.
-                    self.attempt(way_out).map(drop).or_else(CallError::unless_failed)?;
-                }
-                self.attempt(call)
+        let result = match (self.attempt(call), &call.remedy) {
+            (Err(error), Some(remedy)) if error.says(remedy.words) => self.remedy(call, remedy),
+            (result, _) => result,
+        };
+        match (result, &call.diagnosis) {
+            (Err(error), Some(diagnosis)) if diagnosis.words.iter().any(|words| error.says(words)) => {
+                let is_so = self.attempt(&diagnosis.call).is_ok();
+                Err(if is_so { error.hinting(diagnosis.hint) } else { error })
             }
             (result, _) => result,
         }
     }
 
-    fn is_well(&mut self, remedy: &Remedy) -> Result<bool, CallError> {
-        let Some(Question { call, pointer, value }) = &remedy.unless else {
-            return Ok(false);
-        };
-        let text = self.attempt(call).or_else(|error| error.unless_failed().map(|()| String::new()))?;
-        let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        Ok(json.pointer(pointer).is_some_and(|found| found == value))
+    fn remedy(&mut self, call: &Call<PathBuf>, remedy: &Remedy) -> Result<String, CallError> {
+        let answer = self.ask(remedy)?;
+        if let (Some(question), Some(answer)) = (&remedy.unless, &answer)
+            && is_yes(question, answer)
+        {
+            return Ok(answer.clone());
+        }
+        for way_out in &remedy.calls {
+            // Whether it helped, the repeated call shows.
+            self.attempt(way_out).map(drop).or_else(CallError::unless_failed)?;
+        }
+        self.attempt(call).map(|printed| answer.unwrap_or(printed))
+    }
+
+    /// What the question of `remedy` is answered, if it has one.
+    fn ask(&mut self, remedy: &Remedy) -> Result<Option<String>, CallError> {
+        let Some(question) = &remedy.unless else { return Ok(None) };
+        self.attempt(&question.call).or_else(|error| error.unless_failed().map(|()| String::new())).map(Some)
     }
 
     /// Makes `call`, again where the failure is not its own.
@@ -126,9 +140,9 @@ impl Smolvm {
                 self.user = ExecUser::None;
                 continue;
             }
-            let locked = is_smolvms_own && stderr.contains("database is locked");
+            let passing = is_smolvms_own && PASSING.iter().any(|words| stderr.contains(words));
             let killed = is_exec && output.status.code() == Some(KILLED);
-            if (locked || killed) && repeats < REPEATS {
+            if (passing || killed) && repeats < REPEATS {
                 repeats += 1;
                 sleep(PAUSE);
                 continue;
@@ -141,7 +155,10 @@ impl Smolvm {
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         let shown = shown(call, output);
         let reason = if !output.status.success() {
-            Reason::Failed(&shown)
+            match &call.action {
+                Action::Exec { argv, .. } => Reason::Failed(&shown, argv.first().map(String::as_str)),
+                Action::Copy { .. } => Reason::Failed(&shown, None),
+            }
         } else if let Some(answer) = call.answer.filter(|answer| !matches(answer, &stdout)) {
             Reason::Answered(&shown, answer)
         } else {
@@ -195,10 +212,8 @@ impl Smolvm {
                 Err(unfinished) => unfinished.to_string(),
             };
             trace(&format!("{line}  # {end}, {} ms", started.elapsed().as_millis()));
-            if let Ok(output) = &result
-                && !call.is_private
-            {
-                for line in call_error::lines(output) {
+            if let Ok(output) = &result {
+                for line in call_error::printed(&shown(call, output)) {
                     trace(&format!("    {line}"));
                 }
             }
@@ -216,6 +231,9 @@ impl Smolvm {
                 Err(error) => return Err(error),
             };
             let version = version.split_whitespace().last().and_then(|word| semver::Version::parse(word).ok());
+            if let Some(version) = version.as_ref().filter(|&version| *version < OLDEST) {
+                return Err(self.error(call, Reason::TooOld(version)));
+            }
             let is_new = version.is_some_and(|version| version >= USER_SINCE);
             self.user = if is_new { ExecUser::RootIfTaken } else { ExecUser::None };
         }
@@ -239,6 +257,13 @@ impl Smolvm {
 /// What people may see of `output`.
 fn shown<'a>(call: &Call<PathBuf>, output: &'a Output) -> Cow<'a, Output> {
     if call.is_private { Cow::Owned(Output { stdout: Vec::new(), ..output.clone() }) } else { Cow::Borrowed(output) }
+}
+
+/// The first of the JSON values that `answer` holds is the one that counts.
+fn is_yes(question: &Question, answer: &str) -> bool {
+    let json = serde_json::Deserializer::from_str(answer).into_iter::<serde_json::Value>().next();
+    let json = json.and_then(Result::ok).unwrap_or_default();
+    json.pointer(question.pointer).is_some_and(|found| *found == *question.value)
 }
 
 fn matches(regex: &str, text: &str) -> bool {

@@ -88,10 +88,10 @@ impl Outcome {
         Self { why, hint, ..Self::new(Status::Failed, error.to_string(), Some(details)) }
     }
 
-    /// Adds a warning.
+    /// Adds warnings.
     #[must_use]
-    pub fn warning(mut self, warning: Option<String>) -> Self {
-        self.warnings.extend(warning);
+    pub fn warning(mut self, warnings: impl IntoIterator<Item = String>) -> Self {
+        self.warnings.extend(warnings);
         self
     }
 }

@@ -1,9 +1,12 @@
 //! Registers the supervisor's MCP server with the agent. The bottle works without it, so a failure is a warning.
 
+mod scopes;
+
 use std::process::ExitCode;
 
 use anyhow::Result;
-use bottle_common::call::{Call, Question, Remedy};
+use bottle_common::call::{Call, Diagnosis, Question, Remedy};
+use bottle_common::call_error::NO_CLAUDE;
 use bottle_common::check::{Check, Difference, Facts, LIST, Listing};
 use bottle_common::checked::HttpUrl;
 use bottle_common::guest;
@@ -26,6 +29,9 @@ const STEP: Step<NoOptions> = Step {
     check,
 };
 
+/// Claude's own file, then what the project has for everybody. As files: `claude mcp get` would try to connect.
+const READ: &str = "set -eu; cat \"$1\"; if [ -f \"$2\" ]; then cat \"$2\"; fi";
+
 fn main() -> ExitCode {
     step::main(&STEP)
 }
@@ -37,18 +43,34 @@ fn prepare(plan: &Plan, _: &NoOptions) -> Result<Work> {
     };
     let already_there = Remedy {
         words: "already exists",
-        // Read as a file: `claude mcp get` would try to connect.
         unless: Some(Question {
-            call: Call::exec(&["cat", &guest::home(".claude.json")]).private(),
+            call: Call::script(READ, &[&guest::home(".claude.json"), &guest::home("workspace/.mcp.json")])
+                .to("read what is registered")
+                .private(),
             pointer: POINTER,
             value: url.to_string(),
         }),
         calls: vec![claude_mcp(&["remove", "--scope", "user", "supervise"])],
     };
-    let add = claude_mcp(&["add", "--scope", "user", "--transport", "http", "supervise", url]).or(already_there);
-    let receipt = receipt::Supervise { url: url.to_string() };
-    let outcome = Outcome::done(format!("MCP server at {url}"), &receipt);
-    Ok(Work::new(vec![add], |_| outcome).optional(&receipt))
+    // Where its own installer puts it; a login shell looks there, runuser does not.
+    let in_local_bin = Diagnosis {
+        words: NO_CLAUDE,
+        call: Call::exec(&["test", "-x", &guest::home(".local/bin/claude")]),
+        hint: "Claude Code is in /home/node/.local/bin, which is not on the guest's PATH: \
+               `ln -s /home/node/.local/bin/claude /usr/local/bin/` in the image puts it there",
+    };
+    let add = claude_mcp(&["add", "--scope", "user", "--transport", "http", "supervise", url])
+        .or(already_there)
+        .diagnosed_by(in_local_bin);
+
+    let (line, receipt) = (format!("MCP server at {url}"), receipt::Supervise { url: url.to_string() });
+    let project = plan.user_cwd.as_deref().filter(|_| plan.copy_cwd);
+    let warnings = project.and_then(scopes::brought_by).into_iter().collect();
+    let work = Work::new(vec![add], {
+        let receipt = receipt.clone();
+        move |done| Outcome::done(line, &receipt).warning(done.answers.iter().flat_map(|answer| scopes::others(answer)))
+    });
+    Ok(work.warning(warnings).optional(&receipt))
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "the type that every step's `check` has")]

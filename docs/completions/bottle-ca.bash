@@ -23,7 +23,7 @@ _bottle__ca() {
 
     case "${cmd}" in
         bottle__ca)
-            opts="-m -f -n -o -q -v -h -V --machine --file --dry-run --check --archive --output --quiet --verbose --smolvm --exec-user --timeout --error-format --help --version"
+            opts="-m -f -n -o -q -v -h -V --machine --file --dry-run --check --archive --receipt --output --quiet --verbose --smolvm --exec-user --timeout --error-format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -46,6 +46,10 @@ _bottle__ca() {
                     return 0
                     ;;
                 --archive)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --receipt)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

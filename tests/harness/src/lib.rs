@@ -1,7 +1,9 @@
 //! What the tests share: a host, a guest, and a way to run programs between them and see all that came of it.
 
 mod certificates;
+mod converge;
 mod documents;
+mod guests;
 mod programs;
 
 use std::ffi::OsStr;
@@ -9,14 +11,17 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use guests::Guest;
+
 pub use certificates::{Certificate, certificate};
+pub use converge::{converges, converges_in};
 pub use documents::{command_documents, document, schema, step_documents};
 pub use programs::{STEPS, keys};
 
@@ -28,7 +33,7 @@ const ANSWER: &str = "Updating certificates in /etc/ssl/certs...\n1 added, 0 rem
 /// A host of its own with a smolvm on PATH, and perhaps a guest; gone when dropped.
 pub struct Sandbox {
     directory: TempDir,
-    has_guest: bool,
+    guest: Guest,
 }
 
 /// A program to be run in a sandbox.
@@ -53,7 +58,7 @@ impl Sandbox {
     /// A host whose smolvm records calls, checks their form and makes none.
     pub fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("bottle-test-").tempdir().unwrap();
-        let sandbox = Self { directory, has_guest: false };
+        let sandbox = Self { directory, guest: Guest::None };
         for name in ["bin", "home/.claude/skills", "stage", "machines", "guest-bin"] {
             fs::create_dir_all(sandbox.path(name)).unwrap();
         }
@@ -61,22 +66,6 @@ impl Sandbox {
         sandbox.write("prompt.txt", "You are a helpful assistant.\n");
         certificate(&Certificate::Ca).write(&sandbox.path("ca.pem"));
         sandbox
-    }
-
-    /// A host with a running machine; none, said on stderr, where namespaces cannot be had (in CI that is a failure).
-    pub fn with_guest() -> Option<Self> {
-        let mut sandbox = Self::new();
-        sandbox.has_guest = true;
-        for verb in ["create", "start"] {
-            let outcome = sandbox.run("smolvm").args(["machine", verb, "--name", MACHINE]).end();
-            if outcome.status == 69 && std::env::var_os("CI").is_none() {
-                eprintln!("skipped, no guest can be had here: {}", outcome.stderr);
-                return None;
-            }
-            assert_eq!(outcome.status, 0, "{outcome:?}");
-        }
-        fs::remove_file(sandbox.path("log")).unwrap();
-        Some(sandbox)
     }
 
     /// A path on this host.
@@ -112,7 +101,7 @@ impl Sandbox {
                 "user_cwd": path("project"),
             },
             "stage_dir": path("stage"),
-            "machine_name": MACHINE,
+            "machine_name": self.machine(),
             "prompt_file": path("prompt.txt"),
             "proxy_plan": {"ca_cert_host_path": path("ca.pem")},
             "egress_plan": {"routes": [], "mitmproxy_ca_cert_only_host_path": ""},
@@ -127,37 +116,22 @@ impl Sandbox {
         let mut command = Command::new(program);
         let path = format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", self.path("bin").display());
         command.env_clear().env("PATH", path).env("HOME", self.path("home")).current_dir(self.directory.path());
-        command.env("SMOLVM_FAKE_DIR", self.path("machines")).env("SMOLVM_FAKE_LOG", self.path("log"));
-        command.env("SMOLVM_FAKE_BIN", self.path("guest-bin"));
-        if !self.has_guest {
-            command.env("SMOLVM_FAKE_ANSWER", ANSWER);
-        }
+        command.envs(self.smolvm_variables());
         Run { sandbox: self, command, stdin: Vec::new() }
     }
 
     /// The calls of smolvm's since the last time this was asked, each with its arguments; `--version` is left out.
     pub fn calls(&self) -> Vec<Vec<String>> {
-        let log = fs::read_to_string(self.path("log")).unwrap_or_default();
+        let log = self.log();
         let _ = fs::remove_file(self.path("log"));
         let calls = log.split("\u{1e}\n").filter(|record| !record.is_empty());
         let calls = calls.map(|record| record.split_terminator('\u{1f}').map(str::to_owned).collect());
         calls.filter(|call: &Vec<String>| call[0] == "machine").collect()
     }
 
-    /// Runs a shell script in the guest as root and gives what it prints.
-    pub fn guest(&self, script: &str) -> String {
-        let outcome = self.run("smolvm").args(["machine", "exec", "--name", MACHINE, "--", "sh", "-c", script]).end();
-        assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{script}: {}", outcome.stdout);
-        outcome.stdout
-    }
-
-    /// All that a step can have changed in the guest: modes, owners, names, link targets and contents.
-    pub fn tree(&self) -> String {
-        let script = "cd / && find home etc/ssl run usr/local/share tmp root -printf '%M %u:%g %p -> %l\\n' | sort; \
-                      find home etc/ssl usr/local/share tmp root -type f -exec sha256sum {} + | sort -k 2";
-        let tree = self.guest(script);
-        let _ = fs::remove_file(self.path("log"));
-        tree
+    /// What smolvm's calls have written so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
     /// What is in the plan's stage directory.
@@ -170,14 +144,6 @@ impl Sandbox {
 impl Default for Sandbox {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        if self.has_guest {
-            self.run("smolvm").args(["machine", "delete", "--force", "--name", MACHINE]).end();
-        }
     }
 }
 
@@ -221,7 +187,19 @@ impl Run<'_> {
     }
 
     /// Starts the program and leaves it to itself, with stdin open.
-    pub fn start(mut self) -> Child {
+    pub fn start(self) -> Child {
+        self.started(false)
+    }
+
+    /// The same in a process group of its own, as a shell at a terminal starts a job.
+    pub fn start_group(self) -> Child {
+        self.started(true)
+    }
+
+    fn started(mut self, group: bool) -> Child {
+        if group {
+            self.command.process_group(0);
+        }
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 }
@@ -285,44 +263,4 @@ pub fn exec(argv: &[&str]) -> Vec<String> {
 /// `cp FROM TO` for the sandbox's machine.
 pub fn cp(from: &Path, to: &str) -> Vec<String> {
     vec!["machine".to_owned(), "cp".to_owned(), from.to_str().unwrap().to_owned(), format!("{MACHINE}:{to}")]
-}
-
-/// Runs `step` with `plan` in guests of their own, killed before and after each of its calls and then run again;
-/// asserts that the guest ends like after one clean run, and that one more run changes nothing.
-///
-/// `prepare` sets up each host and gives the plan.
-#[track_caller]
-pub fn converges(step: &str, prepare: impl Fn(&Sandbox) -> Value) {
-    let Some(clean) = Sandbox::with_guest() else { return };
-    let plan = prepare(&clean);
-    let outcome = clean.run(step).plan(&plan).end();
-    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
-    let calls = clean.calls().len();
-    assert!(calls > 0);
-    let tree = clean.tree();
-    let outcome = clean.run(step).plan(&plan).end();
-    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
-    clean.calls();
-    assert_same(&tree, &clean.tree(), "a second run");
-
-    for call in 1..=calls {
-        for moment in ["before", "after"] {
-            let sandbox = Sandbox::with_guest().unwrap();
-            let plan = prepare(&sandbox);
-            let killed = sandbox.run(step).plan(&plan).env("SMOLVM_FAKE_KILL", format!("{call} {moment}")).end();
-            assert_eq!((killed.status, killed.stdout.as_str()), (137, ""), "{}", killed.stderr);
-            sandbox.calls();
-            let outcome = sandbox.run(step).plan(&plan).end();
-            assert_eq!(outcome.status, 0, "{}", outcome.stderr);
-            assert_same(&tree, &sandbox.tree(), &format!("a run after one killed {moment} call {call}"));
-        }
-    }
-}
-
-#[track_caller]
-fn assert_same(expected: &str, found: &str, what: &str) {
-    let (expected, found): (Vec<_>, Vec<_>) = (expected.lines().collect(), found.lines().collect());
-    let missing: Vec<_> = expected.iter().filter(|line| !found.contains(line)).collect();
-    let extra: Vec<_> = found.iter().filter(|line| !expected.contains(line)).collect();
-    assert!(missing.is_empty() && extra.is_empty(), "{what} ends otherwise; missing: {missing:#?}; extra: {extra:#?}");
 }

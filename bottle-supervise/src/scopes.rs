@@ -1,0 +1,59 @@
+//! Servers of our name in Claude Code's other scopes, which it takes before ours.
+
+use std::io::BufReader;
+use std::path::Path;
+
+use bottle_common::stage;
+use serde_json::{Deserializer, Value};
+
+/// A warning for each entry `supervise` of another scope in `answer`: the guest's `.claude.json` and, after it, the
+/// project's `.mcp.json` where there is one. Nothing where `answer` is something else.
+pub fn others(answer: &str) -> Vec<String> {
+    let mut files = Deserializer::from_str(answer).into_iter::<Value>().map_while(Result::ok);
+    let (own, shared) = (files.next().unwrap_or_default(), files.next().unwrap_or_default());
+    let projects = own["projects"].as_object().into_iter().flatten();
+    let local = projects.filter(|(_, project)| has_supervise(project));
+    let local = local.map(|(path, _)| {
+        format!("in {path} an MCP server `supervise` of local scope takes the place of ours: `claude mcp remove --scope local supervise` there removes it")
+    });
+    let mut warnings: Vec<_> = local.collect();
+    if has_supervise(&shared) {
+        warnings.push(of_project("/home/node/workspace/.mcp.json"));
+    }
+    warnings
+}
+
+/// A warning when the project itself, on the host, brings an entry `supervise` of project scope.
+pub fn brought_by(user_cwd: &Path) -> Option<String> {
+    let file = user_cwd.join(".mcp.json");
+    let shared: Value = serde_json::from_reader(BufReader::new(stage::open(&file).ok()?)).ok()?;
+    has_supervise(&shared).then(|| of_project(&file.display().to_string()))
+}
+
+fn has_supervise(section: &Value) -> bool {
+    section["mcpServers"].get("supervise").is_some()
+}
+
+fn of_project(file: &str) -> String {
+    format!(
+        "the MCP server `supervise` of project scope in {file} takes the place of ours once it is approved in the guest"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::others;
+
+    #[test]
+    fn finds_entries_of_our_name_in_other_scopes() {
+        let user = r#"{"mcpServers": {"supervise": {}}, "projects": {"/a": {"mcpServers": {"other": {}}}, "/b": {}}}"#;
+        assert_eq!(others(user), [""; 0]);
+        assert_eq!(others("Added HTTP MCP server supervise"), [""; 0]);
+        assert_eq!(others(r#"[{"projects": 1}] {"mcpServers": []}"#), [""; 0]);
+        let both = r#"{"projects": {"/a": {"mcpServers": {"supervise": {}}}}} {"mcpServers": {"supervise": {}}}"#;
+        let warnings = others(both);
+        assert_eq!(warnings.len(), 2);
+        assert!(warnings[0].starts_with("in /a an MCP server `supervise` of local scope "), "{}", warnings[0]);
+        assert!(warnings[1].contains(" of project scope in /home/node/workspace/.mcp.json "), "{}", warnings[1]);
+    }
+}

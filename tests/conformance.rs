@@ -1,0 +1,213 @@
+//! `scripts/provision` and every step with a real smolvm, on the machine that `CLAUDE_BOTTLE_TEST_MACHINE` names.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use harness::{Certificate, Outcome, STEPS, Sandbox, certificate, converges_in, keys};
+use serde_json::{Value, json};
+
+/// Of the programs, this test's own; the others are beside it.
+const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
+const LIST: &str = "find . -printf '%P %y %m %l\\n' | sort; find . -type f -print0 | sort -z | xargs -0 sha256sum";
+const KEPT: &str = "bottle-git: warning: /home/node/workspace/.git was there already and is kept; --replace-repository \
+                    replaces it\n";
+
+/// What the plans of a test have in common: another host, whose files a sandbox uses as its own.
+struct Host(Sandbox);
+
+impl Host {
+    fn new() -> Self {
+        let host = Self(Sandbox::new());
+        let commit = "mkdir -p project && cd project && git init -q -b main && git add . && \
+            git -c user.name=A -c user.email=a@example.com -c core.compression=0 commit -q --allow-empty -m 'Ünïcode' && \
+            git gc -q && rm .git/index";
+        host.0.write("commit", commit);
+        host
+    }
+
+    fn commit(&self) {
+        let outcome = self.0.run("sh").args(["commit"]).end();
+        assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
+    }
+
+    /// A skill with files of many names.
+    fn write_skill(&self, name: &str, files: usize) {
+        for file in 0..files {
+            let path = ["SKILL.md", "ä b/naïve file.txt", "deep/er/--flag", "日本語/x"][file % 4];
+            self.0.write(format!("home/.claude/skills/{name}/{file}/{path}"), format!("{name} {file}\n"));
+        }
+    }
+
+    fn skills(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.0.path("home/.claude/skills")).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The whole plan, for the machine of `sandbox`.
+    fn plan(&self, sandbox: &Sandbox) -> Value {
+        let mut plan = sandbox.set_up(BUILT);
+        fs::remove_dir_all(sandbox.path("home/.claude/skills")).unwrap();
+        symlink(self.0.path("home/.claude/skills"), sandbox.path("home/.claude/skills")).unwrap();
+        plan["spec"]["user_cwd"] = json!(self.0.path("project"));
+        plan["spec"]["manifest"]["agents"]["demo"]["skills"] = json!(self.skills());
+        plan["proxy_plan"]["ca_cert_host_path"] = json!(self.0.path("ca.pem"));
+        sandbox.write("plan.json", plan.to_string());
+        plan
+    }
+
+    /// Asserts that the guest has what this host has, as node's.
+    #[track_caller]
+    fn is_in(&self, sandbox: &Sandbox) {
+        for (here, there) in [("home/.claude/skills", ".claude/skills"), ("project/.git", "workspace/.git")] {
+            let here = Command::new("sh").args(["-c", LIST]).current_dir(self.0.path(here)).output().unwrap();
+            let there = sandbox.guest(&format!("cd /home/node/{there} && {{ {LIST}; }}"));
+            assert!(there == String::from_utf8(here.stdout).unwrap(), "another tree in the guest:\n{there}");
+        }
+        let left = sandbox.guest(
+            "cd /home/node && find .claude-bottle-prompt.txt .gitconfig .claude workspace ! -user node; \
+                                  find / -xdev -name '*.bottle*' 2>/dev/null || :",
+        );
+        assert_eq!(left, "");
+        let seen = sandbox.guest(
+            "cd /home/node && stat -c '%a %U:%G' .claude-bottle-prompt.txt && cat .claude-bottle-prompt.txt && \
+             export HOME=/home/node && node='runuser -u node -- git -C workspace' && $node fsck --strict && \
+             $node log --format=%s && $node ls-remote --get-url git@host:repo && $node config user.email",
+        );
+        assert_eq!(
+            seen,
+            "600 node:node\nYou are a helpful assistant.\nÜnïcode\ngit://127.0.0.1:55555/claude-bottle.git\nada@example.com\n"
+        );
+        let bundle = sandbox.guest("cat /etc/ssl/certs/ca-certificates.crt");
+        let ours = fs::read_to_string(self.0.path("ca.pem")).unwrap();
+        assert_eq!(bundle.matches(ours.trim()).count(), 1, "our certificate is in the bundle once");
+        assert!(bundle.matches("BEGIN CERTIFICATE").count() > 50, "the public roots are in it, too");
+    }
+}
+
+/// What a step says when all is well; supervise's depends on what is in the guest.
+fn said(outcome: &Outcome) -> String {
+    let lines =
+        outcome.stderr.lines().filter(|line| !line.starts_with("bottle-supervise: ") && !line.starts_with("hint: "));
+    lines.map(|line| line.to_owned() + "\n").collect()
+}
+
+fn fingerprint(path: &Path) -> String {
+    let output = Command::new("openssl").args(["x509", "-noout", "-fingerprint", "-sha256", "-in"]).arg(path).output();
+    String::from_utf8(output.unwrap().stdout).unwrap().trim().split_once('=').unwrap().1.to_owned()
+}
+
+/// After a call is before the next one.
+#[test]
+fn every_step_converges_wherever_it_was_killed() {
+    let host = Host::new();
+    host.commit();
+    host.write_skill("verify", 4);
+    for step in STEPS {
+        let program = Path::new(BUILT).with_file_name(format!("bottle-{step}"));
+        converges_in(Sandbox::with_real_guest, program.to_str().unwrap(), &["after"], |sandbox| host.plan(sandbox));
+    }
+}
+
+#[test]
+fn provision_says_what_it_did_and_another_plan_takes_the_place_of_the_first() {
+    let host = Host::new();
+    host.commit();
+    host.write_skill("verify", 4);
+    let Some(sandbox) = Sandbox::with_real_guest() else { return };
+    let plan = host.plan(&sandbox);
+    let project = host.0.path("project/.git");
+    let all = |ca: &Path, git: &str| {
+        format!(
+            "bottle-ca: trusts pipelock CA, sha256 {} (_s)\n\
+             bottle-prompt: prompt in /home/node/.claude-bottle-prompt.txt (_s)\n\
+             bottle-skills: verify in /home/node/.claude/skills (_s)\n\
+             {git}; claude-bottle through the gate at 127.0.0.1:55555; commits as Ada Lovelace <ada@example.com> (_s)\n",
+            fingerprint(ca)
+        )
+    };
+    let outcome = sandbox.sh("provision < plan.json");
+    let receipts = outcome.is(0, &plan, &outcome.stderr);
+    assert_eq!(keys(&receipts), STEPS);
+    let copied = format!("bottle-git: {} in /home/node/workspace/.git", project.display());
+    assert_eq!(said(&outcome), all(&host.0.path("ca.pem"), &copied));
+    host.is_in(&sandbox);
+
+    // A renewed CA, and a skill that lost a file.
+    certificate(&Certificate::Ca).write(&host.0.path("ca.pem"));
+    fs::remove_dir_all(host.0.path("home/.claude/skills/verify/3")).unwrap();
+    let outcome = sandbox.sh("provision < plan.json");
+    outcome.is(0, &plan, &outcome.stderr);
+    let kept = format!("{KEPT}bottle-git: /home/node/workspace/.git as it was");
+    assert_eq!(said(&outcome), all(&host.0.path("ca.pem"), &kept));
+    host.is_in(&sandbox);
+}
+
+/// 300 MiB of repository and 40 skills with 3,000 files, interrupted and killed in the middle.
+#[test]
+fn a_large_project_arrives_whatever_happened_before() {
+    let host = Host::new();
+    let random = fs::File::open("/dev/urandom").unwrap();
+    fs::create_dir(host.0.path("project")).unwrap();
+    let mut large = fs::File::create(host.0.path("project/large")).unwrap();
+    std::io::copy(&mut std::io::Read::take(random, 300 << 20), &mut large).unwrap();
+    host.commit();
+    for skill in 0..40 {
+        host.write_skill(&format!("skill-{skill}"), 75);
+    }
+    let Some(sandbox) = Sandbox::with_real_guest() else { return };
+    let plan = host.plan(&sandbox);
+
+    interrupt_the_copy(&sandbox);
+    // The copy and the unpacking of .git, after five calls and the skills' mkdir, four calls for each, and its own mkdir.
+    let git = 5 + 1 + 4 * 40 + 1;
+    // Said outright: otherwise each step of a bare machine would ask once more, and the counts be others.
+    let user = if sandbox.is_image() { "root" } else { "none" };
+    for call in [git + 1, git + 2] {
+        let _ = fs::remove_file(sandbox.path("log.count"));
+        let killed = format!("{call} during");
+        let run = sandbox.run("provision").args(["-q", "-f", "plan.json", "--exec-user", user]);
+        let outcome = run.env("SMOLVM_FAKE_KILL", killed).end();
+        assert_eq!((outcome.status, outcome.stdout.as_str()), (137, ""), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains("provision: bottle-git failed, exit status 137; not run: supervise\n"));
+    }
+    let outcome = sandbox.sh("provision -q < plan.json");
+    outcome.is(0, &plan, &outcome.stderr);
+    // The second may have been killed when all was in place but its tar.
+    assert!(["", KEPT].contains(&said(&outcome).as_str()), "{}", outcome.stderr);
+    host.is_in(&sandbox);
+
+    let tree = sandbox.tree();
+    let outcome = sandbox.sh("provision -q < plan.json");
+    outcome.is(0, &plan, &outcome.stderr);
+    assert_eq!(said(&outcome), KEPT);
+    assert_eq!(sandbox.tree(), tree);
+    // A tar and a .gitconfig of each step that was killed; what the others staged is gone.
+    assert_eq!(sandbox.staged().len(), 4);
+}
+
+/// Ctrl-C, which the terminal sends to all of a pipeline, while the repository is on its way.
+fn interrupt_the_copy(sandbox: &Sandbox) {
+    let child = sandbox.run("provision").args(["-q", "-f", "plan.json"]).start_group();
+    let is_copying = || sandbox.log().contains("workspace/..git.bottle.tar\u{1f}");
+    for _ in 0..6000 {
+        if is_copying() {
+            break;
+        }
+        sleep(Duration::from_millis(20));
+    }
+    assert!(is_copying());
+    sleep(Duration::from_millis(300));
+    let group = format!("-{}", child.id());
+    assert!(Command::new("kill").args(["-s", "INT", "--", &group]).status().unwrap().success());
+    sandbox.outcome(child).fails(130, "bottle-git: interrupted\n");
+    assert_eq!(sandbox.left_over(), "");
+    assert_eq!(sandbox.staged(), [""; 0]);
+}

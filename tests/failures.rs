@@ -1,0 +1,193 @@
+//! What goes wrong with a real smolvm and in a real guest: each is said in one line, with the way out of it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use harness::{Outcome, Sandbox};
+use serde_json::json;
+
+/// Of the programs, this test's own; the others are beside it.
+const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
+const PROGRAMS: &str = "the guest lacks a program: it needs Debian's ca-certificates, git, tar and util-linux";
+const NODE: &str = "the guest needs the user `node` (uid and gid 1000, home /home/node), as in the node image";
+
+/// Runs `step` between two scripts of the guest's root; the guest is as it was before anything is asserted.
+fn while_it_is(sandbox: &Sandbox, before: &str, step: &str, after: &str) -> Outcome {
+    sandbox.guest(before);
+    let outcome = sandbox.sh(&format!("{step} < plan.json"));
+    sandbox.guest(after);
+    outcome
+}
+
+#[test]
+fn a_guest_without_a_program() {
+    let Some(sandbox) = Sandbox::with_real_guest() else { return };
+    sandbox.set_up(BUILT);
+    let not_started = |program: &str| {
+        if sandbox.is_image() {
+            format!("exit status 255: executable file `{program}` not found in $PATH: No such file or directory")
+        } else {
+            format!(
+                "cannot start `{program}`: exit status 1: Error: agent operation failed: vm exec: failed to spawn \
+                 command: No such file or directory (os error 2)"
+            )
+        }
+    };
+    for (program, step, doing, why) in [
+        (
+            "tar",
+            "skills",
+            "unpack /home/node/.claude/skills/verify",
+            "exit status 127: sh: 1: tar: not found".to_owned(),
+        ),
+        (
+            "update-ca-certificates",
+            "ca",
+            "run update-ca-certificates",
+            "exit status 127: sh: 1: update-ca-certificates: not found".to_owned(),
+        ),
+        ("flock", "ca", "run update-ca-certificates", "exit status 127: sh: 1: flock: not found".to_owned()),
+        (
+            "git",
+            "git",
+            "set user.name",
+            "exit status 1: runuser: failed to execute git: No such file or directory".to_owned(),
+        ),
+        ("runuser", "git", "set user.name", not_started("runuser")),
+        ("chown", "prompt", "chown node:node /home/node/.claude-bottle-prompt.txt", not_started("chown")),
+    ] {
+        let path = sandbox.guest(&format!("command -v {program}")).trim().to_owned();
+        let (away, back) = (format!("mv {path} {path}.away"), format!("mv {path}.away {path}"));
+        let outcome = while_it_is(&sandbox, &away, &format!("bottle-{step}"), &back);
+        outcome.fails(1, &format!("bottle-{step}: {doing}: smolvm machine exec: {why}\nhint: {PROGRAMS}\n"));
+    }
+}
+
+#[test]
+fn a_guest_without_the_user_node() {
+    let Some(sandbox) = Sandbox::with_real_guest() else { return };
+    let plan = sandbox.set_up(BUILT);
+    let quote = if sandbox.is_image() { ["‘", "’"] } else { ["'"; 2] };
+    for (file, kind) in [("passwd", "user"), ("group", "group")] {
+        let before = format!("cp -p /etc/{file} /etc/{file}.away && sed -i /^node:/d /etc/{file}");
+        let after = format!("mv /etc/{file}.away /etc/{file}");
+        let outcome = while_it_is(&sandbox, &before, "bottle-prompt", &after);
+        outcome.fails(
+            1,
+            &format!(
+                "bottle-prompt: chown node:node /home/node/.claude-bottle-prompt.txt: smolvm machine exec: exit status 1: \
+                 chown: invalid {kind}: {}node:node{}\nhint: {NODE}\n",
+                quote[0], quote[1]
+            ),
+        );
+    }
+    let before = "cp -p /etc/passwd /etc/passwd.away && sed -i /^node:/d /etc/passwd";
+    let outcome = while_it_is(&sandbox, before, "bottle-supervise", "mv /etc/passwd.away /etc/passwd");
+    let why = "runuser -u node -- env HOME=/home/node claude mcp add --scope user --transport http supervise \
+               http://127.0.0.1:55556/: smolvm machine exec: exit status 1: runuser: user node does not exist or the user \
+               entry does not contain all the required fields";
+    outcome.is(0, &plan, &format!("bottle-supervise: warning: {why}\nhint: {NODE}\n"));
+}
+
+#[test]
+fn a_machine_that_is_not_there_or_not_running() {
+    let Some(sandbox) = Sandbox::with_real_guest() else { return };
+    sandbox.set_up(BUILT);
+    let doing = "bottle-prompt: write /home/node/.claude-bottle-prompt.txt: smolvm machine cp: exit status 1: Error:";
+    let name = format!("bottle-test-{}", std::process::id());
+    sandbox.sh(&format!("bottle-prompt -m {name} < plan.json")).fails(
+        1,
+        &format!(
+            "{doing} vm not found: {name}\n\
+             hint: `smolvm machine ls` shows the machines there are; -m NAME takes another than the plan's\n"
+        ),
+    );
+    assert_eq!(sandbox.run("smolvm").args(["machine", "create", "--name", &name]).end().status, 0);
+    let outcome = sandbox.sh(&format!("bottle-prompt -m {name} < plan.json"));
+    assert_eq!(sandbox.run("smolvm").args(["machine", "delete", "--force", "--name", &name]).end().status, 0);
+    outcome.fails(
+        1,
+        &format!(
+            "{doing} agent operation failed: connect: machine '{name}' is not running. Start it with 'smolvm machine start \
+             --name {name}'; if a start is already in progress, retry once it finishes.\n\
+             hint: `smolvm machine start --name {name}` starts it; if it is running it is busy: try again\n"
+        ),
+    );
+}
+
+#[test]
+fn a_disk_that_is_full() {
+    let Some(sandbox) = Sandbox::with_real_guest() else { return };
+    sandbox.set_up(BUILT);
+    sandbox.write("home/.claude/skills/verify/large", vec![b'x'; 100_000]);
+    if sandbox.is_image() {
+        // Its root may not mount; /run/lock is small.
+        sandbox.write("home/.claude/skills/verify/large", vec![b'x'; 6 << 20]);
+        let step = "bottle-skills --guest-skills-dir /run/lock/skills";
+        while_it_is(&sandbox, "true", step, "rm -rf /run/lock/skills").fails(
+            1,
+            "bottle-skills: write /run/lock/skills/.verify.bottle.tar: smolvm machine cp: exit status 1: Error: agent \
+             operation failed: stream write chunk: failed to write /run/lock/skills/.verify.bottle.tar in the workload \
+             container: ns-file helper write: Broken pipe (os error 32)\n\
+             hint: the guest could not write the file: its disk is full, or a directory on the way is none\n",
+        );
+        return;
+    }
+    for (kib, doing, words) in [
+        (64, "write /mnt/bottle-full/skills/.verify.bottle.tar: smolvm machine cp", "No space left on device"),
+        // tar's last block may be written in part.
+        (160, "unpack /mnt/bottle-full/skills/verify: smolvm machine exec", ": tar: root/large: "),
+    ] {
+        let before = format!("mkdir -p /mnt/bottle-full && mount -t tmpfs -o size={kib}k tmpfs /mnt/bottle-full");
+        let after = "umount /mnt/bottle-full && rmdir /mnt/bottle-full";
+        let outcome = while_it_is(&sandbox, &before, "bottle-skills --guest-skills-dir /mnt/bottle-full/skills", after);
+        assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""));
+        let stderr = outcome.stderr;
+        assert!(stderr.starts_with(&format!("bottle-skills: {doing}: exit status ")), "{stderr}");
+        assert!(stderr.contains(words), "{stderr}");
+        assert!(stderr.ends_with("\nhint: the machine's disk is full\n") && stderr.lines().count() == 2, "{stderr}");
+    }
+}
+
+/// Of the real one, from the middle of a copy on; then the machine is started and the same step run again.
+#[test]
+fn a_machine_that_ends_in_the_middle_of_a_copy() {
+    let Some(sandbox) = Sandbox::with_real_guest() else { return };
+    let mut plan = sandbox.set_up(BUILT);
+    plan["spec"]["manifest"]["bottles"]["dev"]["git"] = json!({});
+    sandbox.write("plan.json", plan.to_string());
+    std::fs::File::create(sandbox.path("project/.git/large")).unwrap().set_len(300 << 20).unwrap();
+    let machine = sandbox.machine();
+    let child = sandbox.run("bottle-git").args(["-q", "-f", "plan.json"]).start();
+    for _ in 0..3000 {
+        if sandbox.log().contains("workspace/..git.bottle.tar\u{1f}") {
+            break;
+        }
+        sleep(Duration::from_millis(20));
+    }
+    sleep(Duration::from_millis(500));
+    let smolvm = |verb: &str| {
+        assert!(Command::new("smolvm").args(["machine", verb, "--name", machine]).status().unwrap().success());
+    };
+    smolvm("stop");
+    let outcome = sandbox.outcome(child);
+    smolvm("start");
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{}", outcome.stderr);
+    let doing = "bottle-git: write /home/node/workspace/..git.bottle.tar: smolvm machine cp: exit status 1: Error: ";
+    assert!(outcome.stderr.starts_with(doing), "{}", outcome.stderr);
+    let hint = format!(
+        "\nhint: the machine ended in the middle of the call: `smolvm machine start --name {machine}` starts it again, then \
+         run this step again\n"
+    );
+    assert!(outcome.stderr.ends_with(&hint) && outcome.stderr.lines().count() == 2, "{}", outcome.stderr);
+
+    let outcome = sandbox.sh("bottle-git -q < plan.json");
+    outcome.is(0, &plan, "");
+    assert_eq!(
+        sandbox.guest("ls -A /home/node/workspace; stat -c %s /home/node/workspace/.git/large"),
+        ".git\n314572800\n"
+    );
+}

@@ -1,0 +1,166 @@
+//! The guests: one of the stand-in's, fresh each time, or the real smolvm's machine that the person names.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::{MACHINE, Sandbox};
+
+/// The variable that names the real smolvm's machine.
+const VARIABLE: &str = "CLAUDE_BOTTLE_TEST_MACHINE";
+/// There is one real machine, and it is emptied for each test.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// What the steps install, and what Claude Code makes beside it.
+const EMPTY: &str = "cd /home/node && rm -rf .claude .claude.json* .claude-bottle-prompt.txt* .gitconfig* workspace; \
+    cd /usr/local/share/ca-certificates && if [ -e claude-bottle-mitm.crt ]; then \
+        rm -f claude-bottle-mitm.crt && update-ca-certificates --fresh >/dev/null 2>&1; fi";
+/// All that a step can have changed in a guest of the stand-in.
+const WHOLE: &str = "cd / && find home etc/ssl run usr/local/share tmp root -printf '%M %u:%g %p -> %l\\n' | sort; \
+    find home etc/ssl usr/local/share tmp root -type f -exec sha256sum {} + | sort -k 2";
+/// The same of a machine on which others work, too: Claude Code's own files have times and random ids in them.
+const OURS: &str = "cd / && ours=\"$(ls -d home/node/.claude-bottle* home/node/.gitconfig* home/node/workspace \
+        home/node/.claude/skills etc/ssl usr/local/share/ca-certificates run/claude-bottle* 2>/dev/null)\"; \
+    find home/node home/node/.claude -maxdepth 0 -printf '%M %u:%g %p\\n' 2>/dev/null; \
+    find $ours -printf '%M %u:%g %p -> %l\\n' | sort; find $ours -type f -exec sha256sum {} + | sort -k 2; \
+    find home/node -name '*.bottle*' -o -name '*.smolvm-*'; \
+    grep -s -A 4 '\"supervise\"' home/node/.claude.json || :";
+
+/// What a sandbox has for a guest.
+pub(crate) enum Guest {
+    /// none: calls are recorded
+    None,
+    /// one of the stand-in's machines, and whether it is an image machine
+    StandIn(bool),
+    /// a machine of the real smolvm
+    Real {
+        /// its name
+        machine: String,
+        /// whether it runs an image's container, not commands right in the VM
+        is_image: bool,
+        _alone: MutexGuard<'static, ()>,
+    },
+}
+
+impl Sandbox {
+    /// A host with a running machine; none, said on stderr, where namespaces cannot be had (in CI that is a failure).
+    pub fn with_guest() -> Option<Self> {
+        Self::with_guest_of(&[])
+    }
+
+    /// The same, with more options for `machine create`.
+    pub fn with_guest_of(options: &[&str]) -> Option<Self> {
+        let mut sandbox = Self::new();
+        sandbox.guest = Guest::StandIn(options.contains(&"--image"));
+        for (verb, options) in [("create", options), ("start", &[])] {
+            let outcome = sandbox.run("smolvm").args(["machine", verb, "--name", MACHINE]).args(options).end();
+            if outcome.status == 69 && std::env::var_os("CI").is_none() {
+                eprintln!("skipped, no guest can be had here: {}", outcome.stderr);
+                return None;
+            }
+            assert_eq!(outcome.status, 0, "{outcome:?}");
+        }
+        fs::remove_file(sandbox.path("log")).unwrap();
+        Some(sandbox)
+    }
+
+    /// A host with the real smolvm's machine that `CLAUDE_BOTTLE_TEST_MACHINE` names, emptied of what steps install;
+    /// none, said on stderr, where that is unset or smolvm is not the real one (in CI that is a failure). Calls go through the stand-in, which logs them and makes the faults.
+    pub fn with_real_guest() -> Option<Self> {
+        let Some(machine) = std::env::var(VARIABLE).ok().filter(|machine| !machine.is_empty()) else {
+            eprintln!("skipped: {VARIABLE} names no machine of a real smolvm");
+            return None;
+        };
+        let mut sandbox = Self::new();
+        if !sandbox.find_real_smolvm() {
+            assert!(std::env::var_os("CI").is_none(), "the smolvm on PATH is none, or a stand-in");
+            eprintln!("skipped: the smolvm on PATH is none, or a stand-in");
+            return None;
+        }
+        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        sandbox.guest = Guest::Real { machine, is_image: true, _alone: alone };
+        let machine = sandbox.machine();
+        let as_root =
+            sandbox.run("smolvm").args(["machine", "exec", "--name", machine, "--user", "root", "--", "true"]);
+        let as_root = as_root.end();
+        if let Guest::Real { is_image, .. } = &mut sandbox.guest {
+            *is_image = as_root.status == 0;
+        }
+        sandbox.guest(EMPTY);
+        sandbox.calls();
+        Some(sandbox)
+    }
+
+    /// Puts the smolvm of our own PATH behind the sandbox's, with all the variables that it has for us; false where it is
+    /// not the real one.
+    fn find_real_smolvm(&self) -> bool {
+        let Ok(help) = Command::new("smolvm").arg("--help").output() else { return false };
+        if String::from_utf8_lossy(&help.stdout).contains("stand-in") {
+            return false;
+        }
+        let script = r#"echo '#!/bin/sh'; export -p; printf 'exec "%s" "$@"\n' "$(command -v smolvm)""#;
+        let script = Command::new("sh").args(["-c", script]).output().unwrap().stdout;
+        let script = self.write("real-smolvm", script);
+        fs::set_permissions(script, fs::Permissions::from_mode(0o755)).unwrap();
+        true
+    }
+
+    /// What the sandbox's smolvm is told by variables.
+    pub(crate) fn smolvm_variables(&self) -> Vec<(&str, OsString)> {
+        let mut variables = vec![
+            ("SMOLVM_FAKE_DIR", self.path("machines").into()),
+            ("SMOLVM_FAKE_LOG", self.path("log").into()),
+            ("SMOLVM_FAKE_BIN", self.path("guest-bin").into()),
+        ];
+        match self.guest {
+            Guest::None => variables.push(("SMOLVM_FAKE_ANSWER", crate::ANSWER.into())),
+            Guest::StandIn(_) => {}
+            Guest::Real { .. } => variables.push(("SMOLVM_FAKE_REAL", self.path("real-smolvm").into())),
+        }
+        variables
+    }
+
+    /// The name of the machine in this sandbox's plans.
+    pub fn machine(&self) -> &str {
+        match &self.guest {
+            Guest::Real { machine, .. } => machine,
+            _ => MACHINE,
+        }
+    }
+
+    /// Whether the guest is an image machine.
+    pub fn is_image(&self) -> bool {
+        matches!(self.guest, Guest::Real { is_image: true, .. } | Guest::StandIn(true))
+    }
+
+    /// Runs a shell script in the guest as root and gives what it prints.
+    pub fn guest(&self, script: &str) -> String {
+        let user = if self.is_image() { &["--user", "root"][..] } else { &[] };
+        let run = self.run("smolvm").args(["machine", "exec", "--name", self.machine()]).args(user);
+        let outcome = run.args(["--", "sh", "-c", script]).end();
+        assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{script}: {}", outcome.stdout);
+        outcome.stdout
+    }
+
+    /// All that a step can have changed in the guest: modes, owners, names, link targets and contents.
+    pub fn tree(&self) -> String {
+        let tree = self.guest(if matches!(self.guest, Guest::Real { .. }) { OURS } else { WHOLE });
+        let _ = fs::remove_file(self.path("log"));
+        tree
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        match self.guest {
+            Guest::None => {}
+            Guest::StandIn(_) => {
+                self.run("smolvm").args(["machine", "delete", "--force", "--name", MACHINE]).end();
+            }
+            // In a test that failed, what failed is what has to be said.
+            Guest::Real { .. } if std::thread::panicking() => {}
+            Guest::Real { .. } => drop(self.guest(EMPTY)),
+        }
+    }
+}
