@@ -150,6 +150,34 @@ fn provision_says_what_it_did_and_another_plan_takes_the_place_of_the_first() {
     host.is_in(&sandbox);
 }
 
+#[test]
+fn a_script_makes_the_same_guest_and_a_check_finds_it_in_place() {
+    let host = Host::new();
+    host.commit();
+    host.write_skill("it's $HOME \"q\" é", 4);
+    let mut trees = Vec::new();
+    for run in ["provision -q < plan.json", "provision -qn < plan.json | sh", "provision -q --jobs < plan.json"] {
+        let Some(sandbox) = Sandbox::with_real_guest() else { return };
+        let plan = host.plan(&sandbox);
+        let outcome = sandbox.sh(run);
+        assert_eq!(outcome.status, 0, "{run}: {outcome:?}");
+        let tree = sandbox.tree();
+        // The steps of a machine without Claude Code have no supervisor to look for.
+        let steps = if sandbox.guest("command -v claude || :").is_empty() { &STEPS[..4] } else { &STEPS[..] };
+        let outcome = sandbox.sh(&format!("provision --check -q --only {} < plan.json", steps.join(",")));
+        assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{run}");
+        assert_eq!(sandbox.tree(), tree, "a check changed the guest");
+        let checked: Value = serde_json::from_str(&outcome.stdout).unwrap();
+        assert_eq!(checked["spec"], plan["spec"]);
+        // What Claude Code writes down of each run of its own.
+        let its_own = ["/.claude.json", "/.claude/backups", "/.claude/telemetry"];
+        let lines = tree.lines().filter(|line| !its_own.iter().any(|name| line.contains(name)));
+        trees.push(lines.map(|line| line.to_owned() + "\n").collect::<String>());
+    }
+    assert_eq!(trees[0], trees[1], "one after another, and as a script");
+    assert_eq!(trees[0], trees[2], "one after another, and side by side");
+}
+
 /// 300 MiB of repository and 40 skills with 3,000 files, interrupted and killed in the middle.
 #[test]
 fn a_large_project_arrives_whatever_happened_before() {
