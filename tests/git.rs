@@ -215,18 +215,6 @@ fn the_repository_works_for_node_and_the_agents_commits_survive() {
     assert_eq!(sandbox.guest("runuser -u node -- git -C /home/node/workspace log --format=%s"), "first\n");
 }
 
-#[test]
-fn a_git_that_is_a_file_is_refused() {
-    let sandbox = Sandbox::new();
-    sandbox.write("project/.git", "gitdir: elsewhere\n");
-    let mut plan = sandbox.plan();
-    plan["spec"]["copy_cwd"] = json!(true);
-    let stderr = "bottle-git: DIR/project/.git is a file: linked worktrees and submodules are not supported yet\n\
-                  hint: a clone has a .git of its own: git clone --no-local OLD NEW, with NEW as spec.user_cwd\n";
-    sandbox.run(STEP).plan(&plan).end().fails(1, stderr);
-    assert!(sandbox.calls().is_empty());
-}
-
 /// Every spelling of an upstream, and the gate's URL that real git makes of it in the guest.
 #[test]
 fn git_sends_every_spelling_to_its_own_gate() {

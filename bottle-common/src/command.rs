@@ -1,10 +1,12 @@
 //! The only file that starts a process.
 
+use std::env;
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
+use duct::Expression;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::interrupt::{self, Interrupted};
@@ -33,9 +35,24 @@ pub fn run<'a>(
     args: impl IntoIterator<Item = &'a str>,
     timeout: Duration,
 ) -> Result<Output, Unfinished> {
+    finish(&duct::cmd(program, args), timeout)
+}
+
+/// Runs the host's git. What it finds depends on `args` alone: on no variable, and on no file of the user's or the
+/// system's.
+pub fn git<'a>(args: impl IntoIterator<Item = &'a OsStr>) -> Result<Output, Unfinished> {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let mut git = duct::cmd("git", args).env("LC_ALL", "C");
+    for (name, _) in env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"GIT_")) {
+        git = git.env_remove(name);
+    }
+    finish(&git.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null"), PATIENCE)
+}
+
+fn finish(expression: &Expression, timeout: Duration) -> Result<Output, Unfinished> {
     interrupt::check().map_err(Unfinished::Interrupted)?;
     let deadline = Instant::now().checked_add(timeout);
-    let child = duct::cmd(program, args)
+    let child = expression
         .stdin_null()
         .stdout_capture()
         .stderr_capture()

@@ -17,6 +17,7 @@ use crate::call_error::{self, CallError, Reason};
 use crate::checked::MachineName;
 use crate::command;
 use crate::failure::Code;
+use crate::interrupt;
 
 /// The first smolvm in which `machine exec --user root` gives root on image machines.
 const USER_SINCE: semver::Version = semver::Version::new(1, 14, 0);
@@ -26,6 +27,8 @@ const USER_REFUSED: &str = "needs an image machine; a bare VM runs every command
 const KILLED: i32 = 137;
 /// How often a call is repeated that failed for no fault of its own.
 const REPEATS: u32 = 3;
+/// How long it may take to take something back: somebody may be waiting for the end.
+const UNDO_TIMEOUT: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// The guest user that commands run as.
@@ -84,8 +87,23 @@ impl Smolvm {
     }
 
     /// Makes `calls` in order up to the first that fails; gives what each printed on stdout.
+    ///
+    /// When one fails, what it and those before it left half done is taken back, as far as the guest still answers.
     pub fn run(&mut self, calls: &[Call<PathBuf>]) -> Result<Vec<String>, CallError> {
-        calls.iter().map(|call| self.run_one(call)).collect()
+        let mut answers = Vec::new();
+        for (number, call) in calls.iter().enumerate() {
+            match self.run_one(call) {
+                Ok(answer) => answers.push(answer),
+                Err(error) => {
+                    let undos = calls[..=number].iter().rev().filter_map(|call| call.undo.as_deref());
+                    self.timeout = self.timeout.min(UNDO_TIMEOUT);
+                    // The failure that is told of is the first.
+                    interrupt::uninterrupted(|| undos.for_each(|undo| drop(self.attempt(undo))));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(answers)
     }
 
     fn run_one(&mut self, call: &Call<PathBuf>) -> Result<String, CallError> {

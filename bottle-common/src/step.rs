@@ -16,7 +16,9 @@ use crate::document::Document;
 use crate::failure::{Code, Failure, hinted};
 use crate::interrupt;
 use crate::options::{self, CommandLine, Common, ErrorFormat, Other, Output};
+use crate::pack;
 use crate::plan::Plan;
+use crate::progress::Progress;
 use crate::script::Script;
 use crate::smolvm::Smolvm;
 use crate::stage::Staged;
@@ -138,7 +140,9 @@ impl<O: Args> Run<'_, O> {
 
     fn provision(&self, work: Work) -> Result<(), Failure> {
         let Work { calls, finish, optional, .. } = work;
-        let staged = Staged::make(&calls, &self.plan.stage_dir).map_err(|error| host(&error))?;
+        let is_watched = !self.options.common.quiet && io::stderr().is_terminal();
+        let progress = Progress { show: is_watched.then_some(show as fn(&str)) };
+        let staged = Staged::make(&calls, &self.plan.stage_dir, &progress).map_err(|error| host(&error))?;
         staged.packed.iter().for_each(|packed| warn(self.step.name, &packed.warnings));
         let mut smolvm = self.smolvm();
         let answers = smolvm.run(&staged.calls);
@@ -209,7 +213,7 @@ impl<O: Args> Run<'_, O> {
             _ => None,
         });
         let directory = directory.with_context(|| format!("no directory is copied to {path}"))?;
-        let packed = directory.pack(io::stdout().lock(), "stdout")?;
+        let packed = pack::pack(directory, io::stdout().lock(), "stdout", &mut |_| {})?;
         warn(self.step.name, &packed.warnings);
         Ok(())
     }
@@ -282,6 +286,11 @@ fn print(text: &str) -> Result<()> {
 fn say(line: &str) {
     // When stderr is gone there is nobody left to tell.
     let _ = writeln!(io::stderr(), "{}", one_line(line));
+}
+
+/// Puts `line` in place of the one that the terminal's cursor is on.
+fn show(line: &str) {
+    let _ = write!(io::stderr(), "\r{}\x1b[K", one_line(line));
 }
 
 /// File names and the guest's words may hold anything; none of it may move the cursor or begin a line of its own.
