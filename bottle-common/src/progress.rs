@@ -7,6 +7,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A place for a line that changes.
+#[derive(Clone, Copy)]
 pub(crate) struct Progress {
     /// Shows a text in place of the one before.
     pub show: Option<fn(&str)>,
@@ -23,7 +24,7 @@ pub(crate) struct Meter {
 
 impl Progress {
     /// Begins a copy of `total` bytes.
-    pub(crate) fn of(&self, name: &str, total: u64) -> Meter {
+    pub(crate) fn of(self, name: &str, total: u64) -> Meter {
         Meter { show: self.show, name: name.to_owned(), total, started: Instant::now(), shown: None }
     }
 }
@@ -31,11 +32,24 @@ impl Progress {
 impl Meter {
     /// `done` bytes are copied.
     pub(crate) fn at(&mut self, done: u64) {
-        let Some(show) = self.show else { return };
         let elapsed = self.started.elapsed();
-        if elapsed >= PATIENCE && self.shown.is_none_or(|shown| shown.elapsed() >= PAUSE) {
+        self.say(|meter| line(&meter.name, done, meter.total, elapsed));
+    }
+
+    /// Another program says how far it is: smolvm, `Uploading FILE -> PATH: 6 B / 6 B (100.0%, 5.9 KB/s)`, over and over
+    /// with a carriage return between.
+    pub(crate) fn heard(&mut self, words: &str) {
+        let last = words.rsplit(['\r', '\n']).find_map(|line| line.rsplit_once(": "));
+        if let Some((_, far)) = last.filter(|(_, far)| far.ends_with(')')) {
+            self.say(|meter| format!("{}: {far}", meter.name));
+        }
+    }
+
+    fn say(&mut self, line: impl FnOnce(&Self) -> String) {
+        let Some(show) = self.show else { return };
+        if self.started.elapsed() >= PATIENCE && self.shown.is_none_or(|shown| shown.elapsed() >= PAUSE) {
             self.shown = Some(Instant::now());
-            show(&line(&self.name, done, self.total, elapsed));
+            show(&line(self));
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::checked::MachineName;
 use crate::command;
 use crate::failure::Code;
 use crate::interrupt;
+use crate::progress::Progress;
 
 /// The first smolvm in which `machine exec --user root` gives root on image machines.
 const USER_SINCE: semver::Version = semver::Version::new(1, 14, 0);
@@ -66,19 +67,21 @@ pub struct Smolvm {
     user: ExecUser,
     timeout: Duration,
     trace: Option<fn(&str)>,
+    progress: Progress,
     calls: u32,
 }
 
 impl Smolvm {
-    /// `timeout` is for one call; `trace` gets each call as a line for a shell, with what came of it.
+    /// `timeout` is for one call; `progress` shows how far a copy is; `trace` gets each call as a line for a shell, with what came of it.
     pub(crate) fn new(
         program: OsString,
         machine: MachineName,
         user: ExecUser,
         timeout: Duration,
         trace: Option<fn(&str)>,
+        progress: Progress,
     ) -> Self {
-        Self { program, machine, user, timeout, trace, calls: 0 }
+        Self { program, machine, user, timeout, trace, progress, calls: 0 }
     }
 
     /// How many calls for the machine were made so far.
@@ -201,7 +204,13 @@ impl Smolvm {
 
     fn start(&self, call: &Call<PathBuf>, args: &[String]) -> Result<Output, CallError> {
         let started = Instant::now();
-        let result = command::run(&self.program, args.iter().map(String::as_str), self.timeout);
+        let words = args.iter().map(String::as_str);
+        let result = if self.progress.show.is_some() && matches!(call.action, Action::Copy { .. }) {
+            let mut meter = self.progress.of(&call.purpose, 0);
+            command::run_watched(&self.program, words, self.timeout, move |words| meter.heard(words))
+        } else {
+            command::run(&self.program, words, self.timeout)
+        };
         if let Some(trace) = self.trace {
             let program = self.program.to_string_lossy();
             let words = [program.as_ref()].into_iter().chain(args.iter().map(String::as_str));

@@ -26,7 +26,7 @@ pub(crate) struct Staged {
 
 impl Staged {
     /// Makes in `stage_dir` all that `calls` copy and that is no file yet.
-    pub(crate) fn make(calls: &[Call], stage_dir: &Path, progress: &Progress) -> Result<Self> {
+    pub(crate) fn make(calls: &[Call], stage_dir: &Path, progress: Progress) -> Result<Self> {
         has_room(calls, stage_dir)?;
         let (mut packed, mut files, mut parts) = (Vec::new(), Vec::new(), Vec::new());
         let mut make = |source: &Source| {

@@ -140,9 +140,7 @@ impl<O: Args> Run<'_, O> {
 
     fn provision(&self, work: Work) -> Result<(), Failure> {
         let Work { calls, finish, optional, .. } = work;
-        let is_watched = !self.options.common.quiet && io::stderr().is_terminal();
-        let progress = Progress { show: is_watched.then_some(show as fn(&str)) };
-        let staged = Staged::make(&calls, &self.plan.stage_dir, &progress).map_err(|error| host(&error))?;
+        let staged = Staged::make(&calls, &self.plan.stage_dir, self.progress()).map_err(|error| host(&error))?;
         staged.packed.iter().for_each(|packed| warn(self.step.name, &packed.warnings));
         let mut smolvm = self.smolvm();
         let answers = smolvm.run(&staged.calls);
@@ -222,7 +220,13 @@ impl<O: Args> Run<'_, O> {
         let common = &self.options.common;
         let machine = common.machine.as_ref().unwrap_or(&self.plan.machine_name).clone();
         let trace = common.verbose.then_some(say as fn(&str));
-        Smolvm::new(common.smolvm.clone(), machine, common.exec_user.clone(), common.timeout, trace)
+        Smolvm::new(common.smolvm.clone(), machine, common.exec_user.clone(), common.timeout, trace, self.progress())
+    }
+
+    /// A line that changes is for a terminal, and for who wants to hear more than warnings.
+    fn progress(&self) -> Progress {
+        let is_watched = !self.options.common.quiet && io::stderr().is_terminal();
+        Progress { show: is_watched.then_some(show as fn(&str)) }
     }
 
     /// Prints the plan with `value` in `group`, or `value` alone.
