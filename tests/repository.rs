@@ -288,6 +288,11 @@ fn with_secrets(sandbox: &Sandbox) -> Value {
 fn no_secret_of_the_host_reaches_the_guest() {
     let Some(sandbox) = Sandbox::with_guest() else { return };
     let plan = with_secrets(&sandbox);
+    fs::create_dir(sandbox.path("project/.git/modules")).unwrap();
+    sandbox.git("", &["init", "-q", "--separate-git-dir", "project/.git/modules/lib", "lib"]);
+    sandbox.git("lib", &["config", "http.extraheader", "s3cret"]);
+    sandbox.git("project", &["config", "-f", ".git/config", "extensions.worktreeConfig", "true"]);
+    sandbox.write("project/.git/config.worktree", "[credential]\n\thelper = s3cret\n");
     for file in ["credentials", "config.bak", "cookies/s3cret"] {
         sandbox.write(format!("project/.git/{file}"), "s3cret\n");
     }
@@ -303,9 +308,15 @@ fn no_secret_of_the_host_reaches_the_guest() {
 
     let why = "is left out: none of git's own; --keep-config keeps it";
     let unknown = |name: &str| format!("bottle-git: warning: repository: DIR/project/.git/{name} {why}\n");
+    let left_out = |file: &str, names: &str| {
+        let what = format!("left out of DIR/project/.git/{file} in the guest: {names}");
+        format!("bottle-git: warning: {what}; --keep-config keeps it\n")
+    };
     let stderr = format!(
-        "{LEFT_OUT}{}{}{}bottle-git: DIR/project/.git in /home/node/workspace/.git; repo through the gate at \
+        "{LEFT_OUT}{}{}{}{}{}bottle-git: DIR/project/.git in /home/node/workspace/.git; repo through the gate at \
          127.0.0.1:55555; commits as Ada Lovelace <ada@example.com> (_s)\n",
+        left_out("config.worktree", "credential.helper"),
+        left_out("modules/lib/config", "http.extraheader"),
         unknown("config.bak"),
         unknown("cookies"),
         unknown("credentials")

@@ -148,3 +148,35 @@ pub fn sha256(path: &Path) -> Result<String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on has to panic")]
+
+    use std::fs;
+    use std::io::Write;
+
+    use tempfile::NamedTempFile;
+
+    use super::Parts;
+
+    #[test]
+    fn parts_are_the_whole_in_their_order() {
+        let whole: Vec<u8> = (0..250_u8).collect();
+        for (limit, number) in [(100, 3), (250, 1), (125, 2), (100, 4)] {
+            let mut files: Vec<_> = (0..number).map(|_| NamedTempFile::new().unwrap()).collect();
+            let first = files.pop().unwrap();
+            let mut parts = Parts { first, current: files.len(), rest: files, room: limit, limit };
+            for piece in whole.chunks(7) {
+                parts.write_all(piece).unwrap();
+            }
+            let in_order = std::iter::once(parts.first.path()).chain(parts.rest.iter().rev().map(NamedTempFile::path));
+            let contents: Vec<_> = in_order.map(|path| fs::read(path).unwrap()).collect();
+            assert!(contents.iter().all(|content| content.len() as u64 <= limit), "{limit}");
+            assert_eq!(contents.concat(), whole, "{limit}");
+            let left = limit * number - whole.len() as u64;
+            let mut grow = || parts.write_all(&vec![0; usize::try_from(left).unwrap() + 1]);
+            assert_eq!(grow().unwrap_err().to_string(), "it grew while it was read");
+        }
+    }
+}
