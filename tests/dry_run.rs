@@ -41,13 +41,15 @@ fn the_script_of_each_step_does_what_the_step_does() {
         let Some(done) = Sandbox::with_guest() else { return };
         odd(&done, &ca);
         let outcome = done.sh(&format!("bottle-{step} -q < plan.json > out.json"));
-        assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{step}");
+        // The odd skill is not by the rules.
+        let warnings = usize::from(step == "skills");
+        assert_eq!((outcome.status, outcome.stderr.lines().count()), (0, warnings), "{step}: {}", outcome.stderr);
 
         let scripted = Sandbox::with_guest().unwrap();
         odd(&scripted, &ca);
         let before = scripted.tree();
-        let outcome = scripted.sh(&format!("bottle-{step} -n < plan.json > script"));
-        assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{step}");
+        let dry = scripted.sh(&format!("bottle-{step} -qn < plan.json > script"));
+        assert_eq!((dry.status, dry.stderr), (0, outcome.stderr), "{step}");
         assert!(!scripted.path("log").exists(), "{step} -n called smolvm");
         assert_eq!(scripted.staged(), [""; 0], "{step} -n wrote a file");
         assert_eq!(scripted.tree(), before);
@@ -70,7 +72,7 @@ fn one_script_for_all_steps() {
     let scripted = Sandbox::with_guest().unwrap();
     odd(&scripted, &ca);
     let outcome = scripted.sh("provision -qn < plan.json > script");
-    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
+    assert_eq!((outcome.status, outcome.stderr.lines().count()), (0, 1), "{}", outcome.stderr);
     assert!(!scripted.path("log").exists());
     let outcome = scripted.sh("cat script | sh");
     assert_eq!(outcome.status, 0, "{outcome:?}");

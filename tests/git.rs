@@ -215,18 +215,6 @@ fn the_repository_works_for_node_and_the_agents_commits_survive() {
     assert_eq!(sandbox.guest("runuser -u node -- git -C /home/node/workspace log --format=%s"), "first\n");
 }
 
-#[test]
-fn a_git_that_is_a_file_is_refused() {
-    let sandbox = Sandbox::new();
-    sandbox.write("project/.git", "gitdir: elsewhere\n");
-    let mut plan = sandbox.plan();
-    plan["spec"]["copy_cwd"] = json!(true);
-    let stderr = "bottle-git: DIR/project/.git is a file: linked worktrees and submodules are not supported yet\n\
-                  hint: a clone has a .git of its own: git clone --no-local OLD NEW, with NEW as spec.user_cwd\n";
-    sandbox.run(STEP).plan(&plan).end().fails(1, stderr);
-    assert!(sandbox.calls().is_empty());
-}
-
 /// Every spelling of an upstream, and the gate's URL that real git makes of it in the guest.
 #[test]
 fn git_sends_every_spelling_to_its_own_gate() {
@@ -297,6 +285,30 @@ fn git_sends_every_spelling_to_its_own_gate() {
         assert_eq!(answer, gate, "{url}");
     }
     assert_eq!(answers.lines().count(), expected.len());
+}
+
+/// Whatever a name is made of, it arrives as it is, and commits bear it.
+#[test]
+fn every_identity_arrives_as_it_is() {
+    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let long = "ä\\\"'$(x)`;# ".repeat(1000).trim_end().to_owned();
+    assert!(long.chars().count() >= 10_000);
+    for name in
+        [&long, "Ádám \u{1f37e} 王", "\"quoted\" 'twice'", "back\\slash\\", "a=b", "$HOME", "x # y", "tab-less  two"]
+    {
+        let plan = with_user(&sandbox, json!({"name": name, "email": "ada@exämple.com"}));
+        let outcome = sandbox.run(STEP).args(["-q"]).plan(&plan).end();
+        assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
+        let checked = sandbox.run(STEP).args(["--check", "-q"]).plan(&plan).end();
+        assert_eq!((checked.status, checked.stderr.as_str()), (0, ""));
+        let commit = "HOME=/home/node runuser -u node -- sh -c 'cd; rm -rf r; git init -q --template= r; cd r; git config user.name; \
+                      git commit -q --allow-empty -m x; git log -1 --format=\"%an%n%ce\"'";
+        let lines = sandbox.guest(commit);
+        let lines: Vec<_> = lines.lines().collect();
+        // git itself takes some characters off the ends of a name for a commit.
+        let in_commit = name.trim_matches(['.', ',', ':', ';', '<', '>', '"', '\\', '\'', ' ']);
+        assert_eq!(lines, [name, in_commit, "ada@exämple.com"]);
+    }
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn mkdir_plus_cp_per_skill() {
 #[test]
 fn skills_dir_overridable_via_env() {
     let sandbox = Sandbox::new();
-    sandbox.write("elsewhere/init-prd/SKILL.md", "");
+    sandbox.write("elsewhere/init-prd/SKILL.md", "---\nname: init-prd\ndescription: Writes one\n---\n");
     let plan = with_skills(&sandbox, &["init-prd"]);
     let run = sandbox.run(STEP).plan(&plan).env("CLAUDE_BOTTLE_GUEST_SKILLS_DIR", "/srv/skills");
     let outcome = run.env("CLAUDE_BOTTLE_HOST_SKILLS_DIR", sandbox.path("elsewhere")).end();
@@ -133,12 +133,41 @@ fn skills_arrive_as_they_are() {
 #[test]
 fn a_skill_that_is_a_link_is_followed_and_one_of_the_agents_own_stays() {
     let Some(sandbox) = Sandbox::with_guest() else { return };
-    sandbox.write("checkout/verify/SKILL.md", "checked out\n");
+    sandbox.write("checkout/verify/SKILL.md", "---\nname: verify\ndescription: checked out\n---\n");
     symlink(sandbox.path("checkout/verify"), sandbox.path("home/.claude/skills/verify")).unwrap();
     sandbox.guest("mkdir -p /home/node/.claude/skills/own && touch /home/node/.claude/skills/own/SKILL.md");
     let plan = with_skills(&sandbox, &["verify"]);
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done("verify"));
-    assert_eq!(sandbox.guest("cd /home/node/.claude/skills; cat verify/SKILL.md; ls"), "checked out\nown\nverify\n");
+    let seen = "cd /home/node/.claude/skills; grep -o 'checked out' verify/SKILL.md; ls";
+    assert_eq!(sandbox.guest(seen), "checked out\nown\nverify\n");
+}
+
+#[test]
+fn a_skill_that_breaks_the_published_rules_is_warned_about_and_copied() {
+    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let write = |name: &str, text: &str| sandbox.write(format!("home/.claude/skills/{name}/SKILL.md"), text);
+    write("fine", "---\nname: fine\ndescription: >-\n  Does\n  well\nmetadata:\n  name: X\n---\n# Fine\n");
+    write("Loud", "---\nname: Loud\ndescription: ''\n---\n");
+    write("other", &format!("---\nname: another\ndescription: {}\n---\n", "a".repeat(1025)));
+    write("plain", "# Plain\n");
+    write("half", "---\ntitle: x\n---\n");
+    sandbox.write("home/.claude/skills/empty/notes", "");
+    let plan = with_skills(&sandbox, &["fine", "Loud", "other", "plain", "half", "empty"]);
+    let warning = "bottle-skills: warning: skill";
+    let stderr = format!(
+        "{warning} `Loud`: the name in SKILL.md has other characters than lowercase letters, digits and single hyphens \
+         between them: `Loud`\n\
+         {warning} `Loud`: SKILL.md has an empty description\n\
+         {warning} `other`: the name in SKILL.md is not the directory's: `another`\n\
+         {warning} `other`: the description in SKILL.md is longer than 1024 characters\n\
+         {warning} `plain`: SKILL.md has no front matter between two lines of `---`: agents do not find it\n\
+         {warning} `half`: SKILL.md has no name\n\
+         {warning} `half`: SKILL.md has no description\n\
+         {warning} `empty`: there is no SKILL.md: agents do not find it\n{}",
+        done("fine, Loud, other, plain, half, empty")
+    );
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);
+    assert_eq!(sandbox.guest("ls /home/node/.claude/skills | wc -l"), "6\n");
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub struct Call<S = Source> {
     pub(crate) answer: Option<&'static str>,
     pub(crate) remedy: Option<Box<Remedy>>,
     pub(crate) diagnosis: Option<Box<Diagnosis>>,
+    /// What is done in the guest when this call or a later one fails.
+    pub(crate) undo: Option<Box<Call<PathBuf>>>,
     /// What it prints on stdout is data, perhaps with secrets in it, and not for people.
     pub(crate) is_private: bool,
 }
@@ -37,8 +39,10 @@ pub enum Source {
     File(PathBuf),
     /// A file that is made for the guest, with this content.
     Text(String),
-    /// A directory of the host, as a tar.
+    /// A directory, as a tar, or as much of it as smolvm copies at once.
     Directory(Directory),
+    /// The next part of the directory before.
+    Part,
 }
 
 /// A failure that is expected, and the way out of it: `calls` are made, then the failed call once more.
@@ -88,14 +92,14 @@ impl Call {
             Action::Copy { from, to } => Action::Copy { from: make(from)?, to: to.clone() },
             Action::Exec { argv, env } => Action::Exec { argv: argv.clone(), env: env.clone() },
         };
-        let Self { purpose, answer, remedy, diagnosis, is_private, .. } = self.clone();
-        Ok(Call { purpose, action, answer, remedy, diagnosis, is_private })
+        let Self { purpose, answer, remedy, diagnosis, undo, is_private, .. } = self.clone();
+        Ok(Call { purpose, action, answer, remedy, diagnosis, undo, is_private })
     }
 }
 
 impl<S> Call<S> {
     fn new(purpose: String, action: Action<S>) -> Self {
-        Self { purpose, action, answer: None, remedy: None, diagnosis: None, is_private: false }
+        Self { purpose, action, answer: None, remedy: None, diagnosis: None, undo: None, is_private: false }
     }
 
     /// Runs `argv` in the guest, as root where smolvm can be told so.
@@ -153,6 +157,13 @@ impl<S> Call<S> {
     #[must_use]
     pub fn diagnosed_by(mut self, diagnosis: Diagnosis) -> Self {
         self.diagnosis = Some(Box::new(diagnosis));
+        self
+    }
+
+    /// Names what takes this call back when it or a later one fails.
+    #[must_use]
+    pub(crate) fn undone_by(mut self, undo: Call<PathBuf>) -> Self {
+        self.undo = Some(Box::new(undo));
         self
     }
 }

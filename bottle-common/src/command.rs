@@ -1,10 +1,14 @@
 //! The only file that starts a process.
 
+use std::env;
 use std::ffi::OsStr;
+use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::process::Output;
+use std::thread;
 use std::time::{Duration, Instant};
 
+use duct::Expression;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::interrupt::{self, Interrupted};
@@ -33,12 +37,58 @@ pub fn run<'a>(
     args: impl IntoIterator<Item = &'a str>,
     timeout: Duration,
 ) -> Result<Output, Unfinished> {
+    finish(&duct::cmd(program, args).stderr_capture(), timeout)
+}
+
+/// The same, with what it prints on stderr handed to `watch` as it comes.
+pub fn run_watched<'a>(
+    program: &OsStr,
+    args: impl IntoIterator<Item = &'a str>,
+    timeout: Duration,
+    mut watch: impl FnMut(&str) + Send + 'static,
+) -> Result<Output, Unfinished> {
+    let (mut reader, writer) = io::pipe().map_err(Unfinished::NotStarted)?;
+    let expression = duct::cmd(program, args).stderr_file(writer);
+    let watcher = thread::spawn(move || {
+        let (mut all, mut buffer) = (Vec::new(), [0; 1 << 12]);
+        while let Ok(read @ 1..) = reader.read(&mut buffer) {
+            all.extend_from_slice(&buffer[..read]);
+            watch(&String::from_utf8_lossy(&buffer[..read]));
+        }
+        all
+    });
+    let result = finish(&expression, timeout);
+    // It has the pipe's other end.
+    drop(expression);
+    if result.is_err() {
+        // So that nothing is shown any more; what left the group may hold the pipe, and is not waited for.
+        let _ = (0..20).find(|_| {
+            watcher.is_finished() || {
+                thread::sleep(Duration::from_millis(10));
+                false
+            }
+        });
+    }
+    result.map(|output| Output { stderr: watcher.join().unwrap_or_default(), ..output })
+}
+
+/// Runs the host's git. What it finds depends on `args` alone: on no variable, and on no file of the user's or the
+/// system's.
+pub fn git<'a>(args: impl IntoIterator<Item = &'a OsStr>) -> Result<Output, Unfinished> {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let mut git = duct::cmd("git", args).stderr_capture().env("LC_ALL", "C");
+    for (name, _) in env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"GIT_")) {
+        git = git.env_remove(name);
+    }
+    finish(&git.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null"), PATIENCE)
+}
+
+fn finish(expression: &Expression, timeout: Duration) -> Result<Output, Unfinished> {
     interrupt::check().map_err(Unfinished::Interrupted)?;
     let deadline = Instant::now().checked_add(timeout);
-    let child = duct::cmd(program, args)
+    let child = expression
         .stdin_null()
         .stdout_capture()
-        .stderr_capture()
         .unchecked()
         .before_spawn(|command| {
             command.process_group(0);

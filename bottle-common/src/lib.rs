@@ -12,7 +12,9 @@ pub mod failure;
 pub mod guest;
 mod interrupt;
 pub mod options;
+pub mod pack;
 pub mod plan;
+mod progress;
 pub mod receipt;
 #[cfg(test)]
 mod schema;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::call::{Action, Call, Source};
 use crate::checked::{GuestPath, MachineName};
+use crate::pack::PART;
 use crate::smolvm::ExecUser;
 
 /// What a script needs to know beside the calls.
@@ -143,10 +144,22 @@ impl Script<'_> {
             // smolvm would take what is before the colon for a machine; it follows links.
             Source::File(path) => writeln!(script, "    ln -s {} {staged}", quoted_path(&std::path::absolute(path)?)?),
             Source::Text(text) => writeln!(script, "    cat >{staged} <<{}", here_document(text)),
-            Source::Directory(_) => {
+            Source::Directory(directory) => {
                 let packer = shlex::try_join(self.packer.iter().map(String::as_str))?;
-                writeln!(script, "    plan | {packer} --archive {} >{staged}", quoted(to)?)
+                let (to, parts) = (quoted(to)?, directory.parts());
+                if parts == 1 {
+                    writeln!(script, "    plan | {packer} --archive {to} >{staged}")
+                } else {
+                    // Each part under the number of its call.
+                    writeln!(
+                        script,
+                        "    plan | {packer} --archive {to} | split -b {PART} - \"$stage/part.\"\n    \
+                         number={number}\n    for part in \"$stage\"/part.*; do\n        \
+                         mv \"$part\" \"$stage/$number\"\n        number=$((number + 1))\n    done"
+                    )
+                }
             }
+            Source::Part => Ok(()),
         };
         Ok(staged)
     }

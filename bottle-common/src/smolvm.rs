@@ -18,6 +18,8 @@ use crate::call_error::{self, CallError, Reason};
 use crate::checked::MachineName;
 use crate::command;
 use crate::failure::Code;
+use crate::interrupt;
+use crate::progress::Progress;
 
 /// The oldest smolvm that is supported, see docs/smolvm.md.
 pub(crate) const OLDEST: semver::Version = semver::Version::new(0, 5, 16);
@@ -32,6 +34,8 @@ const KILLED: i32 = 137;
 const PASSING: [&str; 2] = ["database is locked", "failed to open staging file: File exists"];
 /// How often a call is repeated that failed for no fault of its own.
 const REPEATS: u32 = 3;
+/// How long it may take to take something back: somebody may be waiting for the end.
+const UNDO_TIMEOUT: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// The guest user that commands run as.
@@ -69,19 +73,21 @@ pub struct Smolvm {
     user: ExecUser,
     timeout: Duration,
     trace: Option<fn(&str)>,
+    progress: Progress,
     calls: u32,
 }
 
 impl Smolvm {
-    /// `timeout` is for one call; `trace` gets each call as a line for a shell, with what came of it.
+    /// `timeout` is for one call; `progress` shows how far a copy is; `trace` gets each call as a line for a shell, with what came of it.
     pub(crate) fn new(
         program: OsString,
         machine: MachineName,
         user: ExecUser,
         timeout: Duration,
         trace: Option<fn(&str)>,
+        progress: Progress,
     ) -> Self {
-        Self { program, machine, user, timeout, trace, calls: 0 }
+        Self { program, machine, user, timeout, trace, progress, calls: 0 }
     }
 
     /// How many calls for the machine were made so far.
@@ -90,8 +96,23 @@ impl Smolvm {
     }
 
     /// Makes `calls` in order up to the first that fails; gives what each printed on stdout.
+    ///
+    /// When one fails, what it and those before it left half done is taken back, as far as the guest still answers.
     pub fn run(&mut self, calls: &[Call<PathBuf>]) -> Result<Vec<String>, CallError> {
-        calls.iter().map(|call| self.run_one(call)).collect()
+        let mut answers = Vec::new();
+        for (number, call) in calls.iter().enumerate() {
+            match self.run_one(call) {
+                Ok(answer) => answers.push(answer),
+                Err(error) => {
+                    let undos = calls[..=number].iter().rev().filter_map(|call| call.undo.as_deref());
+                    self.timeout = self.timeout.min(UNDO_TIMEOUT);
+                    // The failure that is told of is the first.
+                    interrupt::uninterrupted(|| undos.for_each(|undo| drop(self.attempt(undo))));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(answers)
     }
 
     fn run_one(&mut self, call: &Call<PathBuf>) -> Result<String, CallError> {
@@ -202,7 +223,13 @@ impl Smolvm {
 
     fn start(&self, call: &Call<PathBuf>, args: &[String]) -> Result<Output, CallError> {
         let started = Instant::now();
-        let result = command::run(&self.program, args.iter().map(String::as_str), self.timeout);
+        let words = args.iter().map(String::as_str);
+        let result = if self.progress.show.is_some() && matches!(call.action, Action::Copy { .. }) {
+            let mut meter = self.progress.of(&call.purpose, 0);
+            command::run_watched(&self.program, words, self.timeout, move |words| meter.heard(words))
+        } else {
+            command::run(&self.program, words, self.timeout)
+        };
         if let Some(trace) = self.trace {
             let program = self.program.to_string_lossy();
             let words = [program.as_ref()].into_iter().chain(args.iter().map(String::as_str));

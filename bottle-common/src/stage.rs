@@ -1,16 +1,20 @@
 //! Files made on the host for the guest: private, in the plan's stage directory, gone afterwards.
 
 use std::fs::{DirBuilder, File};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use rustix::fs::statvfs;
 use sha2::{Digest, Sha256};
 use tempfile::{Builder, NamedTempFile, TempPath};
 
-use crate::archive::Packed;
-use crate::call::{Call, Source};
+use crate::archive::Directory;
+use crate::call::{Action, Call, Source};
+use crate::failure::hinted;
+use crate::pack::{self, PART, Packed};
+use crate::progress::{self, Progress};
 
 /// Calls that are ready to be made; what was made for them is removed when this is dropped.
 pub(crate) struct Staged {
@@ -22,29 +26,91 @@ pub(crate) struct Staged {
 
 impl Staged {
     /// Makes in `stage_dir` all that `calls` copy and that is no file yet.
-    pub(crate) fn make(calls: &[Call], stage_dir: &Path) -> Result<Self> {
-        let (mut packed, mut files) = (Vec::new(), Vec::new());
-        let mut keep = |file: NamedTempFile| {
-            let path = file.path().to_owned();
-            files.push(file.into_temp_path());
-            path
-        };
-        let mut make = |source: &Source| match source {
-            Source::File(path) => Ok(path.clone()),
-            Source::Text(text) => {
-                let mut file = file(stage_dir)?;
-                file.write_all(text.as_bytes()).with_context(|| format!("write {}", file.path().display()))?;
-                Ok(keep(file))
-            }
-            Source::Directory(directory) => {
-                let mut file = directory.about(|| file(stage_dir))?;
-                let place = file.path().display().to_string();
-                packed.push(directory.pack(file.as_file_mut(), &place)?);
-                Ok(keep(file))
-            }
+    pub(crate) fn make(calls: &[Call], stage_dir: &Path, progress: Progress) -> Result<Self> {
+        has_room(calls, stage_dir)?;
+        let (mut packed, mut files, mut parts) = (Vec::new(), Vec::new(), Vec::new());
+        let mut make = |source: &Source| {
+            let file = match source {
+                Source::File(path) => return Ok(path.clone()),
+                Source::Text(text) => {
+                    let mut file = file(stage_dir)?;
+                    file.write_all(text.as_bytes()).with_context(|| format!("write {}", file.path().display()))?;
+                    file.into_temp_path()
+                }
+                Source::Directory(directory) => {
+                    let mut made = Parts::new(directory, stage_dir, PART)?;
+                    let place = made.first.path().display().to_string();
+                    let mut meter = progress.of(&directory.name, directory.size());
+                    packed.push(pack::pack(directory, &mut made, &place, &mut |done| meter.at(done))?);
+                    parts = made.rest;
+                    made.first.into_temp_path()
+                }
+                Source::Part => parts.pop().context("a part is missing")?.into_temp_path(),
+            };
+            let path = file.to_path_buf();
+            files.push(file);
+            Ok(path)
         };
         let calls = calls.iter().map(|call| call.made(&mut make)).collect::<Result<_>>()?;
         Ok(Self { calls, packed, _files: files })
+    }
+}
+
+/// Fails unless `stage_dir` has room for all directories that `calls` copy.
+fn has_room(calls: &[Call], stage_dir: &Path) -> Result<()> {
+    let size = |call: &Call| match &call.action {
+        Action::Copy { from: Source::Directory(directory), .. } => directory.size(),
+        _ => 0,
+    };
+    let needed: u64 = calls.iter().map(size).sum();
+    // Where it cannot be asked for, the writing shows it; a stage_dir that is not there yet is its parent's.
+    let Some(place) = stage_dir.ancestors().find_map(|path| statvfs(path).ok()) else { return Ok(()) };
+    let free = place.f_bavail.saturating_mul(place.f_frsize);
+    if free >= needed {
+        return Ok(());
+    }
+    let (needed, free) = (progress::bytes(needed), progress::bytes(free));
+    Err(hinted(
+        format!("no room in stage_dir {}: {needed} needed, {free} free", stage_dir.display()),
+        "stage_dir in the plan names another directory",
+    ))
+}
+
+/// A tar in files of `limit` bytes, as many as were decided on before.
+struct Parts {
+    first: NamedTempFile,
+    /// The others, the last one first.
+    rest: Vec<NamedTempFile>,
+    current: usize,
+    room: u64,
+    limit: u64,
+}
+
+impl Parts {
+    fn new(directory: &Directory, stage_dir: &Path, limit: u64) -> Result<Self> {
+        directory.about(|| {
+            let first = file(stage_dir)?;
+            let rest = (1..directory.parts()).map(|_| file(stage_dir)).collect::<Result<Vec<_>>>()?;
+            Ok(Self { first, current: rest.len(), rest, room: limit, limit })
+        })
+    }
+}
+
+impl Write for Parts {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        if self.room == 0 {
+            self.current = self.current.checked_sub(1).ok_or_else(|| io::Error::other("it grew while it was read"))?;
+            self.room = self.limit;
+        }
+        let file = self.rest.get_mut(self.current).unwrap_or(&mut self.first);
+        let length = usize::try_from(self.room).map_or(buffer.len(), |room| room.min(buffer.len()));
+        let written = file.write(&buffer[..length])?;
+        self.room -= written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -79,6 +145,38 @@ pub fn sha256(path: &Path) -> Result<String> {
         match file.read(&mut buffer).with_context(|| format!("read {}", path.display()))? {
             0 => return Ok(format!("{:x}", hash.finalize())),
             read => hash.update(&buffer[..read]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on has to panic")]
+
+    use std::fs;
+    use std::io::Write;
+
+    use tempfile::NamedTempFile;
+
+    use super::Parts;
+
+    #[test]
+    fn parts_are_the_whole_in_their_order() {
+        let whole: Vec<u8> = (0..250_u8).collect();
+        for (limit, number) in [(100, 3), (250, 1), (125, 2), (100, 4)] {
+            let mut files: Vec<_> = (0..number).map(|_| NamedTempFile::new().unwrap()).collect();
+            let first = files.pop().unwrap();
+            let mut parts = Parts { first, current: files.len(), rest: files, room: limit, limit };
+            for piece in whole.chunks(7) {
+                parts.write_all(piece).unwrap();
+            }
+            let in_order = std::iter::once(parts.first.path()).chain(parts.rest.iter().rev().map(NamedTempFile::path));
+            let contents: Vec<_> = in_order.map(|path| fs::read(path).unwrap()).collect();
+            assert!(contents.iter().all(|content| content.len() as u64 <= limit), "{limit}");
+            assert_eq!(contents.concat(), whole, "{limit}");
+            let left = limit * number - whole.len() as u64;
+            let mut grow = || parts.write_all(&vec![0; usize::try_from(left).unwrap() + 1]);
+            assert_eq!(grow().unwrap_err().to_string(), "it grew while it was read");
         }
     }
 }

@@ -17,7 +17,9 @@ use crate::document::Document;
 use crate::failure::{Code, Failure, hinted};
 use crate::interrupt;
 use crate::options::{self, CommandLine, Common, ErrorFormat, Other, Output};
+use crate::pack;
 use crate::plan::Plan;
+use crate::progress::Progress;
 use crate::receipt::{Receipt, Status};
 use crate::script::Script;
 use crate::smolvm::Smolvm;
@@ -139,7 +141,7 @@ impl<O: Args> Run<'_, O> {
 
     fn provision(&self, work: Work) -> Result<(), Failure> {
         let Work { calls, finish, optional, .. } = work;
-        let staged = Staged::make(&calls, &self.plan.stage_dir).map_err(|error| host(&error))?;
+        let staged = Staged::make(&calls, &self.plan.stage_dir, self.progress()).map_err(|error| host(&error))?;
         staged.packed.iter().for_each(|packed| warn(self.step.name, &packed.warnings));
         let mut smolvm = self.smolvm();
         let answers = smolvm.run(&staged.calls);
@@ -213,7 +215,7 @@ impl<O: Args> Run<'_, O> {
             _ => None,
         });
         let directory = directory.with_context(|| format!("no directory is copied to {path}"))?;
-        let packed = directory.pack(io::stdout().lock(), "stdout")?;
+        let packed = pack::pack(directory, io::stdout().lock(), "stdout", &mut |_| {})?;
         warn(self.step.name, &packed.warnings);
         Ok(())
     }
@@ -222,7 +224,13 @@ impl<O: Args> Run<'_, O> {
         let common = &self.options.common;
         let machine = common.machine.as_ref().unwrap_or(&self.plan.machine_name).clone();
         let trace = common.verbose.then_some(say as fn(&str));
-        Smolvm::new(common.smolvm.clone(), machine, common.exec_user.clone(), common.timeout, trace)
+        Smolvm::new(common.smolvm.clone(), machine, common.exec_user.clone(), common.timeout, trace, self.progress())
+    }
+
+    /// A line that changes is for a terminal, and for who wants to hear more than warnings.
+    fn progress(&self) -> Progress {
+        let is_watched = !self.options.common.quiet && io::stderr().is_terminal();
+        Progress { show: is_watched.then_some(show as fn(&str)) }
     }
 
     /// Prints the plan with `value` as what this step says, or `value` alone.
@@ -291,6 +299,11 @@ fn print(text: &str) -> Result<()> {
 fn say(line: &str) {
     // When stderr is gone there is nobody left to tell.
     let _ = writeln!(io::stderr(), "{}", one_line(line));
+}
+
+/// Puts `line` in place of the one that the terminal's cursor is on.
+fn show(line: &str) {
+    let _ = write!(io::stderr(), "\r{}\x1b[K", one_line(line));
 }
 
 /// File names and the guest's words may hold anything; none of it may move the cursor or begin a line of its own.

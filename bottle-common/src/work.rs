@@ -3,9 +3,9 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::archive::Packed;
 use crate::call::Call;
 use crate::call_error::CallError;
+use crate::pack::Packed;
 use crate::receipt::Status;
 
 /// What a step is going to do.

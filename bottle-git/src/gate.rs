@@ -1,11 +1,11 @@
 //! The agent's `~/.gitconfig`, which sends every spelling of a remote to the gate.
 
-use std::fmt::Write as _;
-
 use bottle_common::call::{Call, Source};
 use bottle_common::plan::{Gate, Remote};
 use bottle_common::{guest, receipt};
 use sha2::{Digest, Sha256};
+
+use crate::config::{self, Entry};
 
 /// With a stale lock every later `git config` would fail.
 const OWN: &str = "set -eu; chown -h \"$2\" \"$1\"; rm -f \"$1.lock\"";
@@ -40,34 +40,6 @@ fn url(gate: &Gate, name: &str) -> String {
 }
 
 fn render(gate: &Gate) -> String {
-    let mut config = String::new();
-    for remote in &gate.remotes {
-        let _ = writeln!(config, "[url \"{}\"]", url(gate, &remote.name));
-        for spelling in remote.upstream.spellings() {
-            let _ = writeln!(config, "\tinsteadOf = {}", quoted(&spelling));
-        }
-    }
-    config
-}
-
-/// `value` as git-config(1) wants it: bare where that is the same, else in double quotes.
-fn quoted(value: &str) -> String {
-    if value.contains(['"', '\\', '#', ';']) || value.trim() != value || value.contains("  ") {
-        format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
-    } else {
-        value.to_owned()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quoted;
-
-    #[test]
-    fn quotes_what_git_would_read_otherwise() {
-        assert_eq!(quoted("ssh://git@host/repo.git"), "ssh://git@host/repo.git");
-        assert_eq!(quoted("git@host:a b.git"), "git@host:a b.git");
-        assert_eq!(quoted(r#"git@host:a;b#c"d\e"#), r#""git@host:a;b#c\"d\\e""#);
-        assert_eq!(quoted("git@host:a "), "\"git@host:a \"");
-    }
+    let entry = |(spelling, url)| Entry { key: format!("url.{url}.insteadOf"), value: Some(spelling) };
+    config::render(&routes(gate).into_iter().map(entry).collect::<Vec<_>>())
 }

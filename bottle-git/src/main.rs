@@ -1,7 +1,10 @@
 //! Copies the project's `.git`, routes git through the gate and sets the identity that commits are made with.
 
 mod check;
+mod config;
 mod gate;
+mod host;
+mod layout;
 mod repository;
 
 use std::process::ExitCode;
@@ -26,6 +29,10 @@ struct Options {
     /// Replace a repository that is already in the guest; what the agent committed there is lost
     #[arg(long)]
     replace_repository: bool,
+
+    /// Copy the repository's configuration, and what is none of git's own files, with all secrets in it
+    #[arg(long)]
+    keep_config: bool,
 }
 
 #[derive(Clone, Copy, Eq, PartialEq, clap::ValueEnum)]
@@ -65,7 +72,7 @@ fn parts<'a>(plan: &'a Plan, options: &Options) -> Result<Parts<'a>> {
     if wants(Part::Repository) && plan.copy_cwd {
         match &plan.user_cwd {
             Some(user_cwd) => {
-                repository = Repository::find(user_cwd)?;
+                repository = Repository::find(user_cwd, plan, options.keep_config)?;
                 if repository.is_none() {
                     warnings.push(format!("spec.copy_cwd is true, but there is no .git in {}", user_cwd.display()));
                 }
@@ -73,7 +80,7 @@ fn parts<'a>(plan: &'a Plan, options: &Options) -> Result<Parts<'a>> {
             None => warnings.push("spec.copy_cwd is true, but spec.user_cwd is unset".to_owned()),
         }
     }
-    warnings.extend(repository.as_ref().and_then(Repository::warning));
+    warnings.extend(repository.iter().flat_map(|repository| repository.warnings.clone()));
     let gate = plan.gate.as_ref().filter(|_| wants(Part::Gate));
     let identity = Some(&plan.identity).filter(|identity| wants(Part::Identity) && identity.is_set());
     Ok(Parts { repository, gate, identity, warnings })
@@ -99,7 +106,7 @@ fn prepare(plan: &Plan, options: &Options) -> Result<Work> {
     let mut parts = parts(plan, options)?;
     let (mut calls, mut receipt) = (Vec::new(), receipt::Git::default());
     if let Some(repository) = &parts.repository {
-        calls.extend(repository.calls(options.replace_repository));
+        calls.extend(repository.calls(options.replace_repository)?);
     }
     if let Some(gate) = parts.gate {
         calls.extend(gate::calls(gate));

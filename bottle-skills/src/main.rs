@@ -1,17 +1,20 @@
 //! Copies the agent's skills, each a directory on the host, into the guest as node's.
 
+mod manifest;
+
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use bottle_common::archive::{Directory, Existing, Packed};
+use bottle_common::archive::{Directory, Existing};
 use bottle_common::call::Call;
 use bottle_common::check::{Check, DEEP, Facts, Listing};
 use bottle_common::checked::{GuestPath, SkillName};
 use bottle_common::failure::hinted;
 use bottle_common::guest;
 use bottle_common::options::checked;
+use bottle_common::pack::Packed;
 use bottle_common::plan::Plan;
 use bottle_common::receipt;
 use bottle_common::step::{self, Step};
@@ -49,23 +52,26 @@ fn prepare(plan: &Plan, options: &Options) -> Result<Work> {
     }
     let guest_dir = &options.guest_skills_dir;
     let mut calls = vec![Call::exec(&["mkdir", "-p", guest_dir])];
-    let mut skills = Vec::new();
+    let (mut skills, mut warnings) = (Vec::new(), Vec::new());
     for (name, directory) in find_all(plan, options)? {
+        let broken = directory.layers.iter().flat_map(|layer| manifest::warnings(&layer.source, &name));
+        warnings.extend(broken.map(|warning| format!("{}: {warning}", directory.name)));
         let path = guest_dir.join(&name);
         calls.push(Call::exec(&["rm", "-rf", &path]));
-        calls.extend(directory.unpack(guest_dir, &name, Existing::Replace));
+        calls.extend(directory.unpack(guest_dir, &name, Existing::Replace)?);
         calls.push(Call::exec(&["chown", "-R", guest::OWNER, &path]));
         skills.push((name, path));
     }
     let line = line(plan, options);
-    Ok(Work::new(calls, |done| {
+    let work = Work::new(calls, |done| {
         let receipt = |((name, path), packed): ((SkillName, GuestPath), Packed)| {
             let (name, path) = (name.to_string(), path.to_string());
             receipt::Skill { name, path, files: packed.files, sha256: packed.sha256 }
         };
         let skills = skills.into_iter().zip(done.packed).map(receipt).collect();
         Outcome::done(line, &receipt::Skills { skills })
-    }))
+    });
+    Ok(work.warning(warnings))
 }
 
 /// Every file of every skill, and that node owns what is above them: Claude Code writes its settings there.
@@ -108,7 +114,7 @@ fn find(dir: &Path, name: &SkillName) -> Result<Directory> {
     let hint =
         || "--host-skills-dir or CLAUDE_BOTTLE_HOST_SKILLS_DIR names another directory than $HOME/.claude/skills";
     match source.metadata() {
-        Ok(metadata) if metadata.is_dir() => Ok(Directory { name: what, source }),
+        Ok(metadata) if metadata.is_dir() => Ok(Directory::new(what, source)),
         Ok(_) => Err(hinted(format!("{what}: {} is not a directory", source.display()), hint())),
         Err(error) => Err(hinted(format!("{what}: read {}: {error}", source.display()), hint())),
     }

@@ -5,6 +5,7 @@ mod converge;
 mod documents;
 mod guests;
 mod programs;
+mod repositories;
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -83,7 +84,10 @@ impl Sandbox {
 
     /// A skill of one file on this host.
     pub fn write_skill(&self, name: &str) -> PathBuf {
-        self.write(format!("home/.claude/skills/{name}/SKILL.md"), format!("---\nname: {name}\n---\n"))
+        self.write(
+            format!("home/.claude/skills/{name}/SKILL.md"),
+            format!("---\nname: {name}\ndescription: What {name} does\n---\n"),
+        )
     }
 
     /// A plan that asks for as little as a plan can.

@@ -1,0 +1,181 @@
+//! Which files of a repository go along, by gitrepository-layout(5).
+
+use std::borrow::Cow;
+use std::fs::FileType;
+use std::path::Path;
+
+use bottle_common::archive::Choice;
+
+/// What linked worktrees have in common, and what git-lfs keeps there.
+const SHARED: &[&str] = &[
+    "branches",
+    "config",
+    "description",
+    "hooks",
+    "info",
+    "lfs",
+    "logs",
+    "lost-found",
+    "objects",
+    "packed-refs",
+    "refs",
+    "remotes",
+    "rr-cache",
+    "shallow",
+];
+/// What each worktree has for itself, beside files like `HEAD` and `MERGE_MSG`.
+const OWN: &[&str] = &["config.worktree", "index", "rebase-apply", "rebase-merge", "sequencer"];
+/// What each worktree has for itself of what is shared otherwise.
+const OWN_BELOW: &[&str] = &[
+    "info/sparse-checkout",
+    "logs/HEAD",
+    "logs/refs/bisect",
+    "logs/refs/rewritten",
+    "logs/refs/worktree",
+    "refs/bisect",
+    "refs/rewritten",
+    "refs/worktree",
+];
+/// What means nothing in another place, or comes by a way of its own.
+const OUT: &[&str] = &[
+    "commondir",
+    "gc.pid",
+    "gitdir",
+    "lfs/logs",
+    "lfs/tmp",
+    "locked",
+    "modules",
+    "objects/info/alternates",
+    "objects/info/http-alternates",
+    "worktrees",
+];
+/// Where git writes down URLs as it was given them.
+const WITH_URLS: &[&str] = &["FETCH_HEAD", "MERGE_MSG", "SQUASH_MSG", "branches", "logs", "remotes"];
+
+/// Which files of a directory are meant.
+#[derive(Clone, Copy)]
+pub enum Part {
+    /// All of a repository.
+    Whole,
+    /// What its linked worktrees have in common.
+    Shared,
+    /// What one of them has for itself.
+    Own,
+    /// The objects of another repository.
+    Objects,
+}
+
+/// What becomes of each file of `part`; with `keeps_all`, also what is none of git's own goes along, all as it is.
+pub fn choose(part: Part, keeps_all: bool) -> fn(&Path, FileType) -> Choice {
+    match (part, keeps_all) {
+        (Part::Whole, false) => |path, kind| choice(Part::Whole, false, path, kind),
+        (Part::Whole, true) => |path, kind| choice(Part::Whole, true, path, kind),
+        (Part::Shared, false) => |path, kind| choice(Part::Shared, false, path, kind),
+        (Part::Shared, true) => |path, kind| choice(Part::Shared, true, path, kind),
+        (Part::Own, false) => |path, kind| choice(Part::Own, false, path, kind),
+        (Part::Own, true) => |path, kind| choice(Part::Own, true, path, kind),
+        (Part::Objects, _) => |path, kind| objects(path, kind),
+    }
+}
+
+fn choice(part: Part, keeps_all: bool, path: &Path, kind: FileType) -> Choice {
+    let Some(top) = path.iter().next().map(|name| name.to_string_lossy()) else { return Choice::Whole };
+    if is_passing(path, kind) || top == "objects" && is_half(path) || is_in(OUT, path) {
+        return Choice::Out;
+    }
+    let is_state = top.starts_with("sharedindex.") || top.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    let is_own = is_state || is_in(OWN, path) || is_in(OWN_BELOW, path);
+    let is_shared = SHARED.contains(&&*top) && !is_in(OWN_BELOW, path);
+    let is_way_to_own = || OWN_BELOW.iter().any(|own| Path::new(own).starts_with(path));
+    match part {
+        Part::Own if is_own || kind.is_dir() && is_way_to_own() => {}
+        // git looks for its hooks, exclusions and so on among what is shared.
+        Part::Own if is_shared => return Choice::Out,
+        Part::Shared if is_own => return Choice::Out,
+        _ if is_own || is_shared || keeps_all => {}
+        _ => return Choice::LeftOut("none of git's own; --keep-config keeps it"),
+    }
+    if is_in(WITH_URLS, path) && !keeps_all { Choice::Lines(without_credentials) } else { Choice::Whole }
+}
+
+fn objects(path: &Path, kind: FileType) -> Choice {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    // An index over one repository's packs is none over two's; a commit-graph's parts may be another's base.
+    let is_index = name.starts_with(b"multi-pack-index") || name.starts_with(b"commit-graph-chain");
+    let is_info = path.starts_with("info") && !Path::new("info/commit-graphs").starts_with(path);
+    let is_info = is_info && !path.starts_with("info/commit-graphs");
+    if is_index || is_info || is_passing(path, kind) || is_half(path) { Choice::Out } else { Choice::Whole }
+}
+
+/// Whether it is there only while a git is at work, or because one was killed: locks, sockets, FIFOs.
+fn is_passing(path: &Path, kind: FileType) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    !kind.is_dir() && (name.ends_with(b".lock") || !kind.is_file() && !kind.is_symlink())
+}
+
+/// Whether it is an object or a pack that was never finished.
+fn is_half(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    name.starts_with(b"tmp_") || name.starts_with(b"incoming-")
+}
+
+fn is_in(list: &[&str], path: &Path) -> bool {
+    list.iter().any(|start| path.starts_with(start))
+}
+
+/// `text` without the passwords and tokens that stand in URLs; of ssh the user stays.
+pub fn without_credentials(text: &[u8]) -> Cow<'_, [u8]> {
+    const MARK: &[u8] = b"://";
+    let is_end = |byte: &u8| byte.is_ascii_whitespace() || b"\"'<>`".contains(byte);
+    let (mut clean, mut rest) = (Vec::new(), text);
+    while let Some(start) = rest.windows(MARK.len()).position(|window| window == MARK) {
+        let (before, url) = rest.split_at(start + MARK.len());
+        let (url, behind) = url.split_at(url.iter().position(is_end).unwrap_or(url.len()));
+        let (authority, path) = url.split_at(url.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(url.len()));
+        clean.extend_from_slice(before);
+        match authority.iter().rposition(|&byte| byte == b'@') {
+            // The user is who one is; what follows a colon is a secret.
+            Some(at) if before.ends_with(b"ssh://") => {
+                let user = authority[..at].split(|&byte| byte == b':').next().unwrap_or_default();
+                clean.extend([user, &authority[at..]].concat());
+            }
+            Some(at) => clean.extend_from_slice(&authority[at + 1..]),
+            None => clean.extend_from_slice(authority),
+        }
+        let is_web = before.ends_with(b"http://") || before.ends_with(b"https://");
+        let query = path.iter().position(|&byte| byte == b'?').filter(|_| is_web);
+        clean.extend_from_slice(&path[..query.unwrap_or(path.len())]);
+        rest = behind;
+    }
+    if clean.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    clean.extend_from_slice(rest);
+    Cow::Owned(clean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_credentials;
+
+    #[test]
+    fn credentials_in_urls_go_and_all_else_stays() {
+        for (text, clean) in [
+            ("https://ada:s3cret@host/repo.git", "https://host/repo.git"),
+            ("https://t0ken@host:8443/a@b?x=t0ken", "https://host:8443/a@b"),
+            ("ssh://git@host:22/repo.git", "ssh://git@host:22/repo.git"),
+            ("ssh://git:s3cret@host/repo.git", "ssh://git@host/repo.git"),
+            ("git@host:repo.git", "git@host:repo.git"),
+            (
+                "Ada <ada@host> 0 +0000\tpull https://a:b@c/d e://f@g:\n",
+                "Ada <ada@host> 0 +0000\tpull https://c/d e://g:\n",
+            ),
+            ("https://ada:p@ss@host", "https://host"),
+            ("", ""),
+            ("://", "://"),
+            ("https://\u{fc}:x@h\u{fc}st/p", "https://h\u{fc}st/p"),
+        ] {
+            assert_eq!(String::from_utf8_lossy(&without_credentials(text.as_bytes())), clean, "{text}");
+        }
+    }
+}
