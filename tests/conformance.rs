@@ -39,9 +39,11 @@ impl Host {
     /// A skill with files of many names.
     fn write_skill(&self, name: &str, files: usize) {
         for file in 0..files {
-            let path = ["SKILL.md", "ä b/naïve file.txt", "deep/er/--flag", "日本語/x"][file % 4];
+            let path = ["plain", "ä b/naïve file.txt", "deep/er/--flag", "日本語/x"][file % 4];
             self.0.write(format!("home/.claude/skills/{name}/{file}/{path}"), format!("{name} {file}\n"));
         }
+        let manifest = format!("---\nname: {name}\ndescription: A skill.\n---\n");
+        self.0.write(format!("home/.claude/skills/{name}/SKILL.md"), manifest);
     }
 
     fn skills(&self) -> Vec<String> {

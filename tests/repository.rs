@@ -306,7 +306,8 @@ fn no_secret_of_the_host_reaches_the_guest() {
     let pipe = sandbox.path("project/.git/s3cret.fifo");
     assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
 
-    let why = "is left out: none of git's own; --keep-config keeps it";
+    sandbox.write("project/.git/svn/a file", "of another tool's\n");
+    let why = "is left out: it may hold secrets; --keep-config keeps it";
     let unknown = |name: &str| format!("bottle-git: warning: repository: DIR/project/.git/{name} {why}\n");
     let left_out = |file: &str, names: &str| {
         let what = format!("left out of DIR/project/.git/{file} in the guest: {names}");
@@ -327,6 +328,7 @@ fn no_secret_of_the_host_reaches_the_guest() {
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);
 
     assert_eq!(sandbox.search("s3cret"), "");
+    assert_eq!(sandbox.guest("cat '/home/node/workspace/.git/svn/a file'"), "of another tool's\n");
     let kept = "git config --local --get-regexp '^(remote|lfs|submodule|branch)'; cat .git/FETCH_HEAD; \
                 git ls-remote --get-url origin; git remote get-url --push origin; \
                 git commit -q --allow-empty -m new; git log -1 --format='%an <%ae> %cn <%ce>'";

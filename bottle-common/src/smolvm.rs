@@ -35,7 +35,7 @@ const PASSING: [&str; 2] = ["database is locked", "failed to open staging file: 
 /// How often a call is repeated that failed for no fault of its own.
 const REPEATS: u32 = 3;
 /// How long it may take to take something back: somebody may be waiting for the end.
-const UNDO_TIMEOUT: Duration = Duration::from_secs(20);
+const UNDO_TIMEOUT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// The guest user that commands run as.

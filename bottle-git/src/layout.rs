@@ -65,7 +65,7 @@ pub enum Part {
     Objects,
 }
 
-/// What becomes of each file of `part`; with `keeps_all`, also what is none of git's own goes along, all as it is.
+/// What becomes of each file of `part`; with `keeps_all`, also what may be a secret goes along, all as it is.
 pub fn choose(part: Part, keeps_all: bool) -> fn(&Path, FileType) -> Choice {
     match (part, keeps_all) {
         (Part::Whole, false) => |path, kind| choice(Part::Whole, false, path, kind),
@@ -92,10 +92,20 @@ fn choice(part: Part, keeps_all: bool, path: &Path, kind: FileType) -> Choice {
         // git looks for its hooks, exclusions and so on among what is shared.
         Part::Own if is_shared => return Choice::Out,
         Part::Shared if is_own => return Choice::Out,
-        _ if is_own || is_shared || keeps_all => {}
-        _ => return Choice::LeftOut("none of git's own; --keep-config keeps it"),
+        _ if is_own || is_shared || keeps_all || !may_be_secret(&top) => {}
+        _ => return Choice::LeftOut("it may hold secrets; --keep-config keeps it"),
     }
     if is_in(WITH_URLS, path) && !keeps_all { Choice::Lines(without_credentials) } else { Choice::Whole }
+}
+
+/// Whether a file that is none of git's own has the name of a copy of its configuration, or of a secret.
+fn may_be_secret(name: &str) -> bool {
+    const PARTS: &[&str] = &["config", "cookie", "credential", "netrc", "passw", "secret", "token"];
+    const ENDS: &[&str] = &[".bak", ".key", ".old", ".orig", ".p12", ".pem", ".swp", "~"];
+    let name = name.to_lowercase();
+    name.starts_with("id_")
+        || PARTS.iter().any(|part| name.contains(part))
+        || ENDS.iter().any(|end| name.ends_with(end))
 }
 
 fn objects(path: &Path, kind: FileType) -> Choice {

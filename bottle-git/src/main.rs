@@ -30,7 +30,7 @@ struct Options {
     #[arg(long)]
     replace_repository: bool,
 
-    /// Copy the repository's configuration, and what is none of git's own files, with all secrets in it
+    /// Copy the repository's configuration, and files whose names are those of secrets, as they are
     #[arg(long)]
     keep_config: bool,
 }

@@ -13,7 +13,7 @@ complete -c bottle-git -l timeout -d 'How long one smolvm call may take, like `3
 complete -c bottle-git -l error-format -d 'How errors are printed on stderr' -r -f -a "text\t'for people'
 json\t'one JSON object on one line'"
 complete -c bottle-git -l replace-repository -d 'Replace a repository that is already in the guest; what the agent committed there is lost'
-complete -c bottle-git -l keep-config -d 'Copy the repository\'s configuration, and what is none of git\'s own files, with all secrets in it'
+complete -c bottle-git -l keep-config -d 'Copy the repository\'s configuration, and files whose names are those of secrets, as they are'
 complete -c bottle-git -s n -l dry-run -d 'Print a script for sh(1) that makes the step\'s smolvm calls, and change nothing'
 complete -c bottle-git -l check -d 'Change nothing and see whether the guest still is as the plan says; exit status 3 when it is not'
 complete -c bottle-git -s q -l quiet -d 'Say nothing but warnings and errors'
