@@ -213,3 +213,40 @@ fn a_stage_dir_that_cannot_be_written_fails_before_the_first_call() {
     sandbox.run(STEP).plan(&plan).end().fails(1, stderr);
     assert!(sandbox.calls().is_empty());
 }
+
+#[test]
+fn many_skills_go_beside_each_other_each_in_order() {
+    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let names: Vec<_> = (0..12).map(|number| format!("skill-{number}")).collect();
+    for name in &names {
+        sandbox.write_skill(name);
+    }
+    let plan = with_skills(&sandbox, &names.iter().map(String::as_str).collect::<Vec<_>>());
+    let outcome = sandbox.run(STEP).args(["--exec-user", "none"]).plan(&plan).end();
+    let receipts = outcome.is(0, &plan, &done(&names.join(", ")));
+    assert_eq!(receipts["skills"]["calls"], 1 + 4 * 12);
+    let listed: Vec<_> = receipts["skills"]["skills"].as_array().unwrap().iter().map(|skill| &skill["name"]).collect();
+    assert_eq!(listed, names.iter().map(|name| json!(name)).collect::<Vec<_>>().iter().collect::<Vec<_>>());
+    let calls = sandbox.calls();
+    assert_eq!((calls.len(), calls[0].last().unwrap().as_str()), (49, "/home/node/.claude/skills"));
+    for name in &names {
+        let is_its = |call: &&Vec<String>| {
+            call.iter().any(|word| {
+                word.ends_with(&format!("/{name}")) || word == name || word.ends_with(&format!("/.{name}.bottle.tar"))
+            })
+        };
+        let order: Vec<_> = calls.iter().filter(is_its).map(|call| call[call.len().min(6) - 1].clone()).collect();
+        assert_eq!(order.len(), 4, "{order:?}");
+        assert_eq!((order[0].as_str(), order[2].as_str(), order[3].as_str()), ("rm", "sh", "chown"));
+    }
+    assert_eq!(sandbox.run(STEP).args(["--check", "-q"]).plan(&plan).end().status, 0);
+
+    // One that fails ends it; what was begun is taken back, and the next run mends it all.
+    sandbox.calls();
+    let outcome = sandbox.run(STEP).args(["-q"]).plan(&plan).env("SMOLVM_FAKE_FAIL", "20 1 Error: no").end();
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""));
+    assert!(sandbox.calls().len() < 49, "no further skill is begun");
+    assert_eq!(sandbox.guest("ls -A /home/node/.claude/skills | grep -v ^skill || :"), "");
+    assert_eq!(sandbox.run(STEP).args(["-q"]).plan(&plan).end().status, 0);
+    assert_eq!(sandbox.run(STEP).args(["--check", "-q"]).plan(&plan).end().status, 0);
+}

@@ -23,6 +23,8 @@ pub struct Call<S = Source> {
     pub(crate) undo: Option<Box<Call<PathBuf>>>,
     /// What it prints on stdout is data, perhaps with secrets in it, and not for people.
     pub(crate) is_private: bool,
+    /// Calls of one lane are made in order; those of lanes other than 0, beside each other, after those of lane 0.
+    pub(crate) lane: usize,
 }
 
 /// What smolvm is asked to do.
@@ -92,14 +94,14 @@ impl Call {
             Action::Copy { from, to } => Action::Copy { from: make(from)?, to: to.clone() },
             Action::Exec { argv, env } => Action::Exec { argv: argv.clone(), env: env.clone() },
         };
-        let Self { purpose, answer, remedy, diagnosis, undo, is_private, .. } = self.clone();
-        Ok(Call { purpose, action, answer, remedy, diagnosis, undo, is_private })
+        let Self { purpose, answer, remedy, diagnosis, undo, is_private, lane, .. } = self.clone();
+        Ok(Call { purpose, action, answer, remedy, diagnosis, undo, is_private, lane })
     }
 }
 
 impl<S> Call<S> {
     fn new(purpose: String, action: Action<S>) -> Self {
-        Self { purpose, action, answer: None, remedy: None, diagnosis: None, undo: None, is_private: false }
+        Self { purpose, action, answer: None, remedy: None, diagnosis: None, undo: None, is_private: false, lane: 0 }
     }
 
     /// Runs `argv` in the guest, as root where smolvm can be told so.
@@ -143,6 +145,13 @@ impl<S> Call<S> {
     #[must_use]
     pub fn private(mut self) -> Self {
         self.is_private = true;
+        self
+    }
+
+    /// Puts it into a lane, so that the runner may make it beside the calls of others.
+    #[must_use]
+    pub fn in_lane(mut self, lane: usize) -> Self {
+        self.lane = lane;
         self
     }
 

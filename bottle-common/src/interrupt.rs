@@ -1,13 +1,17 @@
 //! Ctrl-C, `kill` and a closed terminal: noted when they come, acted on where nothing is left half done.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
 static CAUGHT: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
-static IS_DEAF: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    static IS_DEAF: Cell<bool> = const { Cell::new(false) };
+}
 
 /// The step was told to end.
 #[derive(Clone, Copy, Debug, derive_more::Display, derive_more::Error)]
@@ -48,17 +52,17 @@ fn is_ignored(signal: i32) -> bool {
     mask & (1 << (signal - 1)) != 0
 }
 
-/// Runs `action`, which no signal is to end: it clears up behind one.
+/// Runs `action` on this thread, which no signal is to end: it clears up behind one.
 pub(crate) fn uninterrupted<T>(action: impl FnOnce() -> T) -> T {
-    IS_DEAF.store(true, Ordering::Relaxed);
+    IS_DEAF.set(true);
     let result = action();
-    IS_DEAF.store(false, Ordering::Relaxed);
+    IS_DEAF.set(false);
     result
 }
 
 /// Fails when a signal has come.
 pub fn check() -> Result<(), Interrupted> {
-    if IS_DEAF.load(Ordering::Relaxed) {
+    if IS_DEAF.get() {
         return Ok(());
     }
     let signal = CAUGHT.get().map_or(0, |caught| caught.load(Ordering::Relaxed));

@@ -223,7 +223,7 @@ impl<O: Args> Run<'_, O> {
     fn smolvm(&self) -> Smolvm {
         let common = &self.options.common;
         let machine = common.machine.as_ref().unwrap_or(&self.plan.machine_name).clone();
-        let trace = common.verbose.then_some(say as fn(&str));
+        let trace = common.verbose.then_some(say_all as fn(&[String]));
         Smolvm::new(common.smolvm.clone(), machine, common.exec_user.clone(), common.timeout, trace, self.progress())
     }
 
@@ -294,6 +294,14 @@ fn warn(name: &str, warnings: &[String]) {
 fn print(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("write to stdout")
+}
+
+/// Says `lines` with nothing between them.
+fn say_all(lines: &[String]) {
+    let _lock = io::stderr().lock();
+    for line in lines {
+        say(line);
+    }
 }
 
 fn say(line: &str) {

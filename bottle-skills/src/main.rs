@@ -53,13 +53,14 @@ fn prepare(plan: &Plan, options: &Options) -> Result<Work> {
     let guest_dir = &options.guest_skills_dir;
     let mut calls = vec![Call::exec(&["mkdir", "-p", guest_dir])];
     let (mut skills, mut warnings) = (Vec::new(), Vec::new());
-    for (name, directory) in find_all(plan, options)? {
+    for (lane, (name, directory)) in (1..).zip(find_all(plan, options)?) {
         let broken = directory.layers.iter().flat_map(|layer| manifest::warnings(&layer.source, &name));
         warnings.extend(broken.map(|warning| format!("{}: {warning}", directory.name)));
         let path = guest_dir.join(&name);
-        calls.push(Call::exec(&["rm", "-rf", &path]));
-        calls.extend(directory.unpack(guest_dir, &name, Existing::Replace)?);
-        calls.push(Call::exec(&["chown", "-R", guest::OWNER, &path]));
+        let mut own = vec![Call::exec(&["rm", "-rf", &path])];
+        own.extend(directory.unpack(guest_dir, &name, Existing::Replace)?);
+        own.push(Call::exec(&["chown", "-R", guest::OWNER, &path]));
+        calls.extend(own.into_iter().map(|call| call.in_lane(lane)));
         skills.push((name, path));
     }
     let line = line(plan, options);
