@@ -9,8 +9,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Parser, ValueEnum};
 
 use crate::checked::MachineName;
+use crate::exec_user::ExecUser;
 use crate::failure::{Code, Failure};
-use crate::smolvm::ExecUser;
 use crate::step::Step;
 
 /// All options of a step.

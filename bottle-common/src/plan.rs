@@ -11,15 +11,14 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::checked::{HostPath, HostPort, HttpUrl, IdentityText, MachineName, RemoteName, SkillName};
+use crate::checked::{HostPort, HttpUrl, IdentityText, MachineName, RemoteName, SkillName};
 use crate::document::{Document, read_part};
-#[cfg(test)]
-use crate::schema::Unset;
-use crate::section::{Carried, Section, Strict, or_default, unless_unset};
+use crate::section::{Carried, Section, Strict};
 use crate::upstream::Upstream;
+use crate::written::{Agent, Bottle, Written};
 
 /// The only version of the plan there is.
-const VERSION: u64 = 1;
+pub(crate) const VERSION: u64 = 1;
 
 /// What the steps do, taken from the launcher's JSON.
 #[derive(Debug)]
@@ -105,178 +104,6 @@ impl Identity {
 #[derive(Deserialize)]
 struct Versioned {
     version: Option<Value>,
-}
-
-/// What a bottle needs: the launcher's plan, read by every step.
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(JsonSchema), schemars(title = "Plan of a bottle"))]
-#[allow(dead_code, reason = "keys that are carried are listed so that they are known")]
-struct Written {
-    /// The version of the plan's form.
-    #[serde(default)]
-    #[cfg_attr(test, schemars(extend("enum" = [VERSION, null])))]
-    version: Carried,
-    spec: Strict<Spec>,
-    /// Where files for the guest are made on the host; made (0700) when missing.
-    #[serde(deserialize_with = "unless_unset")]
-    #[cfg_attr(test, schemars(with = "HostPath"))]
-    stage_dir: Option<HostPath>,
-    /// The bottle's short name.
-    #[serde(default)]
-    slug: Carried,
-    /// The sidecars' network.
-    #[serde(default)]
-    bundle_subnet: Carried,
-    /// Its gateway.
-    #[serde(default)]
-    bundle_gateway: Carried,
-    /// The sidecars' address.
-    #[serde(default)]
-    bundle_ip: Carried,
-    /// The smolvm machine.
-    machine_name: MachineName,
-    /// The image that the machine was made of.
-    #[serde(default)]
-    agent_image_ref: Carried,
-    /// The guest's environment.
-    #[serde(default)]
-    guest_env: Carried,
-    /// The file with the agent's prompt.
-    #[serde(deserialize_with = "unless_unset")]
-    #[cfg_attr(test, schemars(with = "HostPath"))]
-    prompt_file: Option<HostPath>,
-    proxy_plan: Section<ProxyPlan>,
-    /// The git gate's part.
-    #[serde(default)]
-    git_gate_plan: Carried,
-    egress_plan: Section<EgressPlan>,
-    /// Null: no supervisor.
-    #[serde(default)]
-    supervise_plan: Option<Section<SupervisePlan>>,
-    /// The git gate as the guest reaches it, `host:port`; required with remotes.
-    #[serde(default, deserialize_with = "unless_unset")]
-    #[cfg_attr(test, schemars(with = "Unset<HostPort>"))]
-    agent_git_gate_host: Option<HostPort>,
-    /// The supervisor's MCP endpoint as the guest reaches it; required with a supervisor.
-    #[serde(default, deserialize_with = "unless_unset")]
-    #[cfg_attr(test, schemars(with = "Unset<HttpUrl>"))]
-    agent_supervise_url: Option<HttpUrl>,
-    /// What earlier steps wrote; ours goes beside it.
-    #[serde(default)]
-    #[cfg_attr(test, schemars(with = "Option<HashMap<String, Carried>>"))]
-    receipts: Option<IndexMap<String, Carried>>,
-    /// What earlier checks wrote.
-    #[serde(default)]
-    #[cfg_attr(test, schemars(with = "Option<HashMap<String, Carried>>"))]
-    checks: Option<IndexMap<String, Carried>>,
-}
-
-/// What the user asked for.
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-struct Spec {
-    manifest: Section<Manifest>,
-    /// The agent of `manifest.agents` that is provisioned.
-    agent_name: String,
-    /// Whether `user_cwd/.git` goes into the guest.
-    #[serde(default, deserialize_with = "or_default")]
-    #[cfg_attr(test, schemars(with = "Option<bool>"))]
-    copy_cwd: bool,
-    /// The project's directory on the host.
-    #[serde(default, deserialize_with = "unless_unset")]
-    #[cfg_attr(test, schemars(with = "Unset<HostPath>"))]
-    user_cwd: Option<HostPath>,
-}
-
-/// Of the bottles and agents only the chosen ones are read: the others are other plans' business.
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-struct Manifest {
-    /// By name.
-    #[serde(default, deserialize_with = "or_default")]
-    #[cfg_attr(test, schemars(with = "Option<HashMap<String, Section<Bottle>>>"))]
-    bottles: IndexMap<String, Value>,
-    /// By name.
-    #[serde(default, deserialize_with = "or_default")]
-    #[cfg_attr(test, schemars(with = "Option<HashMap<String, Section<Agent>>>"))]
-    agents: IndexMap<String, Value>,
-}
-
-/// A kind of bottle.
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-struct Bottle {
-    #[serde(default, deserialize_with = "or_default")]
-    #[cfg_attr(test, schemars(with = "Option<Section<Git>>"))]
-    git: Section<Git>,
-    #[serde(default)]
-    #[allow(dead_code, reason = "the launcher turns it into `supervise_plan`")]
-    supervise: Carried,
-}
-
-/// What git gets in the guest.
-#[derive(Default, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-struct Git {
-    /// The repositories behind the gate.
-    #[serde(default, deserialize_with = "or_default")]
-    #[cfg_attr(test, schemars(with = "Option<HashMap<String, Section<Remote>>>"))]
-    remotes: IndexMap<String, Section<Remote>>,
-    #[serde(default, deserialize_with = "or_default")]
-    #[cfg_attr(test, schemars(with = "Option<Section<Identity>>"))]
-    user: Section<Identity>,
-}
-
-/// A coding agent.
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-struct Agent {
-    /// The one of `manifest.bottles` that it works in.
-    #[cfg_attr(test, schemars(with = "String"))]
-    bottle: Option<String>,
-    /// Directories on the host, by name.
-    #[serde(default, deserialize_with = "or_default")]
-    #[cfg_attr(test, schemars(with = "Option<Vec<SkillName>>"))]
-    skills: IndexSet<SkillName>,
-    /// The system prompt, which is in `prompt_file`; here it counts only whether there is one.
-    #[serde(default, deserialize_with = "or_default")]
-    #[cfg_attr(test, schemars(with = "Option<String>"))]
-    prompt: String,
-}
-
-/// Pipelock's part.
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-struct ProxyPlan {
-    /// The certificate to trust when there are no egress routes.
-    #[serde(default, deserialize_with = "unless_unset")]
-    #[cfg_attr(test, schemars(with = "Unset<HostPath>"))]
-    ca_cert_host_path: Option<HostPath>,
-}
-
-/// The egress proxy's part.
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-struct EgressPlan {
-    /// Not empty: the egress proxy's certificate is the one to trust.
-    #[serde(default, deserialize_with = "or_default")]
-    #[cfg_attr(test, schemars(with = "Option<Vec<Carried>>"))]
-    routes: Vec<Carried>,
-    /// That certificate, alone in its file.
-    #[serde(default, deserialize_with = "unless_unset")]
-    #[cfg_attr(test, schemars(with = "Unset<HostPath>"))]
-    mitmproxy_ca_cert_only_host_path: Option<HostPath>,
-}
-
-/// Nothing in it is for us; that it is there turns the step on.
-#[derive(Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-struct SupervisePlan {}
-
-/// The schema of the plan, as JSON.
-#[cfg(test)]
-pub(crate) fn schema() -> schemars::Schema {
-    schemars::schema_for!(Strict<Written>)
 }
 
 impl Plan {

@@ -6,9 +6,9 @@ use std::marker::PhantomData;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema, schema_for};
 
 use crate::check::Difference;
-use crate::plan;
 use crate::receipt::{Ca, Git, Prompt, Receipt, Skills, Supervise};
 use crate::section::{Carried, Section};
+use crate::written;
 
 /// A value that may also be unset.
 pub struct Unset<T>(PhantomData<T>);
@@ -82,7 +82,7 @@ struct Checks {
 #[test]
 fn the_schemas_are_those_of_the_types() {
     for (name, schema) in
-        [("plan", plan::schema()), ("receipts", schema_for!(Receipts)), ("checks", schema_for!(Checks))]
+        [("plan", written::schema()), ("receipts", schema_for!(Receipts)), ("checks", schema_for!(Checks))]
     {
         harness::document(&format!("docs/{name}.schema.json"), &format!("{:#}\n", schema.as_value()));
     }

@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 
 use crate::call::{Action, Call, Source};
 use crate::checked::{GuestPath, MachineName};
+use crate::exec_user::ExecUser;
 use crate::pack::PART;
-use crate::smolvm::ExecUser;
 
 /// What a script needs to know beside the calls.
 pub(crate) struct Script<'a> {

@@ -6,7 +6,6 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::str::FromStr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::thread::{self, sleep};
@@ -19,6 +18,7 @@ use crate::call::{Action, Call, Question, Remedy};
 use crate::call_error::{self, CallError, Reason};
 use crate::checked::MachineName;
 use crate::command;
+use crate::exec_user::ExecUser;
 use crate::failure::Code;
 use crate::interrupt;
 use crate::progress::Progress;
@@ -42,34 +42,6 @@ const UNDO_TIMEOUT: Duration = Duration::from_secs(5);
 /// nothing.
 const AT_ONCE: usize = 4;
 const PAUSE: Duration = Duration::from_millis(200);
-
-/// The guest user that commands run as.
-#[derive(Clone, Debug)]
-pub enum ExecUser {
-    /// root, asked for where smolvm has to be and can be asked
-    Auto,
-    /// what becomes of `Auto` when smolvm is new enough: root, unless the machine refuses to be asked
-    RootIfTaken,
-    /// whom smolvm takes by itself
-    None,
-    /// this one
-    User(String),
-}
-
-impl FromStr for ExecUser {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "none" => Ok(Self::None),
-            _ if text.is_empty() || text.starts_with('-') || text.contains(char::is_control) => {
-                Err("neither `auto`, `none` nor a user")
-            }
-            user => Ok(Self::User(user.to_owned())),
-        }
-    }
-}
 
 /// smolvm, set up for one machine.
 #[derive(Clone)]
