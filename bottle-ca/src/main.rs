@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use bottle_common::call::{Call, Source};
+use bottle_common::call::{Answer, Call, Source};
 use bottle_common::check::{Check, Difference, Facts, LIST, Listing};
 use bottle_common::guest;
 use bottle_common::options::NoOptions;
@@ -33,6 +33,15 @@ const ASK: &str = "list \"0:$1\" \"0:$2\"; cd /etc/ssl/certs; found=; \
     fi; \
     printf '%s\\0' \"$found\"; if [ -f \"$2\" ]; then cat \"$2\"; fi";
 
+/// `N added, M removed; done.`
+const ADDED: Answer = Answer {
+    pattern: "[1-9][0-9]* added",
+    is_in: |said| {
+        let words: Vec<_> = said.split([' ', ',', '\n']).collect();
+        words.windows(2).any(|pair| pair[1] == "added" && pair[0].parse::<u32>().is_ok_and(|number| number > 0))
+    },
+};
+
 const STEP: Step<NoOptions> =
     Step { name: "bottle-ca", about: "Makes the guest trust the proxy's CA certificate", prepare, check };
 
@@ -45,7 +54,7 @@ fn prepare(plan: &Plan, _: &NoOptions) -> Result<Work> {
     let path = guest::ca_certificate();
     let calls = vec![
         Call::copy(Source::File(file.to_owned()), path.clone()),
-        Call::script(TRUST, &[&path]).to("run update-ca-certificates").answering("[1-9][0-9]* added"),
+        Call::script(TRUST, &[&path]).to("run update-ca-certificates").answering(ADDED),
     ];
     let line = format!("trusts {} CA, sha256 {}", plan.ca.proxy, certificate.fingerprint);
     let receipt = receipt::Ca {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{self, FileType};
+use std::io::Write;
 use std::iter;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ use crate::call::{Call, Source};
 use crate::check::{Facts, Listing};
 use crate::checked::GuestPath;
 use crate::interrupt;
-use crate::pack::{self, PART};
+use crate::pack::{self, PART, Packed};
 use crate::{guest, stage};
 
 /// Unpacks `$1/.$2.bottle.tar`, which is in `$6` parts, as `$1/$2`, which exists complete and as `$3`'s own or not at
@@ -70,7 +71,12 @@ pub struct Directory {
     pub files: BTreeMap<PathBuf, String>,
     /// How long the tar is, at most.
     size: u64,
+    /// Makes the tar. Here, so that a program that copies no directory does not carry what it takes.
+    pub(crate) pack: Pack,
 }
+
+/// Writes a directory to what has this name, and tells how much is written.
+pub(crate) type Pack = fn(&Directory, &mut dyn Write, &str, &mut dyn FnMut(u64)) -> Result<Packed>;
 
 /// A tree of the host.
 #[derive(Clone, Debug)]
@@ -130,7 +136,7 @@ impl Directory {
     #[must_use]
     pub fn new(name: String, source: PathBuf) -> Self {
         let layer = Layer { source, place: PathBuf::new(), choose: |_, _| Choice::Whole };
-        Self { name, layers: vec![layer], files: BTreeMap::new(), size: 0 }
+        Self { name, layers: vec![layer], files: BTreeMap::new(), size: 0, pack: pack::pack }
     }
 
     /// The calls that make `parent/name` in the guest this directory.

@@ -64,7 +64,7 @@ fn padded(size: u64) -> u64 {
 /// are left out, with a warning. `progress` is told how much was written.
 pub(crate) fn pack(
     directory: &Directory,
-    out: impl Write,
+    out: &mut dyn Write,
     place: &str,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Packed> {

@@ -117,7 +117,7 @@ impl Script<'_> {
             };
             let _ = writeln!(lines, "\n    # {}", call.purpose.replace(char::is_control, " "));
             let line = match call.answer {
-                Some(regex) => format!("answering {} {line}", quoted(regex)?),
+                Some(answer) => format!("answering {} {line}", quoted(answer.pattern)?),
                 None => line,
             };
             let Some(remedy) = &call.remedy else {

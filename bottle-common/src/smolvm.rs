@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use regex_lite::Regex;
 use tempfile::TempDir;
 
 use crate::call::{Action, Call, Question, Remedy};
@@ -192,8 +191,8 @@ impl Smolvm {
                 Action::Exec { argv, .. } => Reason::Failed(&shown, argv.first().map(String::as_str)),
                 Action::Copy { .. } => Reason::Failed(&shown, None),
             }
-        } else if let Some(answer) = call.answer.filter(|answer| !matches(answer, &stdout)) {
-            Reason::Answered(&shown, answer)
+        } else if let Some(answer) = call.answer.filter(|answer| !(answer.is_in)(&stdout)) {
+            Reason::Answered(&shown, answer.pattern)
         } else {
             return Ok(stdout);
         };
@@ -302,10 +301,6 @@ fn is_yes(question: &Question, answer: &str) -> bool {
     let json = serde_json::Deserializer::from_str(answer).into_iter::<serde_json::Value>().next();
     let json = json.and_then(Result::ok).unwrap_or_default();
     json.pointer(question.pointer).is_some_and(|found| *found == *question.value)
-}
-
-fn matches(regex: &str, text: &str) -> bool {
-    Regex::new(regex).is_ok_and(|regex| regex.is_match(text))
 }
 
 /// A link to a host file whose own path smolvm does not take; gone when dropped.

@@ -13,7 +13,7 @@ use tempfile::{Builder, NamedTempFile, TempPath};
 use crate::archive::Directory;
 use crate::call::{Action, Call, Source};
 use crate::failure::hinted;
-use crate::pack::{self, PART, Packed};
+use crate::pack::{PART, Packed};
 use crate::progress::{self, Progress};
 
 /// Calls that are ready to be made; what was made for them is removed when this is dropped.
@@ -41,7 +41,7 @@ impl Staged {
                     let mut made = Parts::new(directory, stage_dir, PART)?;
                     let place = made.first.path().display().to_string();
                     let mut meter = progress.of(&directory.name, directory.size());
-                    packed.push(pack::pack(directory, &mut made, &place, &mut |done| meter.at(done))?);
+                    packed.push((directory.pack)(directory, &mut made, &place, &mut |done| meter.at(done))?);
                     parts = made.rest;
                     made.first.into_temp_path()
                 }

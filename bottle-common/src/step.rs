@@ -17,7 +17,6 @@ use crate::document::Document;
 use crate::failure::{Code, Failure, hinted};
 use crate::interrupt;
 use crate::options::{self, CommandLine, Common, ErrorFormat, Other, Output};
-use crate::pack;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::receipt::{Receipt, Status};
@@ -215,7 +214,7 @@ impl<O: Args> Run<'_, O> {
             _ => None,
         });
         let directory = directory.with_context(|| format!("no directory is copied to {path}"))?;
-        let packed = pack::pack(directory, io::stdout().lock(), "stdout", &mut |_| {})?;
+        let packed = (directory.pack)(directory, &mut io::stdout().lock(), "stdout", &mut |_| {})?;
         warn(self.step.name, &packed.warnings);
         Ok(())
     }

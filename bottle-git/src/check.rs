@@ -8,10 +8,10 @@ use bottle_common::check::{Check, Difference, Facts, LIST, Listing};
 use bottle_common::checked::{GuestPath, IdentityText};
 use bottle_common::guest;
 use bottle_common::plan::Identity;
-use regex_lite::Regex;
 
 use crate::Parts;
 use crate::gate;
+use crate::layout;
 use crate::repository;
 
 /// Behind the listing: the first file of the repository that is not node's, with its owner; then what node is told.
@@ -139,6 +139,5 @@ impl<'a> Answer<'a> {
 
 /// `text` as it may be logged: a rule that somebody else wrote may hold a token.
 fn without_credentials(text: &str) -> String {
-    Regex::new("(https?://)[^/@ ]*@")
-        .map_or_else(|_| String::new(), |regex| regex.replace_all(text, "$1…@").into_owned())
+    String::from_utf8_lossy(&layout::without_credentials(text.as_bytes())).into_owned()
 }
