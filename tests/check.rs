@@ -168,7 +168,7 @@ fn git() {
                 "rule",
                 &format!("{REPOSITORY}/config"),
                 Value::Null,
-                "url.https://…@elsewhere/.insteadof = https://other/"
+                "url.https://elsewhere/.insteadof = https://other/"
             ),
             difference("user.email", CONFIG, "ada@example.com", "eve@example.com"),
         ]
