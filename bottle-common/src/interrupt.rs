@@ -29,8 +29,9 @@ impl Interrupted {
 /// One that the process was started to ignore (nohup, a shell's background job) stays ignored.
 pub fn catch() -> std::io::Result<()> {
     let caught = CAUGHT.get_or_init(Arc::default);
+    let ignored = ignored();
     for signal in [SIGHUP, SIGINT, SIGTERM] {
-        if is_ignored(signal) {
+        if ignored & (1 << (signal - 1)) != 0 {
             continue;
         }
         let number = usize::try_from(signal).unwrap_or_default();
@@ -39,12 +40,11 @@ pub fn catch() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Whether `signal` is ignored, by proc(5); false where there is no /proc.
-fn is_ignored(signal: i32) -> bool {
+/// The signals that are ignored, as proc(5) has them; none where there is no /proc.
+fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
-    mask & (1 << (signal - 1)) != 0
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }
 
 /// Fails when a signal has come.
