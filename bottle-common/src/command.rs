@@ -16,8 +16,6 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::interrupt::{self, Interrupted};
 
-/// How long a signal, or the end of a program that leaves its streams to others, may wait to be noticed.
-const ATTENTION: Duration = Duration::from_millis(50);
 /// What a pipe holds at most.
 const PIPE: usize = 1 << 16;
 
@@ -64,13 +62,10 @@ pub fn run<'a>(
         .start()?;
     let mut streams = [Stream::of(stdout), Stream::of(stderr)];
     loop {
-        let wake = Instant::now() + ATTENTION;
-        let wake = deadline.map_or(wake, |deadline| wake.min(deadline));
-        let is_open = take(&mut streams, wake)?;
-        let ended = if is_open { child.try_wait() } else { child.wait_deadline(wake) };
-        if let Some(&Output { status, .. }) = ended? {
+        take(&mut streams, deadline)?;
+        if let Some(&Output { status, .. }) = child.try_wait()? {
             // What it printed last is in the pipes.
-            take(&mut streams, Instant::now())?;
+            take(&mut streams, Some(Instant::now()))?;
             let [stdout, stderr] = streams.map(|stream| stream.content);
             return Ok(Output { status, stdout, stderr });
         }
@@ -111,29 +106,37 @@ impl Stream {
     fn of(pipe: PipeReader) -> Self {
         Self { pipe: Some(pipe), content: Vec::new() }
     }
+
+    /// Takes what is in the pipe, all of it at once.
+    fn take(&mut self) -> io::Result<()> {
+        if let Some(pipe) = &self.pipe {
+            self.content.reserve(PIPE);
+            if rustix::io::read(pipe, spare_capacity(&mut self.content))? == 0 {
+                self.pipe = None;
+            }
+        }
+        Ok(())
+    }
 }
 
-/// Takes what is in the pipes, once there is something, but not later than `wake`; whether one of them is still open.
-fn take(streams: &mut [Stream], wake: Instant) -> io::Result<bool> {
-    let pipes = streams.iter().filter_map(|stream| stream.pipe.as_ref());
+/// Takes what is in the pipes, once there is something, a signal comes, a child ends or it is `wake`.
+fn take(streams: &mut [Stream], wake: Option<Instant>) -> io::Result<()> {
+    let bell = interrupt::bell();
+    let pipes = streams.iter().filter_map(|stream| stream.pipe.as_ref()).chain(bell);
     let mut pipes: Vec<_> = pipes.map(|pipe| PollFd::new(pipe, PollFlags::IN)).collect();
-    if pipes.is_empty() {
-        return Ok(false);
-    }
-    let timeout = Timespec::try_from(wake.saturating_duration_since(Instant::now())).map_err(io::Error::other)?;
-    match poll(&mut pipes, Some(&timeout)) {
-        Ok(_) => {}
-        Err(Errno::INTR) => return Ok(true),
+    let timeout = wake.map(|wake| Timespec::try_from(wake.saturating_duration_since(Instant::now())));
+    match poll(&mut pipes, timeout.transpose().map_err(io::Error::other)?.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => {}
         Err(error) => return Err(error.into()),
     }
     let ready: Vec<_> = pipes.iter().map(|pipe| !pipe.revents().is_empty()).collect();
     let open = streams.iter_mut().filter(|stream| stream.pipe.is_some());
     for (stream, _) in open.zip(ready).filter(|&(_, is_ready)| is_ready) {
-        stream.content.reserve(PIPE);
-        let Some(pipe) = &stream.pipe else { continue };
-        if rustix::io::read(pipe, spare_capacity(&mut stream.content))? == 0 {
-            stream.pipe = None;
-        }
+        stream.take()?;
     }
-    Ok(streams.iter().any(|stream| stream.pipe.is_some()))
+    // It does not block; what it says, the caller asks the system.
+    if let Some(bell) = bell {
+        let _ = rustix::io::read(bell, &mut [0; 64]);
+    }
+    Ok(())
 }

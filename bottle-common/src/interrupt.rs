@@ -1,12 +1,19 @@
 //! Ctrl-C, `kill` and a closed terminal: noted when they come, acted on where nothing is left half done.
 
+use std::io::{PipeReader, pipe};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::flag;
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::{flag, low_level};
 
-static CAUGHT: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
+static CAUGHT: OnceLock<Caught> = OnceLock::new();
+
+struct Caught {
+    /// The signal that came last; 0 for none.
+    signal: Arc<AtomicUsize>,
+    bell: PipeReader,
+}
 
 /// The step was told to end.
 #[derive(Clone, Copy, Debug, derive_more::Display, derive_more::Error)]
@@ -28,16 +35,23 @@ impl Interrupted {
 ///
 /// One that the process was started to ignore (nohup, a shell's background job) stays ignored.
 pub fn catch() -> std::io::Result<()> {
-    let caught = CAUGHT.get_or_init(Arc::default);
+    let signal = Arc::new(AtomicUsize::new(0));
+    let (bell, rope) = pipe()?;
+    rustix::io::ioctl_fionbio(&bell, true)?;
     let ignored = ignored();
-    for signal in [SIGHUP, SIGINT, SIGTERM] {
-        if ignored & (1 << (signal - 1)) != 0 {
-            continue;
-        }
-        let number = usize::try_from(signal).unwrap_or_default();
-        flag::register_usize(signal, Arc::clone(caught), number)?;
+    for number in [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|number| ignored & (1 << (number - 1)) == 0) {
+        flag::register_usize(number, Arc::clone(&signal), usize::try_from(number).unwrap_or_default())?;
+        low_level::pipe::register(number, rope.try_clone()?)?;
     }
+    low_level::pipe::register(SIGCHLD, rope)?;
+    // Whoever was first has caught them all.
+    let _ = CAUGHT.set(Caught { signal, bell });
     Ok(())
+}
+
+/// Can be read when a signal has come or a child has ended; nothing before [`catch`].
+pub(crate) fn bell() -> Option<&'static PipeReader> {
+    CAUGHT.get().map(|caught| &caught.bell)
 }
 
 /// The signals that are ignored, as proc(5) has them; none where there is no /proc.
@@ -49,7 +63,7 @@ fn ignored() -> u64 {
 
 /// Fails when a signal has come.
 pub fn check() -> Result<(), Interrupted> {
-    let signal = CAUGHT.get().map_or(0, |caught| caught.load(Ordering::Relaxed));
+    let signal = CAUGHT.get().map_or(0, |caught| caught.signal.load(Ordering::Relaxed));
     match u8::try_from(signal) {
         Ok(0) | Err(_) => Ok(()),
         Ok(signal) => Err(Interrupted { signal }),
