@@ -291,8 +291,8 @@ fn a_smolvm_that_leaves_a_daemon_does_not_hold_us() {
     let program = sandbox.write("daemon", "#!/bin/sh\nsetsid sleep 20 &\n");
     fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
     // timeout(1) is the judge: 124 is its status.
-    let outcome = sandbox.sh("timeout 30 bottle-prompt --smolvm ./daemon --timeout 1s < plan.json");
-    assert_eq!(outcome.status, 1, "{}", outcome.stderr);
+    let outcome = sandbox.sh("timeout 15 bottle-prompt --smolvm ./daemon < plan.json");
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
 }
 
 #[test]

@@ -1,13 +1,20 @@
 //! Ctrl-C, `kill` and a closed terminal: noted when they come, acted on where nothing is left half done.
 
 use std::cell::Cell;
+use std::io::{PipeReader, pipe};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::flag;
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::{flag, low_level};
 
-static CAUGHT: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
+static CAUGHT: OnceLock<Caught> = OnceLock::new();
+
+struct Caught {
+    /// The signal that came last; 0 for none.
+    signal: Arc<AtomicUsize>,
+    bell: PipeReader,
+}
 
 thread_local! {
     static IS_DEAF: Cell<bool> = const { Cell::new(false) };
@@ -33,23 +40,30 @@ impl Interrupted {
 ///
 /// One that the process was started to ignore (nohup, a shell's background job) stays ignored.
 pub fn catch() -> std::io::Result<()> {
-    let caught = CAUGHT.get_or_init(Arc::default);
-    for signal in [SIGHUP, SIGINT, SIGTERM] {
-        if is_ignored(signal) {
-            continue;
-        }
-        let number = usize::try_from(signal).unwrap_or_default();
-        flag::register_usize(signal, Arc::clone(caught), number)?;
+    let signal = Arc::new(AtomicUsize::new(0));
+    let (bell, rope) = pipe()?;
+    rustix::io::ioctl_fionbio(&bell, true)?;
+    let ignored = ignored();
+    for number in [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|number| ignored & (1 << (number - 1)) == 0) {
+        flag::register_usize(number, Arc::clone(&signal), usize::try_from(number).unwrap_or_default())?;
+        low_level::pipe::register(number, rope.try_clone()?)?;
     }
+    low_level::pipe::register(SIGCHLD, rope)?;
+    // Whoever was first has caught them all.
+    let _ = CAUGHT.set(Caught { signal, bell });
     Ok(())
 }
 
-/// Whether `signal` is ignored, by proc(5); false where there is no /proc.
-fn is_ignored(signal: i32) -> bool {
+/// Can be read when a signal has come or a child has ended; nothing before [`catch`].
+pub(crate) fn bell() -> Option<&'static PipeReader> {
+    CAUGHT.get().map(|caught| &caught.bell)
+}
+
+/// The signals that are ignored, as proc(5) has them; none where there is no /proc.
+fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
-    mask & (1 << (signal - 1)) != 0
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }
 
 /// Runs `action` on this thread, which no signal is to end: it clears up behind one.
@@ -65,7 +79,7 @@ pub fn check() -> Result<(), Interrupted> {
     if IS_DEAF.get() {
         return Ok(());
     }
-    let signal = CAUGHT.get().map_or(0, |caught| caught.load(Ordering::Relaxed));
+    let signal = CAUGHT.get().map_or(0, |caught| caught.signal.load(Ordering::Relaxed));
     match u8::try_from(signal) {
         Ok(0) | Err(_) => Ok(()),
         Ok(signal) => Err(Interrupted { signal }),

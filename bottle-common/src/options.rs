@@ -132,12 +132,10 @@ pub enum Other {
 /// Reads the command line and the environment; a variable that is empty counts as unset.
 pub fn parse<O: Args>(step: &Step<O>) -> Result<CommandLine<O>, Other> {
     let mut command = step.command();
-    let ids: Vec<_> = command.get_arguments().map(|arg| arg.get_id().clone()).collect();
-    for id in ids {
-        command = command.mut_arg(id, |arg| match arg.get_env().map(std::env::var_os) {
-            Some(Some(value)) if value.is_empty() => arg.env(None::<&str>),
-            _ => arg,
-        });
+    let is_empty = |arg: &&Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    let empty: Vec<_> = command.get_arguments().filter(is_empty).map(|arg| arg.get_id().clone()).collect();
+    for id in empty {
+        command = command.mut_arg(id, |arg| arg.env(None::<&str>));
     }
     let parsed = command.try_get_matches().and_then(|matches| {
         let options = CommandLine::from_arg_matches(&matches)?;
