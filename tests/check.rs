@@ -124,14 +124,27 @@ fn the_certificate() {
     let fingerprint = fingerprint.trim().split_once('=').unwrap().1;
     sandbox.guest("cd /etc/ssl/certs; find . -lname claude-bottle-mitm.pem -delete");
     assert_eq!(found(&sandbox, &plan, "ca"), [difference("hash link", "/etc/ssl/certs", CA, Value::Null)]);
-    sandbox.guest(&format!("head -n 20 {bundle} > x; cat x > {bundle}"));
+    let linked = "cd /etc/ssl/certs; find . -name '*.pem' -type l -exec cat {} + | grep -c 'BEGIN CERT'";
+    let linked = sandbox.guest(linked);
+    sandbox.guest(&format!("sed -n '1,/END CERT/p' {bundle} > x; cat x > {bundle}"));
     assert_eq!(
         found(&sandbox, &plan, "ca"),
         [
             difference("hash link", "/etc/ssl/certs", CA, Value::Null),
-            difference("certificate", bundle, fingerprint, Value::Null)
+            difference("certificate", bundle, fingerprint, Value::Null),
+            difference("number of certificates", bundle, linked.trim(), "1"),
         ]
     );
+    for damage in ["sed -i 's/^-----END CERTIFICATE-----$/&x/'", "sed -i '3s/.*/!!!!/'", "sed -i 5d", "truncate -s 700"]
+    {
+        assert_eq!(sandbox.sh("bottle-ca -q < plan.json").status, 0);
+        sandbox.guest(&format!("{damage} {bundle}"));
+        assert_eq!(
+            found(&sandbox, &plan, "ca"),
+            [difference("type", bundle, "certificates in PEM", "damaged PEM")],
+            "{damage}"
+        );
+    }
     assert_eq!(sandbox.sh("bottle-ca -q < plan.json").status, 0);
     assert_eq!(found(&sandbox, &plan, "ca"), [Value::Null; 0]);
     sandbox.guest(&format!("rm {CA}; chmod 600 {bundle}"));
@@ -173,11 +186,31 @@ fn git() {
             difference("user.email", CONFIG, "ada@example.com", "eve@example.com"),
         ]
     );
+    sandbox.guest(
+        "runuser -u node -- sh -c 'cd ~node/workspace; export HOME=/home/node
+        git config --unset url.https://tok:en@elsewhere/.insteadOf
+        git config remote.origin.pushurl https://tok:en@elsewhere/repo?private_token=x
+        git config --global protocol.git.allow never
+        git config author.name Eve; git config user.name Eve; git config core.bare true'",
+    );
+    assert_eq!(sandbox.sh("bottle-git -q --only gate < plan.json").status, 0);
+    let local = format!("{REPOSITORY}/config");
+    assert_eq!(
+        found(&sandbox, &plan, "git"),
+        [
+            difference("git status", REPOSITORY, "works", "fatal: this operation must be run in a work tree"),
+            difference("rule", &local, Value::Null, "remote.origin.pushurl = https://elsewhere/repo"),
+            difference("user.name", &local, "Ada Lovelace", "Eve"),
+            difference("user.email", CONFIG, "ada@example.com", Value::Null),
+            difference("identity", &local, Value::Null, "author.name = Eve"),
+        ]
+    );
+    sandbox.guest("runuser -u node -- git config -f /home/node/workspace/.git/config core.bare false");
     sandbox.guest(&format!("echo '[broken' > {CONFIG}; chown root {REPOSITORY}/HEAD {CONFIG}"));
     let differences = found(&sandbox, &plan, "git");
     assert_eq!(differences[0], difference("owner", &format!("{REPOSITORY}/HEAD"), "node:node", "root:node"));
     let broken = format!("fatal: bad config line 1 in file {CONFIG}");
-    assert_eq!(differences[1], difference("git rev-parse", REPOSITORY, ".git", broken.as_str()));
+    assert_eq!(differences[1], difference("git status", REPOSITORY, "works", broken.as_str()));
     assert_eq!(differences[2], difference("owner", CONFIG, "node:node", "root:node"));
     assert_eq!(differences[3], difference("url", "ssh://git@host/repo.git", gate, broken.as_str()));
 
@@ -224,6 +257,11 @@ fn the_supervisor() {
     assert_eq!(sandbox.sh("bottle-supervise -q < plan.json").status, 0);
     sandbox.guest(&format!("sed -i s/http/sse/ {file}"));
     assert_eq!(found(&sandbox, &plan, "supervise")[0], difference("type of supervise", file, "http", "sse"));
+    assert_eq!(sandbox.sh("bottle-supervise -q < plan.json").status, 0);
+    assert_eq!(found(&sandbox, &plan, "supervise"), [Value::Null; 0], "the step mends what the check finds");
+    sandbox.guest("cd /home/node/workspace; echo '{\"mcpServers\": {\"supervise\": {}}}' > .mcp.json");
+    assert_eq!(found(&sandbox, &plan, "supervise")[0]["what"], "other scope");
+    sandbox.guest("rm /home/node/workspace/.mcp.json");
     sandbox.guest(&format!("rm {file}"));
     assert_eq!(found(&sandbox, &plan, "supervise"), [difference("type", file, "file", Value::Null)]);
 }

@@ -22,10 +22,22 @@ fn fits(schema: &Validator, value: &Value) {
 /// The command line of scripts/provision, for its man page and completions: its own options, and those of the steps
 /// that it hands on.
 fn provision(help: &str) -> Command {
-    let steps = CommandLine::<NoOptions>::command();
-    let handed_on = steps.get_arguments().map(|arg| {
-        let is_ours = !["output", "archive", "receipt"].contains(&arg.get_id().as_str());
-        arg.clone().hide(!is_ours)
+    let steps: &'static Command = Box::leak(Box::new(CommandLine::<NoOptions>::command()));
+    let handed_on =
+        steps.get_arguments().filter(|arg| !["output", "archive", "receipt"].contains(&arg.get_id().as_str()));
+    // Made anew: what an option cannot be used with is not among ours.
+    let handed_on = handed_on.map(|arg| {
+        let new = Arg::new(arg.get_id().clone()).long(arg.get_long().unwrap()).help(arg.get_help().unwrap().clone());
+        let new = new.action(arg.get_action().clone()).help_heading("Common options");
+        let new = new.default_values(arg.get_default_values().to_vec()).value_hint(arg.get_value_hint());
+        let new = if let Some(short) = arg.get_short() { new.short(short) } else { new };
+        let new = if let Some(env) = arg.get_env() { new.env(env) } else { new };
+        match arg.get_value_names() {
+            Some(names) if arg.get_action().takes_values() => {
+                new.value_names(names.to_vec()).value_parser(arg.get_value_parser().clone())
+            }
+            _ => new,
+        }
     });
     let own = [
         Arg::new("only")
@@ -77,11 +89,7 @@ fn the_documents_of_provision_are_those_of_its_command_line() {
         .map(long)
         .filter(|word| word.starts_with("--") && word.len() > 2)
         .collect();
-    let known = command
-        .get_arguments()
-        .filter(|arg| !arg.is_hide_set())
-        .map(|arg| format!("--{}", arg.get_long().unwrap()))
-        .collect();
+    let known = command.get_arguments().map(|arg| format!("--{}", arg.get_long().unwrap())).collect();
     assert_eq!(said, known);
     for arg in command.get_arguments().filter(|arg| matches!(arg.get_action(), ArgAction::SetTrue)) {
         let outcome = sandbox.sh(&format!("bottle-provision --{} --from x < plan.json", arg.get_long().unwrap()));

@@ -207,7 +207,8 @@ fn what_cannot_be_whole_is_refused_with_the_way_out() {
     refused(
         "DIR/project/.git: it borrows objects from another repository: error: unable to normalize alternate object path: \
          DIR/from/.git/objects",
-        "hint: git repack -a -d makes it whole while the other one is there, and git clone --dissociate a whole copy\n",
+        "hint: while the other one is there, git repack -a -d && rm .git/objects/info/alternates makes it whole, and git clone \
+         --dissociate a whole copy\n",
     );
 
     sandbox.repository("project", &[]);
@@ -260,9 +261,11 @@ const SECRETS: &[(&str, &str)] = &[
 ];
 
 const LEFT_OUT: &str = "bottle-git: warning: left out of DIR/project/.git/config in the guest: core.sshcommand, \
-    core.fsmonitor, core.hookspath, remote.origin.pushurl, remote.origin.proxy, http.extraheader, http.*.extraheader, \
-    http.*.sslverify, credential.helper, include.path, includeif.*.path, url.*.insteadof, url.*.pushinsteadof, lfs.*.access, \
-    branch.main.pushremote, sendemail.smtppass, github.token, alias.leak, diff.x.mytoken, user.name, user.email, \
+    core.fsmonitor, core.hookspath, credentials in remote.origin.url, remote.origin.pushurl, remote.origin.proxy, \
+    credentials in remote.second.url, credentials in remote.third.url, http.extraheader, http.*.extraheader, \
+    http.*.sslverify, credential.helper, include.path, includeif.*.path, url.*.insteadof, url.*.pushinsteadof, \
+    credentials in lfs.url, lfs.*.access, credentials in submodule.lib.url, branch.main.pushremote, \
+    credentials in branch.topic.description, sendemail.smtppass, github.token, alias.leak, diff.x.mytoken, user.name, user.email, \
     commit.gpgsign; --keep-config keeps it\n";
 
 /// A repository with secrets in it, and a plan with one remote and an identity.

@@ -68,9 +68,18 @@ fn fingerprint(block: &Pem) -> String {
     digest.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
 }
 
-/// The fingerprints of all certificates in a guest's bundle; what is not PEM in it is passed over.
-pub fn fingerprints(bundle: &str) -> Vec<String> {
-    Pem::iter_from_buffer(bundle.as_bytes()).flatten().map(|block| fingerprint(&block)).collect()
+/// The fingerprints of all certificates in a guest's bundle.
+///
+/// # Errors
+///
+/// Where OpenSSL would stop reading it.
+pub fn fingerprints(bundle: &str) -> Result<Vec<String>> {
+    let markers = ["-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"];
+    let mut dashed = bundle.lines().filter(|line| line.starts_with("-----"));
+    ensure!(dashed.all(|line| markers.contains(&line.trim_end())), "a damaged marker");
+    let blocks = Pem::iter_from_buffer(bundle.as_bytes()).collect::<Result<Vec<_>, _>>()?;
+    ensure!(blocks.iter().all(|block| X509Certificate::from_der(&block.contents).is_ok()), "not a certificate");
+    Ok(blocks.iter().map(fingerprint).collect())
 }
 
 /// Whether the first PEM block is followed by nothing. What a parser passes over goes into the guest's bundle all the same.

@@ -26,12 +26,17 @@ const TRUST: &str = "set -eu; umask 077; lock=/run/claude-bottle-ca.lock; \
     rm -f /etc/ssl/certs/claude-bottle-mitm.pem /etc/ssl/certs/ca-certificates.crt.new; \
     update-ca-certificates; test -e /etc/ssl/certs/claude-bottle-mitm.pem";
 
-/// Prints the certificate's facts, the hash link under which OpenSSL finds it, and the merged bundle.
-const ASK: &str = "list \"0:$1\" \"0:$2\"; cd /etc/ssl/certs; found=; \
+/// Prints the certificate's facts, the hash link under which OpenSSL finds it (it counts from 0, up to the first gap), how
+/// many certificates were linked to be merged, and the bundle that they were merged into.
+const ASK: &str = "list \"0:$1\" \"0:$2\"; cd /etc/ssl/certs; found= number=0; \
+    command -v openssl >/dev/null || { echo 'openssl: not found' >&2; exit 127; }; \
     if [ -f \"$1\" ] && hash=$(openssl x509 -noout -hash -in \"$1\"); then \
-        for link in \"$hash\".[0-9]*; do if [ \"$link\" -ef \"$1\" ]; then found=$link; fi; done; \
+        while [ -e \"$hash.$number\" ]; do \
+            if [ \"$hash.$number\" -ef \"$1\" ]; then found=$hash.$number; fi; number=$((number + 1)); \
+        done; \
     fi; \
-    printf '%s\\0' \"$found\"; if [ -f \"$2\" ]; then cat \"$2\"; fi";
+    printf '%s\\0' \"$found\"; find . -maxdepth 1 -name '*.pem' -type l -exec cat {} + | grep -c 'BEGIN CERTIFICATE' || :; \
+    printf '\\0'; if [ -f \"$2\" ]; then cat \"$2\"; fi";
 
 /// `N added, M removed; done.`
 const ADDED: Answer = Answer {
@@ -84,13 +89,24 @@ fn check(plan: &Plan, _: &NoOptions) -> Result<Check> {
     let line = format!("{} CA, sha256 {}", plan.ca.proxy, certificate.fingerprint);
     Ok(Check::new(call, line, move |answer| {
         let (found, rest) = Listing::parse(answer)?;
-        let (hash_link, bundle) = rest.split_once('\0').context("the guest's answer is cut short")?;
+        let mut fields = rest.splitn(3, '\0');
+        let mut next = || fields.next().context("the guest's answer is cut short");
+        let (hash_link, linked, bundle) = (next()?, next()?.trim(), next()?);
         let mut differences = expected.differences(&found);
         if hash_link.is_empty() {
             differences.push(Difference::new("hash link", "/etc/ssl/certs", &*path, None));
         }
-        if !certificate::fingerprints(bundle).contains(&certificate.fingerprint) {
+        let Ok(fingerprints) = certificate::fingerprints(bundle) else {
+            differences.push(Difference::new("type", guest::CA_BUNDLE, "certificates in PEM", Some("damaged PEM")));
+            return Ok(differences);
+        };
+        if !fingerprints.contains(&certificate.fingerprint) {
             differences.push(Difference::new("certificate", guest::CA_BUNDLE, certificate.fingerprint, None));
+        }
+        let number = fingerprints.len().to_string();
+        let are_there = [&*path, guest::CA_BUNDLE].iter().all(|file| found.0.contains_key(*file));
+        if number != linked && are_there {
+            differences.push(Difference::new("number of certificates", guest::CA_BUNDLE, linked, Some(&number)));
         }
         Ok(differences)
     }))

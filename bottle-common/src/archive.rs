@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::fs::{self, FileType};
 use std::io::Write;
 use std::iter;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use walkdir::{DirEntry, WalkDir};
 
 use crate::call::{Call, Source};
-use crate::check::{Facts, Listing};
+use crate::check::{Facts, Listing, text};
 use crate::checked::GuestPath;
 use crate::interrupt;
 use crate::pack::{self, PART, Packed};
@@ -180,7 +181,7 @@ impl Directory {
             let mut listing = Listing::default();
             for item in self.items() {
                 let item = item?;
-                let below = item.path.to_string_lossy();
+                let below = text(item.path.as_os_str().as_bytes());
                 let path = if below.is_empty() { path.clone() } else { path.join(&below) };
                 if let Some(facts) = facts(&item.entry)? {
                     listing = listing.with(&path, facts);
@@ -251,7 +252,7 @@ fn facts(entry: &DirEntry) -> Result<Option<Facts>> {
         Some(Facts { mode: Some(mode), ..Facts::directory(guest::OWNER) })
     } else if metadata.is_symlink() {
         let target = fs::read_link(entry.path()).with_context(reading)?;
-        let (owner, target) = (Some(guest::OWNER.to_owned()), Some(target.to_string_lossy().into_owned()));
+        let (owner, target) = (Some(guest::OWNER.to_owned()), Some(text(target.as_os_str().as_bytes())));
         Some(Facts { kind: "link", owner, target, ..Facts::default() })
     } else if metadata.is_file() {
         Some(Facts::file(&mode, guest::OWNER, &stage::sha256(entry.path())?))

@@ -73,10 +73,8 @@ pub struct Remedy {
 pub struct Question {
     /// The call that asks; where it fails the answer is no.
     pub call: Call<PathBuf>,
-    /// Whether the guest's file, in JSON (what follows that is not looked at), has `value` at `pointer` (RFC 6901).
-    pub pointer: &'static str,
-    /// What is looked for.
-    pub value: String,
+    /// What the guest's file, in JSON (what follows that is not looked at), has to have at each pointer (RFC 6901).
+    pub holds: Vec<(&'static str, String)>,
 }
 
 /// A failure whose hint depends on what is in the guest, which is asked only then.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::str::Utf8Chunk;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use derive_more::Display;
 use serde::Serialize;
 
@@ -32,6 +33,13 @@ pub struct Difference {
     pub plan: Option<String>,
     /// What the guest has; null where it has no such thing.
     pub guest: Option<String>,
+}
+
+/// `bytes` as text in which what is not UTF-8 can still be told from each other.
+#[must_use]
+pub fn text(bytes: &[u8]) -> String {
+    let chunk = |chunk: Utf8Chunk| chunk.valid().to_owned() + &chunk.invalid().escape_ascii().to_string();
+    bytes.utf8_chunks().map(chunk).collect()
 }
 
 fn shown(value: Option<&str>) -> String {
@@ -84,7 +92,7 @@ pub const LIST: &str = "set -eu; \
     each() { for entry; do depth=${entry%%:*} path=${entry#*:}; \
         if [ -e \"$path\" ] || [ -L \"$path\" ]; then \"$look\"; fi; done; }; \
     facts() { find \"$path\" -maxdepth \"$depth\" -printf '%y %m %u:%g\\0%p\\0%l\\0'; }; \
-    sums() { find \"$path\" -maxdepth \"$depth\" -type f -exec sha256sum -z -- {} +; }; \
+    sums() { find \"$path\" -maxdepth \"$depth\" -type f -exec sha256sum -z -- {} + | cut -z -c 1-64; }; \
     list() { look=facts; each \"$@\"; printf 'sha256\\0'; look=sums; each \"$@\"; printf '\\0'; }; ";
 
 /// What is known, or asked for, of a file: a property that is `None` does not matter.
@@ -115,7 +123,7 @@ impl Listing {
             rest = behind;
             Ok::<_, anyhow::Error>(field)
         };
-        let mut files = BTreeMap::new();
+        let (mut files, mut regular) = (BTreeMap::new(), Vec::new());
         loop {
             let facts = next()?;
             if facts == "sha256" {
@@ -130,16 +138,19 @@ impl Listing {
                 _ => "special",
             };
             let (mode, owner, target) = (words.next(), words.next(), Some(next()?.to_owned()));
+            if kind == "file" {
+                regular.push(path.clone());
+            }
             files.insert(path, Facts { kind, mode, owner, target, sha256: None });
         }
-        loop {
-            match next()? {
-                "" => return Ok((Self(files), rest)),
-                line => {
-                    let (sha256, path) = line.split_once("  ").context("the guest's answer has no checksum")?;
-                    files.entry(path.to_owned()).or_default().sha256 = Some(sha256.to_owned());
-                }
-            }
+        // In the order of the files, since both are find's; their paths again would double a long answer.
+        for path in regular {
+            let sha256 = Some(next()?.to_owned()).filter(|sum| sum.len() == 64).context("a checksum is missing")?;
+            files.entry(path).or_default().sha256 = Some(sha256);
+        }
+        match next()? {
+            "" => Ok((Self(files), rest)),
+            _ => bail!("the guest's answer has a checksum too many"),
         }
     }
 

@@ -73,7 +73,7 @@ impl TryFrom<String> for RemoteName {
 /// `host:port`.
 #[derive(Clone, Debug, Deref, Deserialize, Display)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(extend("pattern" = "^(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9][A-Za-z0-9._-]*)(:[1-9][0-9]{0,4})$")))]
+#[cfg_attr(test, schemars(extend("pattern" = "^(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9][A-Za-z0-9._-]*)(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))$")))]
 #[serde(try_from = "String")]
 pub struct HostPort(String);
 
@@ -93,7 +93,7 @@ impl TryFrom<String> for HostPort {
 /// An `http://` or `https://` URL without credentials: it becomes an argument, and arguments are public.
 #[derive(Clone, Debug, Deref, Deserialize, Display)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(extend("pattern" = "^https?://(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9][A-Za-z0-9._-]*)(:[1-9][0-9]{0,4})?([/?#].*)?$")))]
+#[cfg_attr(test, schemars(extend("pattern" = "^[Hh][Tt][Tt][Pp][Ss]?://(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9][A-Za-z0-9._-]*)(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?([/?#].*)?$")))]
 #[serde(try_from = "String")]
 pub struct HttpUrl(String);
 
@@ -147,8 +147,12 @@ impl TryFrom<String> for IdentityText {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
+        // What git strips from both ends of a name.
+        let is_crud = |c: char| c.is_whitespace() || ".,:;<>\"\\'".contains(c);
         if text.trim().is_empty() {
             Err("must not be empty")
+        } else if text.chars().all(is_crud) {
+            Err("must have more than punctuation: git commits as nobody of that name")
         } else if text.starts_with('-') {
             Err("must not begin with `-`: git would take it for an option")
         } else if text.contains(['<', '>']) || text.contains(char::is_control) {

@@ -24,7 +24,7 @@ pub struct CommandLine<O: Args> {
     pub common: Common,
     /// The step's own once more, as far as they are set: as words for a command line.
     #[arg(skip)]
-    pub own_words: Vec<String>,
+    pub own_words: Vec<OsString>,
 }
 
 /// For a step without options of its own.
@@ -151,7 +151,7 @@ pub fn parse<O: Args>(step: &Step<O>) -> Result<CommandLine<O>, Other> {
 }
 
 /// The options of `O` that are set, by the command line or the environment.
-fn own_words<O: Args>(matches: &ArgMatches) -> Vec<String> {
+fn own_words<O: Args>(matches: &ArgMatches) -> Vec<OsString> {
     let own = O::augment_args(Command::default());
     let set = |arg: &&Arg| {
         let source = matches.value_source(arg.get_id().as_str());
@@ -160,10 +160,10 @@ fn own_words<O: Args>(matches: &ArgMatches) -> Vec<String> {
     own.get_arguments()
         .filter(set)
         .flat_map(|arg| {
-            let long = format!("--{}", arg.get_long().unwrap_or_default());
+            let long = OsString::from(format!("--{}", arg.get_long().unwrap_or_default()));
             let values = matches.get_raw(arg.get_id().as_str()).filter(|_| arg.get_action().takes_values());
             match values {
-                Some(values) => values.map(|value| format!("{long}={}", value.to_string_lossy())).collect(),
+                Some(values) => values.flat_map(|value| [long.clone(), value.to_owned()]).collect(),
                 None => vec![long],
             }
         })

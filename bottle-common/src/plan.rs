@@ -76,7 +76,7 @@ pub struct Remote {
     pub name: RemoteName,
     /// Where it really is.
     #[serde(rename = "Upstream")]
-    #[cfg_attr(test, schemars(with = "String", extend("pattern" = "^(ssh://([A-Za-z0-9._+~][A-Za-z0-9._+~-]*@)?(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9][A-Za-z0-9._-]*)(:[1-9][0-9]{0,4})?/[^\\u0000-\\u001f\\u007f-\\u009f]+|https://(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9][A-Za-z0-9._-]*)(:[1-9][0-9]{0,4})?/[^?#\\u0000-\\u001f\\u007f-\\u009f]+|([A-Za-z0-9._+~][A-Za-z0-9._+~-]*@)?(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9][A-Za-z0-9._-]*):/?[^/@\\u0000-\\u001f\\u007f-\\u009f]+(/[^\\u0000-\\u001f\\u007f-\\u009f]*)?)$")))]
+    #[cfg_attr(test, schemars(with = "String", extend("pattern" = "^(ssh://([A-Za-z0-9._+~][A-Za-z0-9._+~-]*@)?(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9][A-Za-z0-9._-]*)(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?/[^\\u0000-\\u001f\\u007f-\\u009f]+|https://(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9][A-Za-z0-9._-]*)(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?/[^?#\\u0000-\\u001f\\u007f-\\u009f]+|([A-Za-z0-9._+~][A-Za-z0-9._+~-]*@)?(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9][A-Za-z0-9._-]*):/?[^/@\\u0000-\\u001f\\u007f-\\u009f]+(/[^\\u0000-\\u001f\\u007f-\\u009f]*)?)$")))]
     pub upstream: Upstream,
     /// The gate's business; here so that the key is known.
     #[serde(default, rename = "IdentityFile")]

@@ -17,6 +17,8 @@ pub(crate) struct Script<'a> {
     pub step: &'a str,
     /// The step as a command that packs a directory.
     pub packer: Vec<String>,
+    /// Where relative paths begin.
+    pub directory: String,
     /// The plan's text.
     pub plan: &'a str,
     pub smolvm: &'a str,
@@ -79,6 +81,7 @@ end() {
 const BEGIN: &str = r#"    command -v "$smolvm" >/dev/null || { printf '%s: cannot be run\n' "$smolvm" >&2 && exit 69; }
     stage=$(mktemp -d)
     trap end EXIT
+    trap 'optional= && exit 129' HUP
     trap 'optional= && exit 130' INT
     trap 'optional= && exit 143' TERM
 "#;
@@ -99,6 +102,7 @@ impl Script<'_> {
         let optional = if self.is_optional { "yes" } else { "" };
         let _ = writeln!(script, "main() {{\n    step={} optional={optional}", self.step);
         let _ = writeln!(script, "    smolvm={smolvm} machine={machine}");
+        let _ = writeln!(script, "    cd -- {}", quoted(&self.directory)?);
         script.push_str(BEGIN);
         let _ = match self.user {
             ExecUser::Auto | ExecUser::RootIfTaken => writeln!(script, "    choose_user"),

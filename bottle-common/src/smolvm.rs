@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::call::{Action, Call, Question, Remedy};
 use crate::call_error::{self, CallError, Reason};
+use crate::check;
 use crate::checked::MachineName;
 use crate::command;
 use crate::exec_user::ExecUser;
@@ -184,7 +185,7 @@ impl Smolvm {
     }
 
     fn judge(&self, call: &Call<PathBuf>, output: &Output) -> Result<String, CallError> {
-        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        let stdout = check::text(&output.stdout);
         let shown = shown(call, output);
         let reason = if !output.status.success() {
             match &call.action {
@@ -300,7 +301,7 @@ fn shown<'a>(call: &Call<PathBuf>, output: &'a Output) -> Cow<'a, Output> {
 fn is_yes(question: &Question, answer: &str) -> bool {
     let json = serde_json::Deserializer::from_str(answer).into_iter::<serde_json::Value>().next();
     let json = json.and_then(Result::ok).unwrap_or_default();
-    json.pointer(question.pointer).is_some_and(|found| *found == *question.value)
+    question.holds.iter().all(|(pointer, value)| json.pointer(pointer).is_some_and(|found| *found == **value))
 }
 
 /// A link to a host file whose own path smolvm does not take; gone when dropped.

@@ -1,12 +1,14 @@
 //! Files made on the host for the guest: private, in the plan's stage directory, gone afterwards.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::statvfs;
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use sha2::{Digest, Sha256};
 use tempfile::{Builder, NamedTempFile, TempPath};
 
@@ -15,6 +17,9 @@ use crate::call::{Action, Call, Source};
 use crate::failure::hinted;
 use crate::pack::{PART, Packed};
 use crate::progress::{self, Progress};
+
+/// What the names of staged files begin with; then comes the process that made them.
+const PREFIX: &str = "bottle-";
 
 /// Calls that are ready to be made; what was made for them is removed when this is dropped.
 pub(crate) struct Staged {
@@ -27,6 +32,7 @@ pub(crate) struct Staged {
 impl Staged {
     /// Makes in `stage_dir` all that `calls` copy and that is no file yet.
     pub(crate) fn make(calls: &[Call], stage_dir: &Path, progress: Progress) -> Result<Self> {
+        clear(stage_dir);
         has_room(calls, stage_dir)?;
         let (mut packed, mut files, mut parts) = (Vec::new(), Vec::new(), Vec::new());
         let mut make = |source: &Source| {
@@ -76,6 +82,19 @@ fn has_room(calls: &[Call], stage_dir: &Path) -> Result<()> {
     ))
 }
 
+/// Removes what runs that were killed have left in `stage_dir`: their names hold the process that made them.
+fn clear(stage_dir: &Path) {
+    for entry in fs::read_dir(stage_dir).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let maker = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-'));
+        let maker = maker.and_then(|(pid, _)| pid.parse().ok()).and_then(Pid::from_raw);
+        if maker.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH)) {
+            // Whoever else is at it may have been faster.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// A tar in files of `limit` bytes, as many as were decided on before.
 struct Parts {
     first: NamedTempFile,
@@ -122,7 +141,7 @@ fn file(stage_dir: &Path) -> Result<NamedTempFile> {
         .create(stage_dir)
         .with_context(|| format!("make stage_dir {}", stage_dir.display()))?;
     Builder::new()
-        .prefix("bottle-")
+        .prefix(&format!("{PREFIX}{}-", std::process::id()))
         .tempfile_in(stage_dir)
         .with_context(|| format!("write a file in stage_dir {}", stage_dir.display()))
 }

@@ -1,5 +1,6 @@
 //! The skeleton of a step: reads the plan, does what the options ask for, prints. The only file that prints and exits.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
@@ -11,7 +12,7 @@ use clap::{Args, Command, CommandFactory};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::call::{Action, Source};
+use crate::call::{Action, Call, Source};
 use crate::check::Check;
 use crate::document::Document;
 use crate::failure::{Code, Failure, hinted};
@@ -194,11 +195,17 @@ impl<O: Args> Run<'_, O> {
 
     fn script(&self, work: &Work) -> Result<String> {
         let CommandLine { common, own_words, .. } = self.options;
-        let packer = std::env::current_exe().context("find this program")?;
-        let packer = packer.to_string_lossy().into_owned();
+        let is_packed = |call: &Call| matches!(call.action, Action::Copy { from: Source::Directory(_), .. });
+        let mut packer = Vec::new();
+        if work.calls.iter().any(is_packed) {
+            let program = std::env::current_exe().context("find this program")?.into_os_string();
+            packer = [program].into_iter().chain(own_words.iter().cloned()).map(utf8).collect::<Result<_>>()?;
+        }
+        let directory = std::env::current_dir().context("find the current directory")?;
         let script = Script {
             step: self.step.name,
-            packer: [packer].into_iter().chain(own_words.iter().cloned()).collect(),
+            packer,
+            directory: utf8(directory.into_os_string())?,
             plan: self.document.text(),
             smolvm: &common.smolvm.to_string_lossy(),
             machine: common.machine.as_ref().unwrap_or(&self.plan.machine_name),
@@ -270,6 +277,11 @@ fn read(name: &str, common: &Common) -> Result<Vec<u8>, Failure> {
         return Ok(text);
     };
     Err(Failure::new(Code::PlanInvalid, &error))
+}
+
+/// `text` for a script.
+fn utf8(text: OsString) -> Result<String> {
+    text.into_string().map_err(|text| anyhow!("{}: a script cannot hold what is not UTF-8", text.display()))
 }
 
 fn read_receipt(file: &Path) -> Result<Value> {

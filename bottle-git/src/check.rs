@@ -22,12 +22,16 @@ const ASK: &str = "as_node=$1 config=$2 workspace=$3; shift 3; \
     fi; printf '\\0'; \
     exec runuser -u node -- sh -c \"$as_node\" sh \"$workspace\" \"$@\"";
 
-/// Why git cannot read the repository, the identity, all rules for URLs, and where each of `$@` leads.
-const AS_NODE: &str = "set -eu; export HOME=/home/node USER=node; command -v git >/dev/null || { echo 'git: not found' >&2; exit 127; }; \
-    cd \"$1\" 2>/dev/null || cd; shift; \
-    if said=$(git rev-parse --git-dir 2>&1); then said=; fi; printf '%s\\0' \"$said\"; \
-    for key in user.name user.email; do printf '%s\\0' \"$(git config \"$key\" 2>&1)\"; done; \
-    git config -z --show-origin --get-regexp '^url\\..*\\.(push)?insteadof$' 2>/dev/null || :; printf '\\0'; \
+/// Why git cannot work with the repository, what is set of what matters here, and where each of `$@` leads.
+const AS_NODE: &str = "set -eu; export HOME=/home/node USER=node; \
+    command -v git >/dev/null || { echo 'git: not found' >&2; exit 127; }; \
+    cd \"$1\" 2>/dev/null || cd; shift; said=; \
+    if [ -d .git ]; then \
+        said=$(git --no-optional-locks status --porcelain -uno --ignore-submodules=all 2>&1 >/dev/null) && said=; \
+    fi; printf '%s\\0' \"$said\"; \
+    git config -z --show-origin --get-regexp \
+        '^(url\\..*\\.(push)?insteadof|remote\\..*\\.pushurl|protocol(\\.git)?\\.allow|(user|author|committer)\\.(name|email))$' \
+        2>/dev/null || :; printf '\\0'; \
     for url; do printf '%s\\0' \"$(git ls-remote --get-url \"$url\" 2>&1)\"; done";
 
 /// The look at what `parts` are about.
@@ -57,12 +61,37 @@ struct Answer<'a> {
     not_nodes: Vec<&'a str>,
     /// Why git cannot read the repository.
     unreadable: &'a str,
-    name: &'a str,
-    email: &'a str,
-    /// Where each rule stands, and the rule: `KEY\nVALUE`.
-    rules: Vec<&'a str>,
+    /// In git's order: of two of the same key, the later holds.
+    settings: Vec<Setting<'a>>,
     /// Where git goes for each spelling, in their order.
     urls: Vec<&'a str>,
+}
+
+/// A line of git's configuration.
+struct Setting<'a> {
+    file: String,
+    key: &'a str,
+    value: &'a str,
+}
+
+impl<'a> Setting<'a> {
+    fn parse(origin: &str, line: &'a str) -> Self {
+        let file = origin.trim_start_matches("file:");
+        // git names the repository's own file as seen from the work tree.
+        let file = if file.starts_with('/') { file.to_owned() } else { repository::workspace().join(file).to_string() };
+        let (key, value) = line.split_once('\n').unwrap_or((line, ""));
+        Self { file, key, value }
+    }
+
+    fn is_identity(&self) -> bool {
+        ["user.", "author.", "committer."].iter().any(|section| self.key.starts_with(section))
+    }
+
+    /// As a thing that the plan does not have.
+    fn extra(&self, what: &'static str) -> Difference {
+        let (key, value) = (without_credentials(self.key), without_credentials(self.value));
+        Difference::extra(what, &self.file, &format!("{key} = {value}"))
+    }
 }
 
 impl<'a> Answer<'a> {
@@ -70,9 +99,10 @@ impl<'a> Answer<'a> {
         let (listing, rest) = Listing::parse(text).ok()?;
         let mut fields = rest.split_terminator('\0');
         let not_nodes = fields.by_ref().take_while(|field| !field.is_empty()).collect();
-        let (unreadable, name, email) = (fields.next()?, fields.next()?, fields.next()?);
-        let rules = fields.by_ref().take_while(|field| !field.is_empty()).collect();
-        Some(Self { listing, not_nodes, unreadable, name, email, rules, urls: fields.collect() })
+        let unreadable = fields.next()?;
+        let settings: Vec<_> = fields.by_ref().take_while(|field| !field.is_empty()).collect();
+        let settings = settings.chunks_exact(2).map(|setting| Setting::parse(setting[0], setting[1])).collect();
+        Some(Self { listing, not_nodes, unreadable, settings, urls: fields.collect() })
     }
 
     fn repository(&self, is_readable: bool) -> Vec<Difference> {
@@ -83,9 +113,8 @@ impl<'a> Answer<'a> {
         {
             differences.push(Difference::new("owner", file, guest::OWNER, Some(owner)));
         }
-        let is_there = self.listing.0.contains_key(&*path);
-        if is_readable && is_there && !self.unreadable.is_empty() {
-            differences.push(Difference::new("git rev-parse", &path, ".git", self.unreadable.lines().next()));
+        if is_readable && !self.unreadable.is_empty() {
+            differences.push(Difference::new("git status", &path, "works", self.unreadable.lines().next()));
         }
         differences
     }
@@ -102,28 +131,29 @@ impl<'a> Answer<'a> {
             }
         }
         let ours: HashSet<_> =
-            routes.iter().map(|(spelling, url)| format!("url.{url}.insteadof\n{spelling}")).collect();
-        for rule in self.rules.chunks_exact(2).filter(|rule| !ours.contains(rule[1])) {
-            let origin = rule[0].trim_start_matches("file:");
-            // git names the repository's own file as seen from the work tree.
-            let origin = if origin.starts_with('/') {
-                origin.to_owned()
-            } else {
-                repository::workspace().join(origin).to_string()
-            };
-            differences.push(Difference::extra("rule", &origin, &without_credentials(&rule[1].replace('\n', " = "))));
-        }
+            routes.iter().map(|(spelling, url)| (format!("url.{url}.insteadof"), &**spelling)).collect();
+        let leads_to_gate = |url: &str| routes.iter().any(|(spelling, gate)| url == spelling || url == gate);
+        let is_ours = |setting: &&Setting| match setting.key.rsplit_once('.') {
+            Some((_, "pushurl")) => leads_to_gate(setting.value),
+            Some((_, "allow")) => setting.value == "always",
+            _ => setting.is_identity() || ours.contains(&(setting.key.to_owned(), setting.value)),
+        };
+        differences
+            .extend(self.settings.iter().filter(|setting| !is_ours(setting)).map(|setting| setting.extra("rule")));
         differences
     }
 
     fn identity(&self, identity: Identity) -> Vec<Difference> {
-        let asked = [("user.name", identity.name, self.name), ("user.email", identity.email, self.email)];
-        let differs = |(key, plan, guest): (_, Option<IdentityText>, &str)| {
-            let plan = plan.filter(|plan| **plan != guest)?;
-            let guest = Some(guest).filter(|guest| !guest.is_empty());
-            Some(Difference::new(key, &guest::home(".gitconfig"), &*plan, guest))
+        let asked = [("user.name", identity.name), ("user.email", identity.email)];
+        let differs = |(key, plan): (_, Option<IdentityText>)| {
+            let found = self.settings.iter().rfind(|setting| setting.key == key);
+            let plan = plan.filter(|plan| found.is_none_or(|found| found.value != **plan))?;
+            let config = guest::home(".gitconfig").to_string();
+            let file = found.map_or(&config, |found| &found.file);
+            Some(Difference::new(key, file, &*plan, found.map(|found| found.value)))
         };
-        asked.into_iter().filter_map(differs).collect()
+        let others = self.settings.iter().filter(|setting| setting.is_identity() && !setting.key.starts_with("user."));
+        asked.into_iter().filter_map(differs).chain(others.map(|setting| setting.extra("identity"))).collect()
     }
 
     /// Which of `paths` is not there, of another `kind`, or not node's.
@@ -139,5 +169,5 @@ impl<'a> Answer<'a> {
 
 /// `text` as it may be logged: a rule that somebody else wrote may hold a token.
 fn without_credentials(text: &str) -> String {
-    String::from_utf8_lossy(&layout::without_credentials(text.as_bytes())).into_owned()
+    String::from_utf8_lossy(&layout::address_without_credentials(text.as_bytes())).into_owned()
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use bottle_common::failure::hinted;
 use bottle_common::plan::Identity;
 
-use crate::layout::without_credentials;
+use crate::layout::address_without_credentials;
 
 /// What goes along: what git needs to make the same of the same files. All else stays behind, be it harmless or not.
 const KEPT: &[&str] = &[
@@ -76,6 +76,7 @@ const LEFT_OUT: &[&str] = &[
     "core.hookspath",
     "core.pager",
     "core.sshcommand",
+    "gc.recentobjectshook",
     "lfs.customtransfer.*",
     "lfs.extension.*",
     "lfs.pushurl",
@@ -83,10 +84,13 @@ const LEFT_OUT: &[&str] = &[
     "lfs.storage",
     "log.showsignature",
     "push.gpgsign",
+    "receive.certnonceseed",
     "remote.lfspushurl",
     "remote.proxy",
     "remote.proxyauthmethod",
+    "remote.receivepack",
     "remote.serveroption",
+    "remote.uploadpack",
     "remote.vcs",
     "tag.forcesignannotated",
     "tag.gpgsign",
@@ -199,25 +203,31 @@ pub fn extensions(entries: &mut Vec<Entry>, place: &str) -> Result<()> {
     Ok(())
 }
 
-/// What of `entries` goes along, and the names of what stays behind.
-pub fn without_secrets(entries: Vec<Entry>, rules: &Rules) -> (Vec<Entry>, Vec<String>) {
+/// What of `entries` goes along, and the names of what stays behind. `is_further` is a file that adds to another one.
+pub fn without_secrets(entries: Vec<Entry>, rules: &Rules, is_further: bool) -> (Vec<Entry>, Vec<String>) {
     let (mut kept, mut left_out): (Vec<Entry>, Vec<String>) = (Vec::new(), Vec::new());
     let mut urls = HashMap::<String, u32>::new();
     for mut entry in entries {
-        if let Some(value) = &mut entry.value {
-            *value = String::from_utf8_lossy(&without_credentials(value.as_bytes())).into_owned();
-        }
+        let clean = entry
+            .value
+            .as_ref()
+            .map(|value| String::from_utf8_lossy(&address_without_credentials(value.as_bytes())).into_owned());
+        let held_some = clean != entry.value;
+        entry.value = clean;
         let goes = match entry.value.as_deref() {
             // A second address of a remote is pushed to as well.
             Some(value) if entry.is_of(&["remote.url"]) => {
                 let number = urls.entry(entry.key.clone()).or_default();
                 *number += 1;
-                *number == 1 || rules.routes.contains(value)
+                (*number == 1 && !is_further && !value.starts_with("ext::")) || rules.routes.contains(value)
             }
             Some(value) if entry.is_of(WAYS) && value.contains([':', '/']) => rules.routes.contains(value),
             _ => true,
         };
         if goes && is_kept(&entry, rules.identity) {
+            if held_some {
+                left_out.push(format!("credentials in {}", entry.shown()));
+            }
             kept.push(entry);
         } else if !left_out.contains(&entry.shown()) {
             left_out.push(entry.shown());
@@ -233,7 +243,7 @@ fn is_kept(entry: &Entry, identity: &Identity) -> bool {
     // What is not UTF-8 would not arrive as it is.
     let is_odd = entry.key.contains('\u{fffd}') || entry.value.as_ref().is_some_and(|value| value.contains('\u{fffd}'));
     let is_secret = SECRETS.iter().any(|word| name.contains(word))
-        || *without_credentials(entry.key.as_bytes()) != *entry.key.as_bytes();
+        || *address_without_credentials(entry.key.as_bytes()) != *entry.key.as_bytes();
     let stays = entry.is_of(LEFT_OUT) || (is_whose && is_set) || is_odd || is_secret;
     entry.is_of(KEPT) && !stays
 }

@@ -133,8 +133,10 @@ struct Copy<'a> {
 impl Copy<'_> {
     fn of(mut self, Places { own, shared, .. }: Places) -> Result<Repository> {
         let is_linked = fs::canonicalize(&own).ok() != fs::canonicalize(&shared).ok();
-        for name in ["HEAD", "index", "objects", "packed-refs", "refs"] {
-            let part = if matches!(name, "HEAD" | "index") { own.join(name) } else { shared.join(name) };
+        let packs = fs::read_dir(shared.join("objects/pack")).into_iter().flatten().flatten().map(|entry| entry.path());
+        let in_shared = ["info", "logs", "objects", "objects/pack", "packed-refs", "refs", "refs/heads", "refs/tags"];
+        let in_shared = in_shared.iter().map(|name| shared.join(name)).chain(packs);
+        for part in [own.join("HEAD"), own.join("index")].into_iter().chain(in_shared) {
             let is_out = |target: PathBuf| fs::canonicalize(&shared).is_ok_and(|shared| !target.starts_with(shared));
             if part.is_symlink() && fs::canonicalize(&part).is_ok_and(is_out) {
                 let hint = "a clone has all of it: git clone --no-local OLD NEW, with NEW as spec.user_cwd";
@@ -192,7 +194,7 @@ impl Copy<'_> {
             }
             return Ok(is_extended);
         }
-        let (kept, left_out) = config::without_secrets(entries, &self.rules);
+        let (kept, left_out) = config::without_secrets(entries, &self.rules, name != "config");
         if !left_out.is_empty() {
             let names = left_out.join(", ");
             self.repository.warnings.push(format!("left out of {shown} in the guest: {names}; --keep-config keeps it"));
@@ -252,7 +254,7 @@ impl Copy<'_> {
         };
         Err(hinted(
             format!("{}: it borrows objects from another repository: {why}", shared.display()),
-            "git repack -a -d makes it whole while the other one is there, and git clone --dissociate a whole copy",
+            "while the other one is there, git repack -a -d && rm .git/objects/info/alternates makes it whole, and git clone --dissociate a whole copy",
         ))
     }
 

@@ -1,9 +1,10 @@
 //! What agents read of a skill before they use it: the front matter of its `SKILL.md`, by the rules of
 //! <https://agentskills.io/specification>.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
+
+use bottle_common::stage;
 
 /// The longest front matter that is looked through, in bytes.
 const LIMIT: u64 = 1 << 16;
@@ -13,12 +14,13 @@ const MAX_COMPATIBILITY: usize = 500;
 
 /// What of the skill in `directory`, called `name`, is not by the rules. It is copied all the same.
 pub fn warnings(directory: &Path, name: &str) -> Vec<String> {
-    let file = match File::open(directory.join("SKILL.md")) {
+    let path = directory.join("SKILL.md");
+    if path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        return vec!["there is no SKILL.md: agents do not find it".to_owned()];
+    }
+    let file = match stage::open(&path) {
         Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            return vec!["there is no SKILL.md: agents do not find it".to_owned()];
-        }
-        Err(error) => return vec![format!("read SKILL.md: {error}")],
+        Err(error) => return vec![format!("{error:#}")],
     };
     match front_matter(file) {
         Some(lines) => broken_rules(&lines, name),

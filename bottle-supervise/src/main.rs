@@ -15,10 +15,11 @@ use bottle_common::plan::Plan;
 use bottle_common::receipt;
 use bottle_common::step::{self, Step};
 use bottle_common::work::{Outcome, Work};
-use serde_json::Value;
+use serde_json::{Deserializer, Value};
 
-/// Where Claude Code writes down the servers of the user, and the URL of ours in it.
-const POINTER: &str = "/mcpServers/supervise/url";
+/// Where Claude Code writes down our server, as JSON pointers.
+const URL: &str = "/mcpServers/supervise/url";
+const TYPE: &str = "/mcpServers/supervise/type";
 
 const NOTHING: &str = "the bottle has no supervisor";
 
@@ -47,8 +48,7 @@ fn prepare(plan: &Plan, _: &NoOptions) -> Result<Work> {
             call: Call::script(READ, &[&guest::home(".claude.json"), &guest::home("workspace/.mcp.json")])
                 .to("read what is registered")
                 .private(),
-            pointer: POINTER,
-            value: url.to_string(),
+            holds: vec![(URL, url.to_string()), (TYPE, "http".to_owned())],
         }),
         calls: vec![claude_mcp(&["remove", "--scope", "user", "supervise"])],
     };
@@ -79,24 +79,28 @@ fn check(plan: &Plan, _: &NoOptions) -> Result<Check> {
         return Ok(Check::nothing(NOTHING));
     };
     let path = guest::home(".claude.json");
-    let ask = format!("{LIST} list \"0:$1\"; if [ -f \"$1\" ]; then cat \"$1\"; fi");
-    let call = Call::script(&ask, &[&path]);
+    let ask = format!("{LIST} list \"0:$1\"; for file; do if [ -f \"$file\" ]; then cat \"$file\"; fi; done");
+    let call = Call::script(&ask, &[&path, &guest::home("workspace/.mcp.json")]);
     let facts = Facts { kind: "file", owner: Some(guest::OWNER.to_owned()), ..Facts::default() };
     let expected = Listing::default().with(&path, facts);
     Ok(Check::new(call, format!("MCP server at {url}"), move |answer| {
         let (found, settings) = Listing::parse(answer)?;
         let mut differences = expected.differences(&found);
-        let settings: Value = serde_json::from_str(settings).unwrap_or_default();
-        let registered = settings.pointer(POINTER).and_then(Value::as_str);
-        let kind = settings.pointer("/mcpServers/supervise/type").and_then(Value::as_str);
+        let others = scopes::others(settings);
+        let settings =
+            Deserializer::from_str(settings).into_iter::<Value>().next().and_then(Result::ok).unwrap_or_default();
+        let registered = settings.pointer(URL).and_then(Value::as_str);
+        let kind = settings.pointer(TYPE).and_then(Value::as_str);
         if registered.is_some() && kind != Some("http") {
             differences.push(Difference::new("type of supervise", &path, "http", kind));
         }
         if found.0.contains_key(&*path) && registered != Some(&url) {
             // Not as it is there: it may hold credentials.
-            let registered = registered.map(|other| HttpUrl::try_from(other.to_owned()).map_or("another", |_| other));
+            let may_be_said = |url: &str| !url.contains(['?', '#']) && HttpUrl::try_from(url.to_owned()).is_ok();
+            let registered = registered.map(|url| if may_be_said(url) { url } else { "another" });
             differences.push(Difference::new("url of supervise", &path, &*url, registered));
         }
+        differences.extend(others.iter().map(|other| Difference::extra("other scope", &path, other)));
         Ok(differences)
     }))
 }

@@ -23,7 +23,7 @@ _bottle__provision() {
 
     case "${cmd}" in
         bottle__provision)
-            opts="-j -m -f -n -o -q -v -h -V --only --from --jobs --keep-plan --machine --file --dry-run --check --archive --receipt --output --quiet --verbose --smolvm --exec-user --timeout --error-format --help --version"
+            opts="-j -m -f -n -q -v -h -V --only --from --jobs --keep-plan --machine --file --dry-run --check --quiet --verbose --smolvm --exec-user --timeout --error-format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -74,22 +74,6 @@ _bottle__provision() {
                     ;;
                 -f)
                     COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --archive)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --receipt)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --output)
-                    COMPREPLY=($(compgen -W "plan receipt" -- "${cur}"))
-                    return 0
-                    ;;
-                -o)
-                    COMPREPLY=($(compgen -W "plan receipt" -- "${cur}"))
                     return 0
                     ;;
                 --smolvm)

@@ -8,10 +8,6 @@ complete -c bottle-provision -s j -l jobs -d 'Run the steps side by side, N at o
 complete -c bottle-provision -l keep-plan -d 'Keep the plan, with the receipts so far, in FILE (mode 0600)' -r -F
 complete -c bottle-provision -s m -l machine -d 'Provision this machine instead of the plan\'s' -r
 complete -c bottle-provision -s f -l file -d 'Read the plan from a file instead of stdin' -r -F
-complete -c bottle-provision -l archive -d 'Write the tar that is copied to PATH in the guest to stdout, and do nothing else: for the script of --dry-run' -r
-complete -c bottle-provision -l receipt -d 'Make no smolvm call: print the plan with the receipt in FILE, which an earlier run printed with `-o receipt`' -r -F
-complete -c bottle-provision -s o -l output -d 'What to print: the plan with this step\'s receipt, or the receipt alone [default: plan; receipt on a terminal]' -r -f -a "plan\t'the plan with the receipt'
-receipt\t'the receipt, indented'"
 complete -c bottle-provision -l smolvm -d 'The smolvm to run' -r
 complete -c bottle-provision -l exec-user -d 'Whom guest commands run as: `auto` (root, from smolvm 1.14.0 on by `--user root`), `none` (whom smolvm takes) or a user' -r
 complete -c bottle-provision -l timeout -d 'How long one smolvm call may take, like `30s` or `5m`' -r
