@@ -475,3 +475,47 @@ fn a_failure_leaves_nothing_half_done() {
     assert_eq!(run.plan(&plan).end().status, 1);
     assert_eq!(sandbox.guest(seen), ".git\nnew\nREADME\n");
 }
+
+#[test]
+fn no_further_address_of_a_remote_leads_around_the_gate() {
+    let Some(sandbox) = Sandbox::with_guest() else { return };
+    sandbox.repository("main", &[]);
+    sandbox.git("main", &["remote", "add", "origin", "ssh://git@host/repo.git"]);
+    sandbox.git("main", &["remote", "add", "odd", "https://ada:pa's3cret\"<> `x@host/odd.git"]);
+    sandbox.git("main", &["config", "extensions.worktreeConfig", "true"]);
+    sandbox.git("main", &["worktree", "add", "-q", "../project"]);
+    sandbox.git("project", &["config", "--worktree", "remote.origin.url", "https://elsewhere/repo.git"]);
+    sandbox.write("main/.git/remotes/old", "URL: https://elsewhere/old.git\n");
+    for file in ["CREDENTIALS", "backup/config", "hooks/config.bak", ".env"] {
+        sandbox.write(format!("main/.git/{file}"), "s3cret\n");
+    }
+    let mut plan = with_repository(&sandbox);
+    plan["spec"]["manifest"]["bottles"]["dev"]["git"] =
+        json!({"remotes": {"host": {"Name": "repo", "Upstream": "ssh://git@host/repo.git"}}});
+    let outcome = sandbox.run(STEP).args(["-q"]).plan(&plan).end();
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("config.worktree in the guest: remote.origin.url"), "{}", outcome.stderr);
+    let ways = "git remote get-url --push --all origin; git remote get-url odd; git remote get-url old 2>&1 || :";
+    let gate = "git://127.0.0.1:55555/repo.git\n";
+    assert_eq!(sandbox.as_node(ways), format!("{gate}https://host/odd.git\nerror: No such remote 'old'\n"));
+    assert_eq!(sandbox.search("s3cret"), "");
+    assert_eq!(sandbox.run(STEP).args(["--check", "-q"]).plan(&plan).end().status, 0);
+}
+
+#[test]
+fn objects_that_are_elsewhere_by_a_link_are_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.repository("project", &[]);
+    sandbox.git("project", &["gc", "-q"]);
+    let moved = sandbox
+        .run("sh")
+        .args(["-c", "mv project/.git/objects/pack there && ln -s ../../../there project/.git/objects/pack"]);
+    assert_eq!(moved.end().status, 0);
+    let plan = with_repository(&sandbox);
+    sandbox.run(STEP).plan(&plan).end().fails(
+        1,
+        "bottle-git: DIR/project/.git/objects/pack is a link that leads out of the repository\n\
+         hint: a clone has all of it: git clone --no-local OLD NEW, with NEW as spec.user_cwd\n",
+    );
+    assert!(sandbox.calls().is_empty());
+}

@@ -250,3 +250,21 @@ fn many_skills_go_beside_each_other_each_in_order() {
     assert_eq!(sandbox.run(STEP).args(["-q"]).plan(&plan).end().status, 0);
     assert_eq!(sandbox.run(STEP).args(["--check", "-q"]).plan(&plan).end().status, 0);
 }
+
+#[test]
+fn a_skill_md_that_is_no_file_is_a_warning() {
+    let sandbox = Sandbox::new();
+    for (name, make) in
+        [("pipe", "mkfifo SKILL.md"), ("directory", "mkdir SKILL.md"), ("dangling", "ln -s no SKILL.md")]
+    {
+        let made = sandbox
+            .run("sh")
+            .args(["-c", &format!("mkdir -p home/.claude/skills/{name}; cd home/.claude/skills/{name}; {make}")]);
+        assert_eq!(made.end().status, 0);
+        let plan = with_skills(&sandbox, &[name]);
+        let outcome = sandbox.run("timeout").args(["10", STEP]).plan(&plan).end();
+        assert_eq!(outcome.status, 0, "{outcome:?}");
+        let warning = format!("bottle-skills: warning: skill `{name}`: read DIR/home/.claude/skills/{name}/SKILL.md: ");
+        assert!(outcome.stderr.starts_with(&warning), "{}", outcome.stderr);
+    }
+}
