@@ -42,8 +42,8 @@ const ASK: &str = "list \"0:$1\" \"0:$2\"; cd /etc/ssl/certs; found= number=0; \
 const ADDED: Answer = Answer {
     pattern: "[1-9][0-9]* added",
     is_in: |said| {
-        let words: Vec<_> = said.split([' ', ',', '\n']).collect();
-        words.windows(2).any(|pair| pair[1] == "added" && pair[0].parse::<u32>().is_ok_and(|number| number > 0))
+        let number = |end: usize| said[..end].chars().rev().take_while(char::is_ascii_digit);
+        said.match_indices(" added").any(|(end, _)| number(end).any(|digit| digit != '0'))
     },
 };
 
