@@ -96,12 +96,12 @@ impl Call {
     }
 
     /// The same call with the path of a file in place of what it copies; `make` makes that file.
-    pub(crate) fn made(&self, make: impl FnOnce(&Source) -> Result<PathBuf>) -> Result<Call<PathBuf>> {
-        let action = match &self.action {
-            Action::Copy { from, to } => Action::Copy { from: make(from)?, to: to.clone() },
-            Action::Exec { argv, env } => Action::Exec { argv: argv.clone(), env: env.clone() },
+    pub(crate) fn made(self, make: impl FnOnce(Source) -> Result<PathBuf>) -> Result<Call<PathBuf>> {
+        let Self { purpose, action, answer, remedy, diagnosis, undo, is_private, lane } = self;
+        let action = match action {
+            Action::Copy { from, to } => Action::Copy { from: make(from)?, to },
+            Action::Exec { argv, env } => Action::Exec { argv, env },
         };
-        let Self { purpose, answer, remedy, diagnosis, undo, is_private, lane, .. } = self.clone();
         Ok(Call { purpose, action, answer, remedy, diagnosis, undo, is_private, lane })
     }
 }

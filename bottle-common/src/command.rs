@@ -12,15 +12,15 @@ use duct::Expression;
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Access, access};
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::interrupt::{self, Interrupted};
 
-/// How long the end of a program, or a signal, may wait to be noticed.
-const ATTENTION: Duration = Duration::from_millis(50);
-/// What a pipe holds at most.
-const PIPE: usize = 1 << 16;
+/// How long a signal, or a program's end, may go unnoticed where another thread has heard of it instead.
+const ATTENTION: Duration = Duration::from_secs(1);
+/// The same once its streams are closed: it is about to end.
+const ENDING: Duration = Duration::from_millis(10);
 
 /// Why there is no output.
 #[derive(Debug, derive_more::Display)]
@@ -92,8 +92,8 @@ fn finish(expression: &Expression, timeout: Duration, mut watch: impl FnMut(&str
     let mut streams = [Stream::of(stdout), Stream::of(stderr)];
     loop {
         let seen = streams[1].content.len();
-        // Another thread may have heard the bell that was meant for this one.
-        let wake = Instant::now() + ATTENTION;
+        let is_ending = streams.iter().all(|stream| stream.pipe.is_none());
+        let wake = Instant::now() + if is_ending { ENDING } else { ATTENTION };
         take(&mut streams, Some(deadline.map_or(wake, |deadline| wake.min(deadline))))?;
         if streams[1].content.len() > seen {
             watch(&String::from_utf8_lossy(&streams[1].content[seen..]));
@@ -142,10 +142,11 @@ impl Stream {
         Self { pipe: Some(pipe), content: Vec::new() }
     }
 
-    /// Takes what is in the pipe, all of it at once.
+    /// Takes what is in the pipe, all of it at once, into no more memory than it takes.
     fn take(&mut self) -> io::Result<()> {
         if let Some(pipe) = &self.pipe {
-            self.content.reserve(PIPE);
+            let waiting = usize::try_from(ioctl_fionread(pipe)?).map_err(io::Error::other)?;
+            self.content.reserve(waiting.max(1));
             if rustix::io::read(pipe, spare_capacity(&mut self.content))? == 0 {
                 self.pipe = None;
             }

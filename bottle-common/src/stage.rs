@@ -31,23 +31,27 @@ pub(crate) struct Staged {
 
 impl Staged {
     /// Makes in `stage_dir` all that `calls` copy and that is no file yet.
-    pub(crate) fn make(calls: &[Call], stage_dir: &Path, progress: Progress) -> Result<Self> {
-        clear(stage_dir);
-        has_room(calls, stage_dir)?;
+    pub(crate) fn make(calls: Vec<Call>, stage_dir: &Path, progress: Progress) -> Result<Self> {
+        let is_made =
+            |call: &Call| matches!(&call.action, Action::Copy { from, .. } if !matches!(from, Source::File(_)));
+        if calls.iter().any(is_made) {
+            clear(stage_dir);
+            has_room(&calls, stage_dir)?;
+        }
         let (mut packed, mut files, mut parts) = (Vec::new(), Vec::new(), Vec::new());
-        let mut make = |source: &Source| {
+        let mut make = |source: Source| {
             let file = match source {
-                Source::File(path) => return Ok(path.clone()),
+                Source::File(path) => return Ok(path),
                 Source::Text(text) => {
                     let mut file = file(stage_dir)?;
                     file.write_all(text.as_bytes()).with_context(|| format!("write {}", file.path().display()))?;
                     file.into_temp_path()
                 }
                 Source::Directory(directory) => {
-                    let mut made = Parts::new(directory, stage_dir, PART)?;
+                    let mut made = Parts::new(&directory, stage_dir, PART)?;
                     let place = made.first.path().display().to_string();
                     let mut meter = progress.of(&directory.name, directory.size());
-                    packed.push((directory.pack)(directory, &mut made, &place, &mut |done| meter.at(done))?);
+                    packed.push((directory.pack)(&directory, &mut made, &place, &mut |done| meter.at(done))?);
                     parts = made.rest;
                     made.first.into_temp_path()
                 }
@@ -57,7 +61,7 @@ impl Staged {
             files.push(file);
             Ok(path)
         };
-        let calls = calls.iter().map(|call| call.made(&mut make)).collect::<Result<_>>()?;
+        let calls = calls.into_iter().map(|call| call.made(&mut make)).collect::<Result<_>>()?;
         Ok(Self { calls, packed, _files: files })
     }
 }

@@ -141,7 +141,7 @@ impl<O: Args> Run<'_, O> {
 
     fn provision(&self, work: Work) -> Result<(), Failure> {
         let Work { calls, finish, optional, .. } = work;
-        let staged = Staged::make(&calls, &self.plan.stage_dir, self.progress()).map_err(|error| host(&error))?;
+        let staged = Staged::make(calls, &self.plan.stage_dir, self.progress()).map_err(|error| host(&error))?;
         staged.packed.iter().for_each(|packed| warn(self.step.name, &packed.warnings));
         let mut smolvm = self.smolvm();
         let answers = smolvm.run(&staged.calls);

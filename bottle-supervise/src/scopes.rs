@@ -9,6 +9,10 @@ use serde_json::{Deserializer, Value};
 /// A warning for each entry `supervise` of another scope in `answer`: the guest's `.claude.json` and, after it, the
 /// project's `.mcp.json` where there is one. Nothing where `answer` is something else.
 pub fn others(answer: &str) -> Vec<String> {
+    // Mostly it is what `claude mcp add` says, which is not looked through.
+    if !answer.starts_with('{') {
+        return Vec::new();
+    }
     let mut files = Deserializer::from_str(answer).into_iter::<Value>().map_while(Result::ok);
     let (own, shared) = (files.next().unwrap_or_default(), files.next().unwrap_or_default());
     let projects = own["projects"].as_object().into_iter().flatten();
@@ -26,6 +30,9 @@ pub fn others(answer: &str) -> Vec<String> {
 /// A warning when the project itself, on the host, brings an entry `supervise` of project scope.
 pub fn brought_by(user_cwd: &Path) -> Option<String> {
     let file = user_cwd.join(".mcp.json");
+    if !file.is_file() {
+        return None;
+    }
     let shared: Value = serde_json::from_reader(BufReader::new(stage::open(&file).ok()?)).ok()?;
     has_supervise(&shared).then(|| of_project(&file.display().to_string()))
 }
