@@ -114,7 +114,7 @@ impl Plan {
     /// One message that begins with the JSON path of what is wrong.
     pub fn parse(document: &Document) -> Result<Self> {
         // Before anything else: a later version may mean something else by every other key.
-        match document.read::<Versioned>()?.version {
+        match serde_json::from_str::<Versioned>(document.text())?.version {
             None => {}
             Some(version) if version == VERSION => {}
             Some(version) => bail!("version: {version} is not supported, only {VERSION} is"),
