@@ -126,7 +126,9 @@ impl Packed {
                     .with_context(packing)?;
             } else {
                 header.set_size(size);
-                let content = Exactly { inner: (&file).take(size), left: size };
+                // What writes the tar asks for 8 KiB at a time.
+                let content = BufReader::with_capacity(1 << 16, &file).take(size);
+                let content = Exactly { inner: content, left: size };
                 tar.append_data(&mut header, &name, content).with_context(packing)?;
             }
             ensure!(file.metadata().with_context(reading)?.len() == size, "read {shown}: it grew while it was read");
