@@ -22,7 +22,7 @@ pub struct CommandLine<O: Args> {
     /// Those of every step.
     #[command(flatten)]
     pub common: Common,
-    /// The step's own once more, as far as they are set: as words for a command line.
+    /// The step's own once more, as far as they are set: as words for the command line in a script.
     #[arg(skip)]
     pub own_words: Vec<OsString>,
 }
@@ -137,9 +137,9 @@ pub fn parse<O: Args>(step: &Step<O>) -> Result<CommandLine<O>, Other> {
     for id in empty {
         command = command.mut_arg(id, |arg| arg.env(None::<&str>));
     }
-    let parsed = command.try_get_matches().and_then(|matches| {
-        let options = CommandLine::from_arg_matches(&matches)?;
-        Ok(CommandLine { own_words: own_words::<O>(&matches), ..options })
+    let parsed = command.try_get_matches().and_then(|mut matches| {
+        let own_words = if matches.get_flag("dry_run") { own_words::<O>(&matches) } else { Vec::new() };
+        Ok(CommandLine { own_words, ..CommandLine::from_arg_matches_mut(&mut matches)? })
     });
     parsed.map_err(|error| {
         let text = error.render();
