@@ -10,7 +10,7 @@ use serde_json::{Deserializer, Value};
 /// project's `.mcp.json` where there is one. Nothing where `answer` is something else.
 pub fn others(answer: &str) -> Vec<String> {
     // Mostly it is what `claude mcp add` says, which is not looked through.
-    if !answer.starts_with('{') {
+    if !answer.trim_start().starts_with('{') {
         return Vec::new();
     }
     let mut files = Deserializer::from_str(answer).into_iter::<Value>().map_while(Result::ok);
