@@ -31,9 +31,7 @@ fn with_repository(sandbox: &Sandbox) -> Value {
     sandbox.write("project/README", "hello\n");
     git(sandbox, &["-C", "project", "add", "."]);
     git(sandbox, &["-C", "project", "-c", "user.name=A", "-c", "user.email=a@b", "commit", "-q", "-m", "first"]);
-    let mut plan = sandbox.plan();
-    plan["spec"]["copy_cwd"] = json!(true);
-    plan
+    sandbox.plan_with_repository()
 }
 
 fn git(sandbox: &Sandbox, args: &[&str]) -> String {

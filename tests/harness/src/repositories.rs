@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::{Value, json};
+
 use crate::{MACHINE, Sandbox};
 
 /// All that two copies of a repository have to have in common.
@@ -23,6 +25,13 @@ impl Sandbox {
         let output = command.env("GIT_COMMITTER_EMAIL", "a@b").output().unwrap();
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A plan that asks for nothing but the project's repository.
+    pub fn plan_with_repository(&self) -> Value {
+        let mut plan = self.plan();
+        plan["spec"]["copy_cwd"] = json!(true);
+        plan
     }
 
     /// A repository of one commit, made with the options `init`.
