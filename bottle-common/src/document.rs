@@ -21,7 +21,7 @@ impl Document {
     /// Takes `text` when it is one JSON object with no key twice in the same object.
     pub fn parse(text: Vec<u8>) -> Result<Self> {
         let text = String::from_utf8(text).context("the plan is not UTF-8")?;
-        // Where it is wrong, is looked for only when it is.
+        // The place of what is wrong is looked for only then: it takes twice as long.
         if serde_json::from_str::<UniqueKeys>(&text).is_err() {
             read::<UniqueKeys>(&text).context("the plan is not valid JSON")?;
         }

@@ -1,9 +1,9 @@
 //! Servers of our name in Claude Code's other scopes, which it takes before ours.
 
+use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use bottle_common::stage;
 use serde_json::{Deserializer, Value};
 
 /// A warning for each entry `supervise` of another scope in `answer`: the guest's `.claude.json` and, after it, the
@@ -30,10 +30,11 @@ pub fn others(answer: &str) -> Vec<String> {
 /// A warning when the project itself, on the host, brings an entry `supervise` of project scope.
 pub fn brought_by(user_cwd: &Path) -> Option<String> {
     let file = user_cwd.join(".mcp.json");
+    // To open a FIFO would be to wait for its writer.
     if !file.is_file() {
         return None;
     }
-    let shared: Value = serde_json::from_reader(BufReader::new(stage::open(&file).ok()?)).ok()?;
+    let shared: Value = serde_json::from_reader(BufReader::new(File::open(&file).ok()?)).ok()?;
     has_supervise(&shared).then(|| of_project(&file.display().to_string()))
 }
 
