@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use bottle_common::options::{CommandLine, NoOptions};
+use bottle_common::step::options::{CommandLine, NoOptions};
 use clap::{Arg, ArgAction, Command, CommandFactory};
 use harness::{STEPS, Sandbox, command_documents, repository, schema};
 use jsonschema::Validator;

@@ -1,29 +1,16 @@
-//! What the five provisioning steps share: the [`plan`], smolvm's [`call`]s and their runner, the skeleton of a
-//! [`step`].
+//! What the five provisioning steps share, in rooms whose arrows point down only:
+//!
+//! - [`step`]: the skeleton of a step: options, the three modes, receipts, output
+//! - [`smolvm`]: calls as data, the runner that makes them, what their failures mean
+//! - [`guest`]: where things live in the guest, and how its files are listed and compared
+//! - [`host`]: processes, signals, files, directory trees and the stage directory
+//! - [`plan`]: the launcher's JSON, parsed into checked types
+//! - [`error`] and [`text`]: the one error type, and text for people
 
-pub mod archive;
-pub mod call;
-pub mod call_error;
-pub mod check;
-pub mod checked;
-pub mod command;
-mod document;
-pub mod exec_user;
-pub mod failure;
+pub mod error;
 pub mod guest;
-mod interrupt;
-pub mod options;
-pub mod pack;
+pub mod host;
 pub mod plan;
-mod progress;
-pub mod receipt;
-#[cfg(test)]
-mod schema;
-mod script;
-mod section;
 pub mod smolvm;
-pub mod stage;
 pub mod step;
-pub mod upstream;
-pub mod work;
-mod written;
+pub mod text;

@@ -2,55 +2,50 @@
 
 use std::collections::HashSet;
 
-use anyhow::Context;
-use bottle_common::call::Call;
-use bottle_common::check::{Check, Difference, Facts, LIST, Listing};
-use bottle_common::checked::{GuestPath, IdentityText};
-use bottle_common::guest;
-use bottle_common::plan::Identity;
+use anyhow::{Context, Result};
+use bottle_common::guest::listing::{Attributes, Difference, Listing};
+use bottle_common::guest::paths;
+use bottle_common::plan::values::GuestPath;
+use bottle_common::plan::wire::Identity;
+use bottle_common::step::Check;
 
-use crate::Parts;
-use crate::gate;
-use crate::layout;
+use crate::credentials;
+use crate::gate::{self, Route};
+use crate::parts::Parts;
 use crate::repository;
 
-/// Behind the listing: the first file of the repository that is not node's, with its owner; then what node is told.
-const ASK: &str = "as_node=$1 config=$2 workspace=$3; shift 3; \
-    list \"0:$config\" \"0:$config.lock\" \"0:$workspace\" \"0:$workspace/.git\"; \
-    if [ -d \"$workspace/.git\" ]; then \
-        find \"$workspace/.git\" '(' ! -user node -o ! -group node ')' -printf '%p\\0%u:%g\\0' -quit; \
-    fi; printf '\\0'; \
-    exec runuser -u node -- sh -c \"$as_node\" sh \"$workspace\" \"$@\"";
+const LOOK: &str = include_str!("look.sh");
+const LOOK_AS_NODE: &str = include_str!("look_as_node.sh");
 
-/// Why git cannot work with the repository, what is set of what matters here, and where each of `$@` leads.
-const AS_NODE: &str = "set -eu; export HOME=/home/node USER=node; \
-    command -v git >/dev/null || { echo 'git: not found' >&2; exit 127; }; \
-    cd \"$1\" 2>/dev/null || cd; shift; said=; \
-    if [ -d .git ]; then \
-        said=$(git --no-optional-locks status --porcelain -uno --ignore-submodules=all 2>&1 >/dev/null) && said=; \
-    fi; printf '%s\\0' \"$said\"; \
-    git config -z --show-origin --get-regexp \
-        '^(url\\..*\\.(push)?insteadof|remote\\..*\\.pushurl|protocol(\\.git)?\\.allow|(user|author|committer)\\.(name|email))$' \
-        2>/dev/null || :; printf '\\0'; \
-    for url; do printf '%s\\0' \"$(git ls-remote --get-url \"$url\" 2>&1)\"; done";
-
-/// The look at what `parts` are about.
+/// Looks at what `parts` are about.
 pub fn check(parts: Parts) -> Check {
-    let (config, workspace) = (guest::home(".gitconfig"), repository::workspace());
+    let (config, workspace) = (paths::home(".gitconfig"), repository::workspace());
     let routes = parts.gate.map(gate::routes);
-    let spellings = routes.iter().flatten().map(|(spelling, _)| spelling.as_str());
-    let parameters: Vec<_> = [AS_NODE, &config, &workspace].into_iter().chain(spellings).collect();
-    let call = Call::script(&format!("{LIST}{ASK}"), &parameters);
+    let mut parameters: Vec<&str> = vec![LOOK_AS_NODE, &config, &workspace];
+    for route in routes.iter().flatten() {
+        parameters.push(&route.spelling);
+    }
+    let exec = Check::exec(LOOK, &parameters);
 
-    let lines = parts.repository.iter().map(|_| repository::path().to_string()).chain(parts.lines());
-    let line = lines.collect::<Vec<_>>().join("; ");
-    let (is_readable, identity) = (parts.repository.map(|repository| repository.is_readable), parts.identity.cloned());
-    Check::new(call, line, move |text| {
-        let answer = Answer::parse(text).context("the guest's answer is cut short")?;
-        let repository = is_readable.map(|is_readable| answer.repository(is_readable));
-        let gate = routes.map(|routes| answer.gate(&routes));
-        let identity = identity.map(|identity| answer.identity(identity));
-        Ok([repository, gate, identity].into_iter().flatten().flatten().collect())
+    let mut lines = parts.lines();
+    if parts.repository.is_some() {
+        lines.insert(0, repository::path().to_string());
+    }
+    let is_readable = parts.repository.map(|repository| repository.is_readable);
+    let identity = parts.identity.cloned();
+    Check::new(exec, lines.join("; "), move |text| {
+        let answer = Answer::parse(text)?;
+        let mut differences = Vec::new();
+        if let Some(is_readable) = is_readable {
+            differences.extend(answer.repository(is_readable));
+        }
+        if let Some(routes) = &routes {
+            differences.extend(answer.gate(routes));
+        }
+        if let Some(identity) = &identity {
+            differences.extend(answer.identity(identity));
+        }
+        Ok(differences)
     })
 }
 
@@ -58,10 +53,10 @@ pub fn check(parts: Parts) -> Check {
 struct Answer<'a> {
     listing: Listing,
     /// A file of the repository that is not node's, and its owner.
-    not_nodes: Vec<&'a str>,
-    /// Why git cannot read the repository.
+    not_nodes: Option<(&'a str, &'a str)>,
+    /// Why git cannot read the repository; empty where it can.
     unreadable: &'a str,
-    /// In git's order: of two of the same key, the later holds.
+    /// The settings in git's order: of two with the same key, the later one holds.
     settings: Vec<Setting<'a>>,
     /// Where git goes for each spelling, in their order.
     urls: Vec<&'a str>,
@@ -78,96 +73,156 @@ impl<'a> Setting<'a> {
     fn parse(origin: &str, line: &'a str) -> Self {
         let file = origin.trim_start_matches("file:");
         // git names the repository's own file as seen from the work tree.
-        let file = if file.starts_with('/') { file.to_owned() } else { repository::workspace().join(file).to_string() };
+        let file = match file.strip_prefix('/') {
+            Some(_) => file.to_owned(),
+            None => repository::workspace().join(file).to_string(),
+        };
         let (key, value) = line.split_once('\n').unwrap_or((line, ""));
         Self { file, key, value }
     }
 
     fn is_identity(&self) -> bool {
-        ["user.", "author.", "committer."].iter().any(|section| self.key.starts_with(section))
+        ["user.", "author.", "committer."]
+            .iter()
+            .any(|section| self.key.starts_with(section))
     }
 
-    /// As a thing that the plan does not have.
+    /// Names it as a thing that the plan does not have.
     fn extra(&self, what: &'static str) -> Difference {
-        let (key, value) = (without_credentials(self.key), without_credentials(self.value));
+        let (key, value) = (
+            without_credentials(self.key),
+            without_credentials(self.value),
+        );
         Difference::extra(what, &self.file, &format!("{key} = {value}"))
     }
 }
 
 impl<'a> Answer<'a> {
-    fn parse(text: &'a str) -> Option<Self> {
-        let (listing, rest) = Listing::parse(text).ok()?;
+    fn parse(text: &'a str) -> Result<Self> {
+        let (listing, rest) = Listing::parse(text)?;
         let mut fields = rest.split_terminator('\0');
-        let not_nodes = fields.by_ref().take_while(|field| !field.is_empty()).collect();
-        let unreadable = fields.next()?;
-        let settings: Vec<_> = fields.by_ref().take_while(|field| !field.is_empty()).collect();
-        let settings = settings.chunks_exact(2).map(|setting| Setting::parse(setting[0], setting[1])).collect();
-        Some(Self { listing, not_nodes, unreadable, settings, urls: fields.collect() })
+        let is_filled = |field: &&str| !field.is_empty();
+        let not_nodes: Vec<_> = fields.by_ref().take_while(is_filled).collect();
+        let unreadable = fields.next().context("the guest's answer is cut short")?;
+        let lines: Vec<_> = fields.by_ref().take_while(is_filled).collect();
+        let mut settings = Vec::new();
+        for setting in lines.chunks_exact(2) {
+            settings.push(Setting::parse(setting[0], setting[1]));
+        }
+        let not_nodes = match not_nodes[..] {
+            [file, owner] => Some((file, owner)),
+            _ => None,
+        };
+        Ok(Self {
+            listing,
+            not_nodes,
+            unreadable,
+            settings,
+            urls: fields.collect(),
+        })
     }
 
     fn repository(&self, is_readable: bool) -> Vec<Difference> {
         let path = repository::path();
-        let mut differences = self.listed(&[&repository::workspace(), &path], "directory");
-        if let [file, owner] = self.not_nodes[..]
-            && *file != *path
-        {
-            differences.push(Difference::new("owner", file, guest::OWNER, Some(owner)));
+        let mut differences = self.compare(&[&repository::workspace(), &path], "directory");
+        match self.not_nodes {
+            // The directory itself is compared above.
+            Some((file, owner)) if *file != *path => {
+                differences.push(Difference::new("owner", file, paths::OWNER, Some(owner)));
+            }
+            _ => {}
         }
         if is_readable && !self.unreadable.is_empty() {
-            differences.push(Difference::new("git status", &path, "works", self.unreadable.lines().next()));
+            let why = self.unreadable.lines().next();
+            differences.push(Difference::new("git status", &path, "works", why));
         }
         differences
     }
 
-    fn gate(&self, routes: &[(String, String)]) -> Vec<Difference> {
-        let mut differences = self.listed(&[&guest::home(".gitconfig")], "file");
-        let lock = guest::home(".gitconfig.lock");
+    fn gate(&self, routes: &[Route]) -> Vec<Difference> {
+        let mut differences = self.compare(&[&paths::home(".gitconfig")], "file");
+        let lock = paths::home(".gitconfig.lock");
         if self.listing.0.contains_key(&*lock) {
             differences.push(Difference::extra("lock", &lock, "there"));
         }
-        for ((spelling, url), found) in routes.iter().zip(&self.urls) {
+        for (Route { spelling, url }, found) in routes.iter().zip(&self.urls) {
             if url != found {
-                differences.push(Difference::new("url", spelling, url, Some(&without_credentials(found))));
+                let found = without_credentials(found);
+                differences.push(Difference::new("url", spelling, url, Some(&found)));
             }
         }
-        let ours: HashSet<_> =
-            routes.iter().map(|(spelling, url)| (format!("url.{url}.insteadof"), &**spelling)).collect();
-        let leads_to_gate = |url: &str| routes.iter().any(|(spelling, gate)| url == spelling || url == gate);
-        let is_ours = |setting: &&Setting| match setting.key.rsplit_once('.') {
-            Some((_, "pushurl")) => leads_to_gate(setting.value),
-            Some((_, "allow")) => setting.value == "always",
-            _ => setting.is_identity() || ours.contains(&(setting.key.to_owned(), setting.value)),
-        };
-        differences
-            .extend(self.settings.iter().filter(|setting| !is_ours(setting)).map(|setting| setting.extra("rule")));
+        let mut rules = HashSet::new();
+        for Route { spelling, url } in routes {
+            rules.insert((format!("url.{url}.insteadof"), spelling.as_str()));
+        }
+        for setting in &self.settings {
+            let is_ours = match setting.key.rsplit_once('.') {
+                Some((_, "pushurl")) => leads_to_gate(setting.value, routes),
+                Some((_, "allow")) => setting.value == "always",
+                _ => {
+                    setting.is_identity()
+                        || rules.contains(&(setting.key.to_owned(), setting.value))
+                }
+            };
+            if !is_ours {
+                differences.push(setting.extra("rule"));
+            }
+        }
         differences
     }
 
-    fn identity(&self, identity: Identity) -> Vec<Difference> {
-        let asked = [("user.name", identity.name), ("user.email", identity.email)];
-        let differs = |(key, plan): (_, Option<IdentityText>)| {
+    fn identity(&self, identity: &Identity) -> Vec<Difference> {
+        let mut differences = Vec::new();
+        let config = paths::home(".gitconfig").to_string();
+        for (key, plan) in [
+            ("user.name", &identity.name),
+            ("user.email", &identity.email),
+        ] {
+            let Some(plan) = plan else { continue };
             let found = self.settings.iter().rfind(|setting| setting.key == key);
-            let plan = plan.filter(|plan| found.is_none_or(|found| found.value != **plan))?;
-            let config = guest::home(".gitconfig").to_string();
-            let file = found.map_or(&config, |found| &found.file);
-            Some(Difference::new(key, file, &*plan, found.map(|found| found.value)))
-        };
-        let others = self.settings.iter().filter(|setting| setting.is_identity() && !setting.key.starts_with("user."));
-        asked.into_iter().filter_map(differs).chain(others.map(|setting| setting.extra("identity"))).collect()
+            if found.is_none_or(|found| found.value != **plan) {
+                let file = found.map_or(&config, |found| &found.file);
+                let value = found.map(|found| found.value);
+                differences.push(Difference::new(key, file, &**plan, value));
+            }
+        }
+        for setting in &self.settings {
+            if setting.is_identity() && !setting.key.starts_with("user.") {
+                differences.push(setting.extra("identity"));
+            }
+        }
+        differences
     }
 
-    /// Which of `paths` is not there, of another `kind`, or not node's.
-    fn listed(&self, paths: &[&GuestPath], kind: &'static str) -> Vec<Difference> {
-        let (mut expected, mut found) = (Listing::default(), Listing::default());
-        for path in paths {
-            expected = expected.with(path, Facts { kind, owner: Some(guest::OWNER.to_owned()), ..Facts::default() });
-            found.0.extend(self.listing.0.get_key_value(&***path).map(|(path, facts)| (path.clone(), facts.clone())));
+    /// Lists which of `files` is not there, of another `kind`, or not node's.
+    fn compare(&self, files: &[&GuestPath], kind: &'static str) -> Vec<Difference> {
+        let mut expected = Listing::default();
+        let mut found = Listing::default();
+        for path in files {
+            let owner = Some(paths::OWNER.to_owned());
+            expected = expected.with(
+                path,
+                Attributes {
+                    kind,
+                    owner,
+                    ..Attributes::default()
+                },
+            );
+            if let Some(attributes) = self.listing.0.get(&***path) {
+                found = found.with(path, attributes.clone());
+            }
         }
         expected.differences(&found)
     }
 }
 
+fn leads_to_gate(address: &str, routes: &[Route]) -> bool {
+    routes
+        .iter()
+        .any(|route| address == route.spelling || address == route.url)
+}
+
 /// `text` as it may be logged: a rule that somebody else wrote may hold a token.
 fn without_credentials(text: &str) -> String {
-    String::from_utf8_lossy(&layout::address_without_credentials(text.as_bytes())).into_owned()
+    String::from_utf8_lossy(&credentials::removed_from_address(text.as_bytes())).into_owned()
 }

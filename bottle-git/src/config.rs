@@ -1,15 +1,16 @@
-//! A repository's configuration: what of it goes into the guest, and how it is written there.
+//! A repository's configuration: which entries go into the guest, and how they are written there.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use bottle_common::failure::hinted;
-use bottle_common::plan::Identity;
+use bottle_common::error::hinted;
+use bottle_common::plan::wire::Identity;
 
-use crate::layout::address_without_credentials;
+use crate::credentials;
 
-/// What goes along: what git needs to make the same of the same files. All else stays behind, be it harmless or not.
+/// What goes along: what git needs to treat the same files in the same way. Everything else stays on
+/// the host, be it harmless or not.
 const KEPT: &[&str] = &[
     "add.*",
     "advice.*",
@@ -64,7 +65,8 @@ const KEPT: &[&str] = &[
     "worktree.*",
 ];
 
-/// What stays behind of that: what runs the host's programs, shows ways around the gate, needs keys or holds secrets.
+/// What of that stays on the host: entries that run the host's programs, show ways around the gate,
+/// need keys or hold secrets.
 const LEFT_OUT: &[&str] = &[
     "commit.gpgsign",
     "commit.template",
@@ -96,16 +98,36 @@ const LEFT_OUT: &[&str] = &[
     "tag.gpgsign",
 ];
 
-/// Words of keys whose values are nobody else's business.
-const SECRETS: &[&str] = &["apikey", "credential", "extraheader", "oauth", "passwd", "password", "secret", "token"];
+/// Words in key names that mark a secret value.
+const SECRETS: &[&str] = &[
+    "apikey",
+    "credential",
+    "extraheader",
+    "oauth",
+    "passwd",
+    "password",
+    "secret",
+    "token",
+];
 
-/// Where git may be told to push, or to fetch: by the name of a remote, or by an address.
-const WAYS: &[&str] = &["branch.pushremote", "branch.remote", "remote.pushdefault", "remote.pushurl"];
+/// Entries that tell git where to push or fetch, by the name of a remote or by an address.
+const DESTINATIONS: &[&str] = &[
+    "branch.pushremote",
+    "branch.remote",
+    "remote.pushdefault",
+    "remote.pushurl",
+];
 
 /// The extensions that git 2.39, Debian's, knows.
-const EXTENSIONS: &[&str] = &["noop", "objectformat", "partialclone", "preciousobjects", "worktreeconfig"];
+const EXTENSIONS: &[&str] = &[
+    "noop",
+    "objectformat",
+    "partialclone",
+    "preciousobjects",
+    "worktreeconfig",
+];
 
-/// A variable and its value, as git lists them; a boolean may have none.
+/// A variable and its value, as git lists them. A boolean may have no value.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Entry {
     /// `section.variable` or `section.subsection.variable`
@@ -130,19 +152,24 @@ impl Entry {
         }
     }
 
-    /// Whether it is of one of `patterns`: `section.variable` with any subsection, or what begins like it with a `*`.
+    /// Whether one of `patterns` fits the key: `section.variable` fits with any subsection, and with
+    /// a `*` at its end a pattern fits every key that begins like it.
     fn is_of(&self, patterns: &[&str]) -> bool {
         let (section, _, name) = self.parts();
-        patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
-            Some(start) => self.key.starts_with(start),
-            None => pattern.split_once('.') == Some((section, name)),
-        })
+        patterns
+            .iter()
+            .any(|pattern| match pattern.strip_suffix('*') {
+                Some(start) => self.key.starts_with(start),
+                None => pattern.split_once('.') == Some((section, name)),
+            })
     }
 
     /// The key as it may be shown: an address in it may hold a token.
     fn shown(&self) -> String {
         match self.parts() {
-            (section, Some(subsection), name) if subsection.contains(['@', ':']) => format!("{section}.*.{name}"),
+            (section, Some(subsection), name) if subsection.contains(['@', ':']) => {
+                format!("{section}.*.{name}")
+            }
             _ => self.key.clone(),
         }
     }
@@ -150,26 +177,41 @@ impl Entry {
 
 /// Reads what `git config --list -z` prints.
 pub fn parse(list: &[u8]) -> Vec<Entry> {
-    let entries = list.split(|&byte| byte == 0).filter(|entry| !entry.is_empty());
-    let text = |entry: &[u8]| String::from_utf8_lossy(entry).into_owned();
-    let entry = |entry: &[u8]| match text(entry).split_once('\n') {
-        Some((key, value)) => Entry { key: key.to_owned(), value: Some(value.to_owned()) },
-        None => Entry { key: text(entry), value: None },
-    };
-    entries.map(entry).collect()
+    let mut entries = Vec::new();
+    for entry in list.split(|&byte| byte == 0) {
+        if entry.is_empty() {
+            continue;
+        }
+        let text = String::from_utf8_lossy(entry).into_owned();
+        entries.push(match text.split_once('\n') {
+            Some((key, value)) => Entry {
+                key: key.to_owned(),
+                value: Some(value.to_owned()),
+            },
+            None => Entry {
+                key: text,
+                value: None,
+            },
+        });
+    }
+    entries
 }
 
-/// The value that counts: the last one.
+/// Gives the value that counts, which is the last one.
 pub fn value<'a>(entries: &'a [Entry], key: &str) -> Option<&'a str> {
-    entries.iter().rev().find(|entry| entry.key == key).and_then(|entry| entry.value.as_deref())
+    let entry = entries.iter().rev().find(|entry| entry.key == key)?;
+    entry.value.as_deref()
 }
 
-/// Whether a boolean is true.
+/// Whether a boolean is true. One without a value is.
 pub fn is_true(entries: &[Entry], key: &str) -> bool {
-    entries.iter().rev().find(|entry| entry.key == key).is_some_and(|entry| {
-        let value = entry.value.as_ref().map(|value| value.to_ascii_lowercase());
-        value.is_none_or(|value| matches!(&*value, "true" | "yes" | "on" | "1"))
-    })
+    let Some(entry) = entries.iter().rev().find(|entry| entry.key == key) else {
+        return false;
+    };
+    let Some(value) = &entry.value else {
+        return true;
+    };
+    matches!(&*value.to_ascii_lowercase(), "true" | "yes" | "on" | "1")
 }
 
 /// Whether it says that objects are missing, and where to get them.
@@ -177,11 +219,12 @@ pub fn is_partial(entry: &Entry) -> bool {
     entry.is_of(&["extensions.partialclone", "remote.promisor"])
 }
 
-/// Takes out the extensions that say nothing once the repository is copied, and refuses those that Debian's git does not
-/// know.
-pub fn extensions(entries: &mut Vec<Entry>, place: &str) -> Result<()> {
+/// Removes the extensions that mean nothing once the repository is copied, and refuses those that
+/// Debian's git does not know.
+pub fn filter_extensions(entries: &mut Vec<Entry>, place: &str) -> Result<()> {
     entries.retain(|entry| {
-        let is_default = entry.key == "extensions.refstorage" && entry.value.as_deref() == Some("files");
+        let is_files = entry.value.as_deref() == Some("files");
+        let is_default = entry.key == "extensions.refstorage" && is_files;
         !is_default && entry.key != "extensions.relativeworktrees"
     });
     if value(entries, "core.repositoryformatversion").is_none_or(|version| version == "0") {
@@ -189,43 +232,40 @@ pub fn extensions(entries: &mut Vec<Entry>, place: &str) -> Result<()> {
     }
     for entry in entries.iter() {
         let (section, _, name) = entry.parts();
-        if section == "extensions" && !EXTENSIONS.contains(&name) {
-            let what = match (name, entry.value.as_deref()) {
-                ("refstorage", Some("reftable")) => "a repository with reftable".to_owned(),
-                _ => format!("a repository with {}", entry.key),
-            };
-            return Err(hinted(
-                format!("{place} is {what}, which Debian's git 2.39 cannot read"),
-                "git clone --ref-format=files OLD NEW makes one that it can, with NEW as spec.user_cwd",
-            ));
+        if section != "extensions" || EXTENSIONS.contains(&name) {
+            continue;
         }
+        let what = match (name, entry.value.as_deref()) {
+            ("refstorage", Some("reftable")) => "a repository with reftable".to_owned(),
+            _ => format!("a repository with {}", entry.key),
+        };
+        return Err(hinted(
+            format!("{place} is {what}, which Debian's git 2.39 cannot read"),
+            "git clone --ref-format=files OLD NEW makes one that it can, with NEW as spec.user_cwd",
+        ));
     }
     Ok(())
 }
 
-/// What of `entries` goes along, and the names of what stays behind. `is_further` is a file that adds to another one.
-pub fn without_secrets(entries: Vec<Entry>, rules: &Rules, is_further: bool) -> (Vec<Entry>, Vec<String>) {
-    let (mut kept, mut left_out): (Vec<Entry>, Vec<String>) = (Vec::new(), Vec::new());
-    let mut urls = HashMap::<String, u32>::new();
+/// Splits `entries` into what goes along and the names of what stays on the host. `is_further` is a
+/// file that adds to another one.
+pub fn without_secrets(
+    entries: Vec<Entry>,
+    rules: &Rules,
+    is_further: bool,
+) -> (Vec<Entry>, Vec<String>) {
+    let mut kept: Vec<Entry> = Vec::new();
+    let mut left_out: Vec<String> = Vec::new();
+    let mut remotes_with_url = HashSet::new();
     for mut entry in entries {
-        let clean = entry
-            .value
-            .as_ref()
-            .map(|value| String::from_utf8_lossy(&address_without_credentials(value.as_bytes())).into_owned());
-        let held_some = clean != entry.value;
-        entry.value = clean;
-        let goes = match entry.value.as_deref() {
-            // A second address of a remote is pushed to as well.
-            Some(value) if entry.is_of(&["remote.url"]) => {
-                let number = urls.entry(entry.key.clone()).or_default();
-                *number += 1;
-                (*number == 1 && !is_further && !value.starts_with("ext::")) || rules.routes.contains(value)
-            }
-            Some(value) if entry.is_of(WAYS) && value.contains([':', '/']) => rules.routes.contains(value),
-            _ => true,
-        };
-        if goes && is_kept(&entry, rules.identity) {
-            if held_some {
+        let held_credentials = remove_credentials(&mut entry);
+        // git pushes to every address of a remote. Only the first one of the first file is known to
+        // be rewritten to the gate, or to be the person's own.
+        let is_first_url = entry.is_of(&["remote.url"])
+            && remotes_with_url.insert(entry.key.clone())
+            && !is_further;
+        if may_go_there(&entry, rules, is_first_url) && is_kept(&entry, rules.identity) {
+            if held_credentials {
                 left_out.push(format!("credentials in {}", entry.shown()));
             }
             kept.push(entry);
@@ -236,21 +276,61 @@ pub fn without_secrets(entries: Vec<Entry>, rules: &Rules, is_further: bool) -> 
     (kept, left_out)
 }
 
+/// Removes the credentials from the entry's value; gives whether there were any.
+fn remove_credentials(entry: &mut Entry) -> bool {
+    let Some(value) = &entry.value else {
+        return false;
+    };
+    let clean = credentials::removed_from_address(value.as_bytes());
+    let clean = String::from_utf8_lossy(&clean).into_owned();
+    let held_credentials = clean != *value;
+    entry.value = Some(clean);
+    held_credentials
+}
+
+/// Whether git may be led where the entry leads it, if it leads anywhere.
+fn may_go_there(entry: &Entry, rules: &Rules, is_first_url: bool) -> bool {
+    let Some(value) = &entry.value else {
+        return true;
+    };
+    if entry.is_of(&["remote.url"]) {
+        let is_helper = value.starts_with("ext::");
+        return (is_first_url && !is_helper) || rules.routes.contains(value);
+    }
+    // Without a colon and a slash it is the name of a remote.
+    if entry.is_of(DESTINATIONS) && value.contains([':', '/']) {
+        return rules.routes.contains(value);
+    }
+    true
+}
+
 fn is_kept(entry: &Entry, identity: &Identity) -> bool {
     let (section, _, name) = entry.parts();
-    let is_whose = matches!(section, "user" | "author" | "committer");
-    let is_set = (name == "name" && identity.name.is_some()) || (name == "email" && identity.email.is_some());
-    // What is not UTF-8 would not arrive as it is.
-    let is_odd = entry.key.contains('\u{fffd}') || entry.value.as_ref().is_some_and(|value| value.contains('\u{fffd}'));
-    let is_secret = SECRETS.iter().any(|word| name.contains(word))
-        || *address_without_credentials(entry.key.as_bytes()) != *entry.key.as_bytes();
-    let stays = entry.is_of(LEFT_OUT) || (is_whose && is_set) || is_odd || is_secret;
+    let is_identity = matches!(section, "user" | "author" | "committer");
+    let is_set = (name == "name" && identity.name.is_some())
+        || (name == "email" && identity.email.is_some());
+    let is_secret = SECRETS.iter().any(|word| name.contains(word)) || has_credentials(&entry.key);
+    let stays = entry.is_of(LEFT_OUT)
+        || (is_identity && is_set)
+        || is_not_utf8(&entry.key)
+        || entry.value.as_deref().is_some_and(is_not_utf8)
+        || is_secret;
     entry.is_of(KEPT) && !stays
 }
 
-/// `entries` as a file that git reads the same of.
+/// Whether the text was something else than UTF-8, which would not arrive as it is.
+fn is_not_utf8(text: &str) -> bool {
+    text.contains('\u{fffd}')
+}
+
+fn has_credentials(key: &str) -> bool {
+    *credentials::removed_from_address(key.as_bytes()) != *key.as_bytes()
+}
+
+/// Writes `entries` as a file of which git reads the same.
 pub fn render(entries: &[Entry]) -> String {
-    let (mut config, mut last) = (String::new(), None);
+    let mut config = String::new();
+    let mut last = None;
     for entry in entries {
         let (section, subsection, name) = entry.parts();
         if last != Some((section, subsection)) {
@@ -271,27 +351,307 @@ pub fn render(entries: &[Entry]) -> String {
     config
 }
 
-/// `value` as git-config(1) wants it: bare where that is the same, else in double quotes.
+/// Writes `value` as git-config(1) reads it: bare where that is the same, else in double quotes.
 fn quoted(value: &str) -> String {
-    let is_odd = |c: char| c.is_control() || matches!(c, '"' | '\\' | '#' | ';');
-    if !value.contains(is_odd) && value.trim() == value && !value.contains("  ") {
+    let is_special = |c: char| c.is_control() || matches!(c, '"' | '\\' | '#' | ';');
+    if !value.contains(is_special) && value.trim() == value && !value.contains("  ") {
         return value.to_owned();
     }
-    let escapes = [("\\", "\\\\"), ("\"", "\\\""), ("\n", "\\n"), ("\t", "\\t"), ("\u{8}", "\\b")];
-    let text = escapes.iter().fold(value.to_owned(), |text, (from, to)| text.replace(from, to));
+    let mut text = String::new();
+    for c in value.chars() {
+        match c {
+            '\\' => text.push_str("\\\\"),
+            '"' => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            '\t' => text.push_str("\\t"),
+            '\u{8}' => text.push_str("\\b"),
+            c => text.push(c),
+        }
+    }
     format!("\"{text}\"")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::quoted;
+    use std::collections::HashSet;
+
+    use bottle_common::plan::wire::Identity;
+
+    use super::{
+        Entry, Rules, filter_extensions, is_partial, is_true, parse, quoted, render, value,
+        without_secrets,
+    };
+
+    fn entry(line: &str) -> Entry {
+        match line.split_once('=') {
+            Some((key, value)) => Entry {
+                key: key.to_owned(),
+                value: Some(value.to_owned()),
+            },
+            None => Entry {
+                key: line.to_owned(),
+                value: None,
+            },
+        }
+    }
+
+    fn entries(lines: &[&str]) -> Vec<Entry> {
+        lines.iter().map(|line| entry(line)).collect()
+    }
 
     #[test]
     fn quotes_what_git_would_read_otherwise() {
-        assert_eq!(quoted("ssh://git@host/repo.git"), "ssh://git@host/repo.git");
-        assert_eq!(quoted("git@host:a b.git"), "git@host:a b.git");
-        assert_eq!(quoted(r#"git@host:a;b#c"d\e"#), r#""git@host:a;b#c\"d\\e""#);
-        assert_eq!(quoted("git@host:a "), "\"git@host:a \"");
-        assert_eq!(quoted("a\nb\tc"), r#""a\nb\tc""#);
+        for (value, expected) in [
+            ("ssh://git@host/repo.git", "ssh://git@host/repo.git"),
+            ("git@host:a b.git", "git@host:a b.git"),
+            (r#"git@host:a;b#c"d\e"#, r#""git@host:a;b#c\"d\\e""#),
+            ("git@host:a ", "\"git@host:a \""),
+            (" a", "\" a\""),
+            ("a  b", "\"a  b\""),
+            ("a\nb\tc\u{8}d", r#""a\nb\tc\bd""#),
+            ("a\\nb", r#""a\\nb""#),
+            ("", ""),
+        ] {
+            assert_eq!(quoted(value), expected);
+        }
+    }
+
+    #[test]
+    fn a_list_is_read_and_written() {
+        let list = b"core.bare\nfalse\0core.flag\0remote.a.b.url\nx\ny\0remote.a.b.fetch\n+r\0";
+        let read = parse(list);
+        let expected = entries(&[
+            "core.bare=false",
+            "core.flag",
+            "remote.a.b.url=x\ny",
+            "remote.a.b.fetch=+r",
+        ]);
+        assert_eq!(read, expected);
+        assert_eq!(
+            render(&read),
+            "[core]\n\tbare = false\n\tflag\n[remote \"a.b\"]\n\turl = \"x\\ny\"\n\tfetch = +r\n"
+        );
+        assert_eq!(
+            render(&entries(&[
+                "url.a\\\"b.insteadof=c",
+                "core.x=1",
+                "url.a.insteadof=d"
+            ])),
+            "[url \"a\\\\\\\"b\"]\n\tinsteadof = c\n[core]\n\tx = 1\n[url \"a\"]\n\tinsteadof = d\n"
+        );
+        assert_eq!(parse(b""), []);
+    }
+
+    #[test]
+    fn the_last_value_counts() {
+        let set = entries(&["a.b=1", "a.c=x", "a.b=2"]);
+        assert_eq!((value(&set, "a.b"), value(&set, "a.d")), (Some("2"), None));
+        for (lines, expected) in [
+            (&["a.b=true"][..], true),
+            (&["a.b=YES"], true),
+            (&["a.b=On"], true),
+            (&["a.b=1"], true),
+            (&["a.b"], true),
+            (&["a.b=false"], false),
+            (&["a.b=0"], false),
+            (&["a.b="], false),
+            (&["a.b=true", "a.b=no"], false),
+            (&["a.b=no", "a.b"], true),
+            (&["a.c=true"], false),
+            (&[], false),
+        ] {
+            assert_eq!(is_true(&entries(lines), "a.b"), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn extensions_that_debian_does_not_know_are_refused() {
+        for (lines, result) in [
+            (
+                &["core.repositoryformatversion=0", "extensions.other=1"][..],
+                Ok(2),
+            ),
+            (&["extensions.other=1"], Ok(1)),
+            (
+                &[
+                    "core.repositoryformatversion=1",
+                    "extensions.objectformat=sha256",
+                ],
+                Ok(2),
+            ),
+            (
+                &[
+                    "core.repositoryformatversion=1",
+                    "extensions.refstorage=files",
+                ],
+                Ok(1),
+            ),
+            (
+                &[
+                    "core.repositoryformatversion=1",
+                    "extensions.relativeworktrees=true",
+                ],
+                Ok(1),
+            ),
+            (
+                &[
+                    "core.repositoryformatversion=1",
+                    "extensions.refstorage=reftable",
+                ],
+                Err("p is a repository with reftable, which Debian's git 2.39 cannot read"),
+            ),
+            (
+                &["core.repositoryformatversion=1", "extensions.other=1"],
+                Err("p is a repository with extensions.other, which Debian's git 2.39 cannot read"),
+            ),
+        ] {
+            let mut entries = entries(lines);
+            let found = filter_extensions(&mut entries, "p").map(|()| entries.len());
+            let found = found.map_err(|error| error.to_string());
+            assert_eq!(found, result.map_err(str::to_owned), "{lines:?}");
+        }
+        for (line, partial) in [
+            ("extensions.partialclone=origin", true),
+            ("remote.origin.promisor=true", true),
+            ("remote.origin.url=x", false),
+        ] {
+            assert_eq!(is_partial(&entry(line)), partial);
+        }
+    }
+
+    #[track_caller]
+    fn splits(lines: &[&str], is_further: bool, kept: &[&str], left_out: &[&str]) {
+        let name = "Ada".to_owned().try_into().ok();
+        let identity = Identity { name, email: None };
+        let routes = HashSet::from(["git@host:gated".to_owned()]);
+        let rules = Rules {
+            identity: &identity,
+            routes,
+        };
+        let found = without_secrets(entries(lines), &rules, is_further);
+        let left_out = left_out.iter().map(|&name| name.to_owned()).collect();
+        assert_eq!(found, (entries(kept), left_out));
+    }
+
+    #[test]
+    fn only_what_is_known_to_be_harmless_goes_along() {
+        for line in [
+            "core.bare=false",
+            "branch.main.merge=refs/heads/main",
+            "core.flag",
+            "user.email=a@example.com",
+            "diff.x.textconv=y",
+            "submodule.a.active=true",
+        ] {
+            splits(&[line], false, &[line], &[]);
+        }
+        for line in [
+            "alias.x=!sh",
+            "include.path=/x",
+            "credential.helper=store",
+            "http.proxy=x",
+            "core.sshcommand=x",
+            "core.hookspath=/x",
+            "core.fsmonitor=x",
+            "core.gitproxy=x",
+            "core.askpass=x",
+            "core.editor=x",
+            "core.pager=x",
+            "remote.a.vcs=x",
+            "remote.a.uploadpack=x",
+            "remote.a.proxy=x",
+            "remote.a.receivepack=x",
+            "lfs.pushurl=x",
+            "lfs.storage=x",
+            "lfs.customtransfer.a.path=x",
+            "user.signingkey=x",
+            "protocol.allow=always",
+            "url.x.insteadof=y",
+            "corex.a=1",
+            "commit.gpgsign=true",
+            "user.name=Eve",
+            "author.name=Eve",
+            "committer.name=Eve",
+            "remote.a.x-token=1",
+            "lfs.extraheader=x",
+            "core.apikey=1",
+            "core.password=1",
+            "core.mypasswd=1",
+            "core.secretx=1",
+            "core.oauth=1",
+            "core.credentials=1",
+            "core.a=\u{fffd}",
+            "core.\u{fffd}=1",
+        ] {
+            splits(&[line], false, &[], &[line.split('=').next().unwrap()]);
+        }
+    }
+
+    #[test]
+    fn credentials_are_removed_and_addresses_in_keys_are_not_shown() {
+        splits(
+            &["remote.a.url=https://u:p@host/r?token=x"],
+            false,
+            &["remote.a.url=https://host/r"],
+            &["credentials in remote.a.url"],
+        );
+        splits(
+            &["lfs.https://t0ken@host.locksverify=1"],
+            false,
+            &[],
+            &["lfs.*.locksverify"],
+        );
+    }
+
+    #[test]
+    fn a_remote_has_one_address_of_its_own() {
+        let first = "remote.a.url=git@host:x";
+        splits(&[first], false, &[first], &[]);
+        splits(
+            &[first, "remote.a.url=git@host:y"],
+            false,
+            &[first],
+            &["remote.a.url"],
+        );
+        let gated = "remote.a.url=git@host:gated";
+        splits(&[first, gated], false, &[first, gated], &[]);
+        splits(
+            &[first, "remote.b.url=y"],
+            false,
+            &[first, "remote.b.url=y"],
+            &[],
+        );
+        splits(&[first], true, &[], &["remote.a.url"]);
+        splits(&[gated], true, &[gated], &[]);
+        splits(
+            &["remote.a.url=ext::sh -c x"],
+            false,
+            &[],
+            &["remote.a.url"],
+        );
+    }
+
+    #[test]
+    fn pushes_go_by_name_or_to_the_gate() {
+        for key in [
+            "branch.a.pushremote",
+            "branch.a.remote",
+            "remote.pushdefault",
+        ] {
+            let name = format!("{key}=origin");
+            splits(&[&name], false, &[&name], &[]);
+        }
+        for key in [
+            "branch.a.pushremote",
+            "branch.a.remote",
+            "remote.pushdefault",
+            "remote.a.pushurl",
+        ] {
+            let gated = format!("{key}=git@host:gated");
+            splits(&[&gated], false, &[&gated], &[]);
+            for address in ["git@host:other", "../other", "https://host/other"] {
+                splits(&[&format!("{key}={address}")], false, &[], &[key]);
+            }
+        }
     }
 }

@@ -3,43 +3,66 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use bottle_common::call::{Call, Source};
-use bottle_common::check::{Check, Facts, Listing};
-use bottle_common::options::NoOptions;
+use bottle_common::guest::listing::{Attributes, Listing};
+use bottle_common::guest::paths;
+use bottle_common::host::files;
 use bottle_common::plan::Plan;
-use bottle_common::step::{self, Step};
-use bottle_common::work::{Outcome, Work};
-use bottle_common::{guest, receipt, stage};
+use bottle_common::plan::values::GuestPath;
+use bottle_common::smolvm::call::{Call, Exec, Source};
+use bottle_common::step::options::NoOptions;
+use bottle_common::step::{Check, Prepared, Report, Step, program, receipt};
 
 const MODE: &str = "600";
 
-const STEP: Step<NoOptions> =
-    Step { name: "bottle-prompt", about: "Puts the agent's prompt into the guest", prepare, check };
+const STEP: Step<NoOptions> = Step {
+    name: "bottle-prompt",
+    about: "Puts the agent's prompt into the guest",
+    prepare,
+    check,
+};
 
 fn main() -> ExitCode {
-    step::main(&STEP)
+    program::main(&STEP)
 }
 
-/// Also for an agent without a prompt: the file has to be there, only the receipt does not name it.
-fn prepare(plan: &Plan, _: &NoOptions) -> Result<Work> {
-    let path = guest::home(".claude-bottle-prompt.txt");
-    let sha256 = stage::sha256(&plan.prompt_file).context("prompt_file")?;
+/// An agent without a prompt gets the file, too: it has to be there, only the receipt does not name
+/// it.
+fn prepare(plan: &Plan, _: &NoOptions) -> Result<Prepared> {
+    let path = path();
+    let sha256 = files::sha256(&plan.prompt_file).context("prompt_file")?;
     let calls = vec![
         Call::copy(Source::File(plan.prompt_file.clone()), path.clone()),
-        Call::exec(&["chown", guest::OWNER, &path]),
-        Call::exec(&["chmod", MODE, &path]),
+        Exec::new(&["chown", paths::OWNER, &path]).into(),
+        Exec::new(&["chmod", MODE, &path]).into(),
     ];
     let prompt_path = plan.has_prompt.then(|| path.to_string());
-    let what = if plan.has_prompt { "prompt" } else { "empty prompt" };
-    let outcome = Outcome::done(format!("{what} in {path}"), &receipt::Prompt { prompt_path, sha256 });
-    Ok(Work::new(calls, |_| outcome))
+    let what = if plan.has_prompt {
+        "prompt"
+    } else {
+        "empty prompt"
+    };
+    let receipt = receipt::Prompt {
+        prompt_path,
+        sha256,
+    };
+    let report = Report::done(format!("{what} in {path}"), &receipt);
+    Ok(Prepared::new(calls, |_| Ok(report)))
 }
 
 fn check(plan: &Plan, _: &NoOptions) -> Result<Check> {
-    let path = guest::home(".claude-bottle-prompt.txt");
-    let sha256 = stage::sha256(&plan.prompt_file).context("prompt_file")?;
-    let expected = Listing::default().with(&path, Facts::file(MODE, guest::OWNER, &sha256));
-    Ok(Check::listing(format!("prompt in {path}"), &[&format!("0:{path}")], expected))
+    let path = path();
+    let sha256 = files::sha256(&plan.prompt_file).context("prompt_file")?;
+    let file = Attributes::file(MODE, paths::OWNER, &sha256);
+    let expected = Listing::default().with(&path, file);
+    Ok(Check::listing(
+        format!("prompt in {path}"),
+        &[&format!("0:{path}")],
+        expected,
+    ))
+}
+
+fn path() -> GuestPath {
+    paths::home(".claude-bottle-prompt.txt")
 }
 
 #[cfg(test)]

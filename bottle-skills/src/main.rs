@@ -7,18 +7,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use bottle_common::archive::{Directory, Existing};
-use bottle_common::call::Call;
-use bottle_common::check::{Check, DEEP, Facts, Listing};
-use bottle_common::checked::{GuestPath, SkillName};
-use bottle_common::failure::hinted;
-use bottle_common::guest;
-use bottle_common::options::checked;
-use bottle_common::pack::Packed;
+use bottle_common::error::hinted;
+use bottle_common::guest::listing::{Attributes, DEEP, Listing};
+use bottle_common::guest::paths;
+use bottle_common::host::tree::Tree;
 use bottle_common::plan::Plan;
-use bottle_common::receipt;
-use bottle_common::step::{self, Step};
-use bottle_common::work::{Outcome, Work};
+use bottle_common::plan::values::{GuestPath, SkillName};
+use bottle_common::smolvm::call::{Calls, Exec};
+use bottle_common::smolvm::install::{Existing, install};
+use bottle_common::step::options::checked;
+use bottle_common::step::{CallResults, Check, Prepared, Report, Step, program, receipt};
 
 #[derive(clap::Args)]
 struct Options {
@@ -37,59 +35,88 @@ struct Options {
     guest_skills_dir: GuestPath,
 }
 
-const STEP: Step<Options> =
-    Step { name: "bottle-skills", about: "Copies the agent's skills into the guest", prepare, check };
+const STEP: Step<Options> = Step {
+    name: "bottle-skills",
+    about: "Copies the agent's skills into the guest",
+    prepare,
+    check,
+};
 
 const NOTHING: &str = "the agent has no skills";
+const HINT: &str = "--host-skills-dir or CLAUDE_BOTTLE_HOST_SKILLS_DIR names another directory \
+                    than $HOME/.claude/skills";
 
 fn main() -> ExitCode {
-    step::main(&STEP)
+    program::main(&STEP)
 }
 
-fn prepare(plan: &Plan, options: &Options) -> Result<Work> {
+fn prepare(plan: &Plan, options: &Options) -> Result<Prepared> {
     if plan.skills.is_empty() {
-        return Ok(Work::nothing(NOTHING));
+        return Ok(Prepared::nothing(NOTHING));
     }
     let guest_dir = &options.guest_skills_dir;
-    let mut calls = vec![Call::exec(&["mkdir", "-p", guest_dir])];
-    let (mut skills, mut warnings) = (Vec::new(), Vec::new());
-    for (lane, (name, directory)) in (1..).zip(find_all(plan, options)?) {
-        let broken = directory.layers.iter().flat_map(|layer| manifest::warnings(&layer.source, &name));
-        warnings.extend(broken.map(|warning| format!("{}: {warning}", directory.name)));
+    let mut calls = Calls::from(vec![Exec::new(&["mkdir", "-p", guest_dir]).into()]);
+    let mut warnings = Vec::new();
+    let mut skills = Vec::new();
+    for (name, source) in find_all(plan, options)? {
+        let what = format!("skill `{name}`");
+        if let Some(warning) = manifest::warning(&source) {
+            warnings.push(format!("{what}: {warning}"));
+        }
         let path = guest_dir.join(&name);
-        let mut own = vec![Call::exec(&["rm", "-rf", &path])];
-        own.extend(directory.unpack(guest_dir, &name, Existing::Replace)?);
-        own.push(Call::exec(&["chown", "-R", guest::OWNER, &path]));
-        calls.extend(own.into_iter().map(|call| call.in_lane(lane)));
+        let mut group = install(Tree::new(what, source), guest_dir, &name, Existing::Replace)?;
+        group
+            .calls
+            .insert(0, Exec::new(&["rm", "-rf", &path]).into());
+        group
+            .calls
+            .push(Exec::new(&["chown", "-R", paths::OWNER, &path]).into());
+        calls.side_by_side.push(group);
         skills.push((name, path));
     }
     let line = line(plan, options);
-    let work = Work::new(calls, |done| {
-        let receipt = |((name, path), packed): ((SkillName, GuestPath), Packed)| {
-            let (name, path) = (name.to_string(), path.to_string());
-            receipt::Skill { name, path, files: packed.files, sha256: packed.sha256 }
-        };
-        let skills = skills.into_iter().zip(done.packed).map(receipt).collect();
-        Outcome::done(line, &receipt::Skills { skills })
+    let prepared = Prepared::new(calls, |results| {
+        Ok(Report::done(
+            line,
+            &receipt::Skills {
+                skills: receipts(skills, results),
+            },
+        ))
     });
-    Ok(work.warning(warnings))
+    Ok(prepared.warn(warnings))
 }
 
-/// Every file of every skill, and that node owns what is above them: Claude Code writes its settings there.
+fn receipts(skills: Vec<(SkillName, GuestPath)>, results: CallResults) -> Vec<receipt::Skill> {
+    let mut receipts = Vec::new();
+    for ((name, path), packed) in skills.into_iter().zip(results.packed) {
+        receipts.push(receipt::Skill {
+            name: name.to_string(),
+            path: path.to_string(),
+            files: packed.files,
+            sha256: packed.sha256,
+        });
+    }
+    receipts
+}
+
+/// Looks at every file of every skill, and at who owns the directories above them: Claude Code
+/// writes its settings there.
 fn check(plan: &Plan, options: &Options) -> Result<Check> {
     if plan.skills.is_empty() {
         return Ok(Check::nothing(NOTHING));
     }
     let guest_dir = &options.guest_skills_dir;
-    let (mut roots, mut expected) = (Vec::new(), Listing::default());
-    for parent in guest_dir.below(guest::HOME) {
+    let mut roots = Vec::new();
+    let mut expected = Listing::default();
+    for parent in guest_dir.below(paths::HOME) {
         roots.push(format!("0:{parent}"));
-        expected = expected.with(&parent, Facts::directory(guest::OWNER));
+        expected = expected.with(&parent, Attributes::directory(paths::OWNER));
     }
-    for (name, directory) in find_all(plan, options)? {
+    for (name, source) in find_all(plan, options)? {
         let path = guest_dir.join(&name);
         roots.push(format!("{DEEP}:{path}"));
-        expected.0.append(&mut directory.listing(&path)?.0);
+        let tree = Tree::new(format!("skill `{name}`"), source);
+        expected.0.append(&mut Listing::of_tree(&tree, &path)?.0);
     }
     let roots: Vec<_> = roots.iter().map(String::as_str).collect();
     Ok(Check::listing(line(plan, options), &roots, expected))
@@ -100,25 +127,33 @@ fn line(plan: &Plan, options: &Options) -> String {
     format!("{} in {}", names.join(", "), options.guest_skills_dir)
 }
 
-/// The plan's skills on the host. One that is missing fails the step before anything else is done.
-fn find_all(plan: &Plan, options: &Options) -> Result<Vec<(SkillName, Directory)>> {
+/// Finds the plan's skills on the host. One that is missing fails the step before anything else is
+/// done.
+fn find_all(plan: &Plan, options: &Options) -> Result<Vec<(SkillName, PathBuf)>> {
     let host_dir = match &options.host_skills_dir {
         Some(dir) => dir.clone(),
-        None => PathBuf::from(env::var_os("HOME").context("HOME is not set")?).join(".claude/skills"),
+        None => {
+            let home = env::var_os("HOME").context("HOME is not set")?;
+            Path::new(&home).join(".claude/skills")
+        }
     };
-    plan.skills.iter().map(|name| Ok((name.clone(), find(&host_dir, name)?))).collect()
+    let mut skills = Vec::new();
+    for name in &plan.skills {
+        skills.push((name.clone(), find(&host_dir, name)?));
+    }
+    Ok(skills)
 }
 
-fn find(dir: &Path, name: &SkillName) -> Result<Directory> {
+/// The directory and the skill in it are usually links, which are followed.
+fn find(dir: &Path, name: &SkillName) -> Result<PathBuf> {
     let source = dir.join(&**name);
-    let what = format!("skill `{name}`");
-    let hint =
-        || "--host-skills-dir or CLAUDE_BOTTLE_HOST_SKILLS_DIR names another directory than $HOME/.claude/skills";
-    match source.metadata() {
-        Ok(metadata) if metadata.is_dir() => Ok(Directory::new(what, source)),
-        Ok(_) => Err(hinted(format!("{what}: {} is not a directory", source.display()), hint())),
-        Err(error) => Err(hinted(format!("{what}: read {}: {error}", source.display()), hint())),
-    }
+    let shown = source.display();
+    let why = match source.metadata() {
+        Ok(metadata) if metadata.is_dir() => return Ok(source),
+        Ok(_) => format!("{shown} is not a directory"),
+        Err(error) => format!("read {shown}: {error}"),
+    };
+    Err(hinted(format!("skill `{name}`: {why}"), HINT))
 }
 
 #[cfg(test)]

@@ -6,28 +6,36 @@ use std::path::Path;
 
 use serde_json::{Deserializer, Value};
 
-/// A warning for each entry `supervise` of another scope in `answer`: the guest's `.claude.json` and, after it, the
-/// project's `.mcp.json` where there is one. Nothing where `answer` is something else.
+/// Makes a warning for each entry `supervise` of another scope in `answer`: the guest's
+/// `.claude.json` and, behind it, the project's `.mcp.json` where there is one. There is none in an
+/// answer that is something else.
 pub fn others(answer: &str) -> Vec<String> {
-    // Mostly it is what `claude mcp add` says, which is not looked through.
+    // Mostly it is what `claude mcp add` says, which is no JSON.
     if !answer.trim_start().starts_with('{') {
         return Vec::new();
     }
-    let mut files = Deserializer::from_str(answer).into_iter::<Value>().map_while(Result::ok);
-    let (own, shared) = (files.next().unwrap_or_default(), files.next().unwrap_or_default());
-    let projects = own["projects"].as_object().into_iter().flatten();
-    let local = projects.filter(|(_, project)| has_supervise(project));
-    let local = local.map(|(path, _)| {
-        format!("in {path} an MCP server `supervise` of local scope takes the place of ours: `claude mcp remove --scope local supervise` there removes it")
-    });
-    let mut warnings: Vec<_> = local.collect();
+    let mut files = Deserializer::from_str(answer)
+        .into_iter::<Value>()
+        .map_while(Result::ok);
+    let own = files.next().unwrap_or_default();
+    let shared = files.next().unwrap_or_default();
+    let mut warnings = Vec::new();
+    for (path, project) in own["projects"].as_object().into_iter().flatten() {
+        if has_supervise(project) {
+            warnings.push(format!(
+                "in {path} an MCP server `supervise` of local scope takes the place of ours: \
+                 `claude mcp remove --scope local supervise` there removes it"
+            ));
+        }
+    }
     if has_supervise(&shared) {
         warnings.push(of_project("/home/node/workspace/.mcp.json"));
     }
     warnings
 }
 
-/// A warning when the project itself, on the host, brings an entry `supervise` of project scope.
+/// Makes a warning when the project itself, on the host, brings an entry `supervise` of project
+/// scope.
 pub fn brought_by(user_cwd: &Path) -> Option<String> {
     let file = user_cwd.join(".mcp.json");
     // To open a FIFO would be to wait for its writer.
@@ -44,7 +52,8 @@ fn has_supervise(section: &Value) -> bool {
 
 fn of_project(file: &str) -> String {
     format!(
-        "the MCP server `supervise` of project scope in {file} takes the place of ours once it is approved in the guest"
+        "the MCP server `supervise` of project scope in {file} takes the place of ours once it is \
+         approved in the guest"
     )
 }
 
@@ -54,14 +63,19 @@ mod tests {
 
     #[test]
     fn finds_entries_of_our_name_in_other_scopes() {
-        let user = r#"{"mcpServers": {"supervise": {}}, "projects": {"/a": {"mcpServers": {"other": {}}}, "/b": {}}}"#;
+        let user = r#"{
+            "mcpServers": {"supervise": {}},
+            "projects": {"/a": {"mcpServers": {"other": {}}}, "/b": {}}
+        }"#;
         assert_eq!(others(user), [""; 0]);
         assert_eq!(others("Added HTTP MCP server supervise"), [""; 0]);
         assert_eq!(others(r#"[{"projects": 1}] {"mcpServers": []}"#), [""; 0]);
-        let both = r#"{"projects": {"/a": {"mcpServers": {"supervise": {}}}}} {"mcpServers": {"supervise": {}}}"#;
-        let warnings = others(both);
+        let entry = r#"{"mcpServers": {"supervise": {}}}"#;
+        let warnings = others(&format!(r#"{{"projects": {{"/a": {entry}}}}} {entry}"#));
         assert_eq!(warnings.len(), 2);
-        assert!(warnings[0].starts_with("in /a an MCP server `supervise` of local scope "), "{}", warnings[0]);
-        assert!(warnings[1].contains(" of project scope in /home/node/workspace/.mcp.json "), "{}", warnings[1]);
+        let local = "in /a an MCP server `supervise` of local scope ";
+        assert!(warnings[0].starts_with(local), "{}", warnings[0]);
+        let shared = " of project scope in /home/node/workspace/.mcp.json ";
+        assert!(warnings[1].contains(shared), "{}", warnings[1]);
     }
 }

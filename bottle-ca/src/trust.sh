@@ -1,0 +1,28 @@
+# shellcheck shell=sh
+# Trusts the certificate $1. This is one exec, since early ones may be killed.
+set -eu
+
+# The lock is removed by whoever holds it, so it counts only if it is still the file of that name.
+# Without it two runs at once would double the bundle.
+umask 077
+lock=/run/claude-bottle-ca.lock
+while :; do
+    exec 9>>"$lock"
+    flock 9
+    # shellcheck disable=SC3013 # every sh of a guest (dash, bash, busybox) has -ef
+    if [ "$lock" -ef /proc/self/fd/9 ]; then break; fi
+done
+trap 'rm -f "$lock"' EXIT
+
+umask 022
+chmod 644 "$1"
+chown root:root "$1"
+# With the link there a second run adds nothing, and leaves a renewed certificate under its old
+# hash. A killed run leaves `.new`, to which the next one would append.
+rm -f /etc/ssl/certs/claude-bottle-mitm.pem /etc/ssl/certs/ca-certificates.crt.new
+status=0
+said=$(update-ca-certificates) || status=$?
+printf '%s\n' "$said"
+[ "$status" -eq 0 ]
+printf '%s\n' "$said" | grep -q '[1-9][0-9]* added'
+test -e /etc/ssl/certs/claude-bottle-mitm.pem

@@ -1,0 +1,198 @@
+//! The one error type: what failed, in which class, and the way out where there is one.
+
+use std::error::Error as StdError;
+use std::io;
+
+use derive_more::Display;
+
+/// The classes of failure that `--error-format json` tells apart.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Code {
+    /// The command line is wrong.
+    Usage,
+    /// The plan is not valid, empty or cut short.
+    PlanInvalid,
+    /// Something on the host is not usable: a file, a directory, a resource.
+    HostFile,
+    /// A command in the guest failed.
+    GuestCommand,
+    /// A deadline passed.
+    Timeout,
+    /// smolvm itself refused or failed.
+    SmolvmError,
+    /// smolvm cannot be run.
+    SmolvmMissing,
+    /// SIGHUP, SIGINT or SIGTERM, by its number.
+    Interrupted(u8),
+}
+
+impl Code {
+    /// The name in `--error-format json`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Usage => "USAGE",
+            Self::PlanInvalid => "PLAN_INVALID",
+            Self::HostFile => "HOST_FILE",
+            Self::GuestCommand => "GUEST_COMMAND",
+            Self::Timeout => "TIMEOUT",
+            Self::SmolvmError => "SMOLVM_ERROR",
+            Self::SmolvmMissing => "SMOLVM_MISSING",
+            Self::Interrupted(_) => "INTERRUPTED",
+        }
+    }
+
+    /// The exit status of a step that ends with this class of failure.
+    ///
+    /// 65 and 69 are `EX_DATAERR` and `EX_UNAVAILABLE` of sysexits.h; an interrupted step ends
+    /// with 128 and the signal's number, as a shell reports it.
+    #[must_use]
+    pub fn exit_status(self) -> u8 {
+        match self {
+            Self::HostFile | Self::GuestCommand | Self::Timeout | Self::SmolvmError => 1,
+            Self::Usage => 2,
+            Self::PlanInvalid => 65,
+            Self::SmolvmMissing => 69,
+            Self::Interrupted(signal) => 128 + signal,
+        }
+    }
+}
+
+/// An error that may know its class and a way out. It travels in an [`anyhow::Error`], which adds
+/// what we were doing to which thing.
+#[derive(Clone, Debug, Display, derive_more::Error)]
+#[display("{message}")]
+pub struct Error {
+    /// What went wrong, in lower case and without a full stop.
+    pub message: String,
+    /// The class, where it is not the one of the phase in which the error occurs.
+    pub code: Option<Code>,
+    /// The way out, printed on a line of its own.
+    pub hint: Option<String>,
+}
+
+impl Error {
+    /// The error of a step that `signal` ended.
+    #[must_use]
+    pub fn interrupted(signal: u8) -> Self {
+        let code = Some(Code::Interrupted(signal));
+        Self {
+            message: "interrupted".to_owned(),
+            code,
+            hint: None,
+        }
+    }
+
+    /// Makes one error of the whole chain of `error`: its text in one line, and the first class
+    /// and the first hint that are known in it. `default` is the class of the phase.
+    #[must_use]
+    pub fn flatten(default: Code, error: &anyhow::Error) -> Self {
+        let mut code = None;
+        let mut hint = None;
+        for cause in error.chain() {
+            if let Some(known) = downcast(cause) {
+                code = code.or(known.code);
+                hint = hint.or_else(|| known.hint.clone());
+            }
+        }
+        match code {
+            // What was being done when the signal came is no part of the message.
+            Some(Code::Interrupted(signal)) => Self::interrupted(signal),
+            _ => Self {
+                message: format!("{error:#}"),
+                code: Some(code.unwrap_or(default)),
+                hint,
+            },
+        }
+    }
+}
+
+/// Makes an error with `message` and, on the next line, `hint`.
+pub fn hinted(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
+    Error {
+        message: message.into(),
+        code: None,
+        hint: Some(hint.into()),
+    }
+    .into()
+}
+
+/// Gives an error of `result` the class `code`, unless it knows its own.
+///
+/// # Errors
+///
+/// That of `result`.
+pub(crate) fn in_phase<T>(code: Code, result: anyhow::Result<T>) -> Result<T, Error> {
+    result.map_err(|error| Error::flatten(code, &error))
+}
+
+/// Finds our error in a cause, also where it passed through a reader or a writer.
+fn downcast<'a>(cause: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
+    if let Some(io) = cause.downcast_ref::<io::Error>() {
+        return io.get_ref()?.downcast_ref();
+    }
+    cause.downcast_ref()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use anyhow::Context;
+
+    use super::{Code, Error, hinted};
+
+    #[test]
+    fn every_class_has_its_name_and_exit_status() {
+        for (code, name, status) in [
+            (Code::Usage, "USAGE", 2),
+            (Code::PlanInvalid, "PLAN_INVALID", 65),
+            (Code::HostFile, "HOST_FILE", 1),
+            (Code::GuestCommand, "GUEST_COMMAND", 1),
+            (Code::Timeout, "TIMEOUT", 1),
+            (Code::SmolvmError, "SMOLVM_ERROR", 1),
+            (Code::SmolvmMissing, "SMOLVM_MISSING", 69),
+            (Code::Interrupted(1), "INTERRUPTED", 129),
+            (Code::Interrupted(15), "INTERRUPTED", 143),
+        ] {
+            assert_eq!((code.name(), code.exit_status()), (name, status));
+        }
+    }
+
+    #[test]
+    fn a_chain_is_one_line_with_the_first_class_and_hint_that_are_known() {
+        let error = anyhow::Error::from(io::Error::other("no")).context("read a");
+        let flat = Error::flatten(Code::HostFile, &error);
+        assert_eq!(
+            (&*flat.message, flat.code, flat.hint),
+            ("read a: no", Some(Code::HostFile), None)
+        );
+
+        let hint = Some("h".to_owned());
+        let inner = Error {
+            message: "m".to_owned(),
+            code: Some(Code::Timeout),
+            hint,
+        };
+        let flat = Error::flatten(Code::HostFile, &anyhow::Error::from(inner).context("c"));
+        assert_eq!((&*flat.message, flat.code), ("c: m", Some(Code::Timeout)));
+        assert_eq!(flat.hint.as_deref(), Some("h"));
+
+        let flat = Error::flatten(Code::Usage, &hinted("m", "h"));
+        assert_eq!(
+            (flat.code, flat.hint.as_deref()),
+            (Some(Code::Usage), Some("h"))
+        );
+    }
+
+    #[test]
+    fn an_interrupt_is_found_behind_a_reader_and_says_nothing_else() {
+        let read: io::Result<()> = Err(io::Error::other(Error::interrupted(2)));
+        let error = read.context("pack a").unwrap_err();
+        let flat = Error::flatten(Code::HostFile, &error);
+        assert_eq!(
+            (&*flat.message, flat.code),
+            ("interrupted", Some(Code::Interrupted(2)))
+        );
+    }
+}

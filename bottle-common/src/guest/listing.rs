@@ -1,0 +1,411 @@
+//! Files of the guest and their attributes: what the plan comes to, what the guest says, and how
+//! the two differ.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+
+use anyhow::{Context, Result, bail};
+use derive_more::Display;
+use serde::Serialize;
+
+use crate::guest::paths;
+use crate::host::files;
+use crate::host::tree::{self, Entry, Tree};
+use crate::plan::values::GuestPath;
+use crate::text;
+
+/// A shell function for scripts that ask the guest: `list DEPTH:PATH...` prints what is at each
+/// PATH, and below it as deep as DEPTH, for [`Listing::parse`].
+pub const LIST: &str = include_str!("scripts/list.sh");
+
+/// The DEPTH of a whole tree for [`LIST`]: more than a path can have.
+pub const DEEP: u32 = 9999;
+
+/// One thing that is not as the plan says.
+#[derive(Clone, Debug, Display, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[display("{path}: {what}: {} in the plan, {} in the guest", shown(plan.as_ref()), shown(guest.as_ref()))]
+pub struct Difference {
+    /// Which property of it: `mode`, `sha256`, …
+    pub what: &'static str,
+    /// The guest's file, or the address or setting that differs.
+    pub path: String,
+    /// What the plan comes to; null where it has no such thing.
+    pub plan: Option<String>,
+    /// What the guest has; null where it has no such thing.
+    pub guest: Option<String>,
+}
+
+fn shown(value: Option<&String>) -> String {
+    match value {
+        Some(value) => format!("`{value}`"),
+        None => "nothing".to_owned(),
+    }
+}
+
+impl Difference {
+    /// A thing that the plan has and the guest has otherwise, or does not have.
+    pub fn new(
+        what: &'static str,
+        path: &str,
+        plan: impl Into<String>,
+        guest: Option<&str>,
+    ) -> Self {
+        let guest = guest.map(str::to_owned);
+        Self {
+            what,
+            path: path.to_owned(),
+            plan: Some(plan.into()),
+            guest,
+        }
+    }
+
+    /// A thing that the plan does not have.
+    #[must_use]
+    pub fn extra(what: &'static str, path: &str, guest: &str) -> Self {
+        Self {
+            what,
+            path: path.to_owned(),
+            plan: None,
+            guest: Some(guest.to_owned()),
+        }
+    }
+}
+
+/// What is known of a file, or expected of it: an attribute that is `None` does not matter.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Attributes {
+    /// `file`, `directory`, `link` or `special`.
+    pub kind: &'static str,
+    /// Its permissions, in octal.
+    pub mode: Option<String>,
+    /// Its owner and group, as `chown` takes them.
+    pub owner: Option<String>,
+    /// Where a link leads.
+    pub target: Option<String>,
+    /// SHA-256 of a file's content, in hex.
+    pub sha256: Option<String>,
+}
+
+impl Attributes {
+    /// A file of this content; `mode` is in octal.
+    #[must_use]
+    pub fn file(mode: &str, owner: &str, sha256: &str) -> Self {
+        Self {
+            kind: "file",
+            mode: Some(mode.to_owned()),
+            owner: Some(owner.to_owned()),
+            target: None,
+            sha256: Some(sha256.to_owned()),
+        }
+    }
+
+    /// A directory of this owner.
+    #[must_use]
+    pub fn directory(owner: &str) -> Self {
+        Self {
+            kind: "directory",
+            owner: Some(owner.to_owned()),
+            ..Self::default()
+        }
+    }
+
+    fn compare(&self, path: &str, found: &Self, differences: &mut Vec<Difference>) {
+        if self.kind != found.kind {
+            differences.push(Difference::new("type", path, self.kind, Some(found.kind)));
+            return;
+        }
+        for (what, plan, guest) in [
+            ("mode", &self.mode, &found.mode),
+            ("owner", &self.owner, &found.owner),
+            ("target", &self.target, &found.target),
+            ("sha256", &self.sha256, &found.sha256),
+        ] {
+            match plan {
+                Some(value) if plan != guest => {
+                    differences.push(Difference::new(what, path, value, guest.as_deref()));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Files by their path in the guest.
+#[derive(Clone, Debug, Default)]
+pub struct Listing(pub BTreeMap<String, Attributes>);
+
+impl Listing {
+    /// Lists what `tree` comes to at `path` in the guest, as node's.
+    ///
+    /// # Errors
+    ///
+    /// When the tree cannot be read, or a signal comes.
+    pub fn of_tree(tree: &Tree, path: &GuestPath) -> Result<Self> {
+        let mut listing = Self::default();
+        let result = tree.walk(|entry| {
+            let below = text::lossless(entry.path.as_os_str().as_bytes());
+            let path = if below.is_empty() {
+                path.clone()
+            } else {
+                path.join(&below)
+            };
+            if let Some(attributes) = attributes(entry)? {
+                listing.0.insert(path.to_string(), attributes);
+            }
+            Ok(())
+        });
+        result.with_context(|| tree.name.clone())?;
+        Ok(listing)
+    }
+
+    /// Reads what [`LIST`] printed, and gives also what was printed behind it.
+    ///
+    /// # Errors
+    ///
+    /// When the answer is cut short, or its checksums are not those of its files.
+    pub fn parse(answer: &str) -> Result<(Self, &str)> {
+        let mut fields = Fields(answer);
+        let mut files = BTreeMap::new();
+        let mut regular = Vec::new();
+        loop {
+            let attributes = fields.next()?;
+            if attributes == "sha256" {
+                break;
+            }
+            let path = fields.next()?.to_owned();
+            let target = fields.next()?;
+            let attributes = parse_attributes(attributes, target);
+            if attributes.kind == "file" {
+                regular.push(path.clone());
+            }
+            files.insert(path, attributes);
+        }
+        // The checksums are in the order of the files, since find(1) lists both. Paths beside them
+        // would double a long answer.
+        for path in regular {
+            let sha256 = fields.next()?;
+            if sha256.len() != 64 {
+                bail!("a checksum is missing in the guest's answer");
+            }
+            files.entry(path).or_default().sha256 = Some(sha256.to_owned());
+        }
+        if !fields.next()?.is_empty() {
+            bail!("the guest's answer has a checksum too many");
+        }
+        Ok((Self(files), fields.0))
+    }
+
+    /// Adds what is expected of the file at `path`.
+    #[must_use]
+    pub fn with(mut self, path: &str, attributes: Attributes) -> Self {
+        self.0.insert(path.to_owned(), attributes);
+        self
+    }
+
+    /// Lists how `found` differs from what this expects. Of a tree that is missing, or not
+    /// expected, only its top is named.
+    #[must_use]
+    pub fn differences(&self, found: &Self) -> Vec<Difference> {
+        let mut differences = Vec::new();
+        for (path, attributes) in &self.0 {
+            if let Some(found) = found.0.get(path) {
+                attributes.compare(path, found, &mut differences);
+            } else if !self.has_parent_missing_in(path, found) {
+                differences.push(Difference::new("type", path, attributes.kind, None));
+            }
+        }
+        for (path, attributes) in &found.0 {
+            if !self.0.contains_key(path) && !found.has_parent_missing_in(path, self) {
+                differences.push(Difference::extra("type", path, attributes.kind));
+            }
+        }
+        differences
+    }
+
+    /// Whether the parent of `path` is here but not in `other`.
+    fn has_parent_missing_in(&self, path: &str, other: &Self) -> bool {
+        let Some((parent, _)) = path.rsplit_once('/') else {
+            return false;
+        };
+        self.0.contains_key(parent) && !other.0.contains_key(parent)
+    }
+}
+
+/// What a file of the host comes to in the guest. A file that is not copied comes to nothing.
+fn attributes(entry: &Entry) -> Result<Option<Attributes>> {
+    let metadata = entry.metadata()?;
+    let mode = format!("{:o}", tree::mode(&metadata));
+    if metadata.is_dir() {
+        let directory = Attributes::directory(paths::OWNER);
+        return Ok(Some(Attributes {
+            mode: Some(mode),
+            ..directory
+        }));
+    }
+    if metadata.is_symlink() {
+        return Ok(Some(Attributes {
+            kind: "link",
+            owner: Some(paths::OWNER.to_owned()),
+            target: Some(text::lossless(entry.target()?.as_os_str().as_bytes())),
+            ..Attributes::default()
+        }));
+    }
+    if metadata.is_file() {
+        let sha256 = files::sha256(entry.file.path())?;
+        return Ok(Some(Attributes::file(&mode, paths::OWNER, &sha256)));
+    }
+    Ok(None)
+}
+
+/// Reads `f 644 node:node`, as find(1) prints it, and a link's target.
+fn parse_attributes(attributes: &str, target: &str) -> Attributes {
+    let mut words = attributes.split(' ');
+    let kind = match words.next() {
+        Some("f") => "file",
+        Some("d") => "directory",
+        Some("l") => "link",
+        _ => "special",
+    };
+    Attributes {
+        kind,
+        mode: words.next().map(str::to_owned),
+        owner: words.next().map(str::to_owned),
+        target: Some(target.to_owned()),
+        sha256: None,
+    }
+}
+
+/// Fields that each end with a NUL; what follows the last one that was taken is left.
+struct Fields<'a>(&'a str);
+
+impl<'a> Fields<'a> {
+    fn next(&mut self) -> Result<&'a str> {
+        let (field, rest) = self
+            .0
+            .split_once('\0')
+            .context("the guest's answer is cut short")?;
+        self.0 = rest;
+        Ok(field)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Attributes, Difference, Listing};
+
+    const SUM: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn an_answer_is_read_with_what_follows_it() {
+        let answer = format!(
+            "d 755 node:node\0/a\0\0f 644 root:root\0/a/b\nc\0\0l 777 node:node\0/a/l\0x y\0\
+             p 600 node:node\0/a/p\0\0sha256\0{SUM}\0\0behind\0it"
+        );
+        let (listing, rest) = Listing::parse(&answer).unwrap();
+        assert_eq!(rest, "behind\0it");
+        let file = Attributes {
+            target: Some(String::new()),
+            ..Attributes::file("644", "root:root", SUM)
+        };
+        assert_eq!(listing.0["/a/b\nc"], file);
+        assert_eq!(listing.0["/a/l"].target.as_deref(), Some("x y"));
+        let kinds: Vec<_> = listing
+            .0
+            .values()
+            .map(|attributes| attributes.kind)
+            .collect();
+        assert_eq!(kinds, ["directory", "file", "link", "special"]);
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_or_does_not_add_up_is_refused() {
+        let answer = format!("f 644 a:a\0/a\0\0sha256\0{SUM}\0\0");
+        assert!(Listing::parse(&answer).is_ok());
+        for end in 0..answer.len() {
+            assert!(Listing::parse(&answer[..end]).is_err(), "{end}");
+        }
+        let short = format!("f 644 a:a\0/a\0\0sha256\0{}\0\0", &SUM[1..]);
+        let many = format!("f 644 a:a\0/a\0\0sha256\0{SUM}\0{SUM}\0\0");
+        for (answer, message) in [
+            (short, "a checksum is missing in the guest's answer"),
+            (many, "the guest's answer has a checksum too many"),
+            ("rubbish".to_owned(), "the guest's answer is cut short"),
+        ] {
+            assert_eq!(Listing::parse(&answer).unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn every_attribute_that_is_expected_is_compared() {
+        let file = Attributes::file("644", "node:node", SUM);
+        let expected = Listing::default().with("/f", file.clone());
+        let differences =
+            |found: Attributes| expected.differences(&Listing::default().with("/f", found));
+        assert_eq!(differences(file.clone()), []);
+        let other = |value: &str| Some(value.to_owned());
+        for (found, what, guest) in [
+            (
+                Attributes {
+                    mode: other("600"),
+                    ..file.clone()
+                },
+                "mode",
+                "600",
+            ),
+            (
+                Attributes {
+                    owner: other("root:root"),
+                    ..file.clone()
+                },
+                "owner",
+                "root:root",
+            ),
+            (
+                Attributes {
+                    sha256: other("x"),
+                    ..file.clone()
+                },
+                "sha256",
+                "x",
+            ),
+            (
+                Attributes {
+                    kind: "link",
+                    ..file.clone()
+                },
+                "type",
+                "link",
+            ),
+        ] {
+            let found = differences(found);
+            assert_eq!(found.len(), 1);
+            assert_eq!(
+                (found[0].what, found[0].guest.as_deref()),
+                (what, Some(guest))
+            );
+        }
+    }
+
+    #[test]
+    fn of_a_tree_that_is_missing_or_too_much_only_the_top_is_named() {
+        let directory = || Attributes::directory("node:node");
+        let tree = Listing::default()
+            .with("/t", directory())
+            .with("/t/a", directory());
+        let tree = tree.with("/t/a/b", directory());
+        let top = Listing::default().with("/t", directory());
+        assert_eq!(
+            tree.differences(&top),
+            [Difference::new("type", "/t/a", "directory", None)]
+        );
+        assert_eq!(
+            top.differences(&tree),
+            [Difference::extra("type", "/t/a", "directory")]
+        );
+        assert_eq!(
+            tree.differences(&Listing::default())[0].to_string(),
+            "/t: type: `directory` in the plan, nothing in the guest"
+        );
+    }
+}

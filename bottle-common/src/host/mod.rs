@@ -1,0 +1,9 @@
+//! What happens on the host: processes, signals, files, and directories on their way into a tar.
+
+pub mod files;
+pub mod parts;
+pub mod process;
+pub mod signals;
+pub mod stage_dir;
+pub mod tar;
+pub mod tree;

@@ -1,0 +1,88 @@
+//! One stream of bytes in several files, none of them longer than a limit.
+
+use std::io::{self, Write};
+
+use tempfile::NamedTempFile;
+
+/// Writes to the first file up to the limit, then to the next.
+pub struct Parts {
+    files: Vec<NamedTempFile>,
+    current: usize,
+    /// How much fits the current file, in bytes.
+    room: u64,
+    limit: u64,
+}
+
+impl Parts {
+    /// Begins with the first of `files`, each of which takes `limit` bytes.
+    #[must_use]
+    pub fn new(files: Vec<NamedTempFile>, limit: u64) -> Self {
+        Self {
+            files,
+            current: 0,
+            room: limit,
+            limit,
+        }
+    }
+
+    /// The files, the one that is written first at the beginning.
+    #[must_use]
+    pub fn into_files(self) -> Vec<NamedTempFile> {
+        self.files
+    }
+}
+
+impl Write for Parts {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        if self.room == 0 {
+            self.current += 1;
+            self.room = self.limit;
+        }
+        let file = self.files.get_mut(self.current);
+        // There are as many files as were needed when the tree was measured.
+        let file = file.ok_or_else(|| io::Error::other("it grew while it was read"))?;
+        let length = usize::try_from(self.room).map_or(buffer.len(), |room| room.min(buffer.len()));
+        let written = file.write(&buffer[..length])?;
+        self.room -= written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+
+    use tempfile::NamedTempFile;
+
+    use super::Parts;
+
+    #[test]
+    fn parts_are_the_whole_in_their_order() {
+        let whole: Vec<u8> = (0..250_u8).collect();
+        for (limit, number) in [(100, 3), (250, 1), (125, 2), (100, 4)] {
+            let files = (0..number).map(|_| NamedTempFile::new().unwrap()).collect();
+            let mut parts = Parts::new(files, limit);
+            for piece in whole.chunks(7) {
+                parts.write_all(piece).unwrap();
+            }
+            let contents: Vec<_> = parts
+                .files
+                .iter()
+                .map(|file| fs::read(file.path()).unwrap())
+                .collect();
+            assert!(
+                contents.iter().all(|content| content.len() as u64 <= limit),
+                "{limit}"
+            );
+            assert_eq!(contents.concat(), whole, "{limit}");
+            let left = usize::try_from(limit * number).unwrap() - whole.len();
+            let error = parts.write_all(&vec![0; left + 1]).unwrap_err();
+            assert_eq!(error.to_string(), "it grew while it was read");
+        }
+    }
+}

@@ -1,0 +1,424 @@
+//! A directory as one reproducible tar: equal content gives equal bytes, wherever and whenever it
+//! is packed.
+
+use std::borrow::Cow;
+use std::fs::{self, File, Metadata};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use sha2::{Digest, Sha256};
+use tar::{Builder, EntryType, Header};
+
+use crate::host::signals;
+use crate::host::tree::{Choice, Entry, Tree, mode};
+
+/// Where the directory is in its tar.
+const ROOT: &str = "root";
+/// What tar pads everything to, in bytes.
+const BLOCK: u64 = 512;
+/// The longest name that fits a header, in bytes.
+const MAX_NAME: usize = 99;
+/// How much of a file is read at once. The crate `tar` alone would ask for 8 KiB at a time.
+const BUFFER: usize = 1 << 16;
+
+/// A directory that was packed.
+pub struct Packed {
+    /// How many regular files are in the tar.
+    pub files: u64,
+    /// SHA-256 of the tar, in hex.
+    pub sha256: String,
+    /// What a person should know: links that lead out, files that stay on the host.
+    pub warnings: Vec<String>,
+}
+
+/// Gives the length of the tar of `tree` in bytes, or a little less.
+///
+/// # Errors
+///
+/// When `tree` cannot be read, or a signal comes.
+pub fn size(tree: &Tree) -> Result<u64> {
+    let mut size = 2 * BLOCK;
+    let result = tree.walk(|entry| {
+        let metadata = entry.metadata()?;
+        size += BLOCK + long_name(&entry.path);
+        if metadata.is_symlink() {
+            size += BLOCK + padded(metadata.len() + 1);
+        } else if metadata.is_file() && !matches!(entry.choice, Choice::Warn(_)) {
+            size += padded(metadata.len());
+        }
+        Ok(())
+    });
+    result.with_context(|| tree.name.clone())?;
+    for (path, content) in &tree.files {
+        size += BLOCK + long_name(path) + padded(content.len() as u64);
+    }
+    Ok(size)
+}
+
+/// What a name takes that does not fit a header.
+fn long_name(path: &Path) -> u64 {
+    let length = ROOT.len() + 1 + path.as_os_str().len();
+    if length > MAX_NAME {
+        BLOCK + padded(length as u64 + 1)
+    } else {
+        0
+    }
+}
+
+fn padded(size: u64) -> u64 {
+    size.next_multiple_of(BLOCK)
+}
+
+/// Writes `tree` to `out`, called `place` in messages, as one tar, and tells `progress` how many
+/// bytes are written.
+///
+/// Links in the tree are never followed. Sockets, FIFOs and devices stay on the host, with a
+/// warning.
+///
+/// # Errors
+///
+/// When the tree cannot be read or changes while it is read, when `out` fails, or a signal comes.
+pub fn pack(
+    tree: &Tree,
+    out: impl Write,
+    place: &str,
+    progress: impl FnMut(u64),
+) -> Result<Packed> {
+    pack_tree(tree, out, place, progress).with_context(|| tree.name.clone())
+}
+
+fn pack_tree(
+    tree: &Tree,
+    out: impl Write,
+    place: &str,
+    progress: impl FnMut(u64),
+) -> Result<Packed> {
+    let out = BufWriter::with_capacity(BUFFER, out);
+    let out = HashingWriter {
+        inner: out,
+        hash: Sha256::new(),
+        written: 0,
+        progress,
+    };
+    let mut packer = Packer {
+        tar: Builder::new(out),
+        place,
+        files: 0,
+        warnings: Vec::new(),
+    };
+    tree.walk(|entry| packer.append(entry))?;
+    for (path, content) in &tree.files {
+        packer.append_made(path, content)?;
+    }
+    let Packer {
+        tar,
+        files,
+        warnings,
+        ..
+    } = packer;
+    let writing = || format!("write {place}");
+    let mut out = tar.into_inner().with_context(writing)?;
+    out.flush().with_context(writing)?;
+    let sha256 = format!("{:x}", out.hash.finalize());
+    let warnings = warnings
+        .iter()
+        .map(|warning| format!("{}: {warning}", tree.name))
+        .collect();
+    Ok(Packed {
+        files,
+        sha256,
+        warnings,
+    })
+}
+
+struct Packer<'a, W: Write> {
+    tar: Builder<W>,
+    place: &'a str,
+    files: u64,
+    warnings: Vec<String>,
+}
+
+impl<W: Write> Packer<'_, W> {
+    fn append(&mut self, entry: &Entry) -> Result<()> {
+        let shown = entry.file.path().display();
+        let metadata = entry.metadata()?;
+        if let Choice::Warn(why) = entry.choice {
+            self.warnings.push(format!("{shown} is left out: {why}"));
+            return Ok(());
+        }
+        if metadata.is_file() {
+            return self.append_file(entry, &metadata);
+        }
+        let packing = || format!("pack {shown} into {}", self.place);
+        let name = name(&entry.path);
+        let mut header = header(mode(&metadata));
+        if metadata.is_dir() {
+            header.set_entry_type(EntryType::Directory);
+            self.tar
+                .append_data(&mut header, &name, io::empty())
+                .with_context(packing)?;
+        } else if metadata.is_symlink() {
+            let target = entry.target()?;
+            if leads_out(&entry.root, entry.file.path(), &target) {
+                let root = entry.root.display();
+                self.warnings
+                    .push(format!("{shown} leads out of {root}: copied as a link"));
+            }
+            header.set_entry_type(EntryType::Symlink);
+            self.tar
+                .append_link(&mut header, &name, &target)
+                .with_context(packing)?;
+        } else {
+            self.warnings.push(format!(
+                "{shown} is neither file, directory nor link: left out"
+            ));
+        }
+        Ok(())
+    }
+
+    fn append_file(&mut self, entry: &Entry, metadata: &Metadata) -> Result<()> {
+        let path = entry.file.path();
+        let reading = || format!("read {}", path.display());
+        let packing = || format!("pack {} into {}", path.display(), self.place);
+        let mut header = header(mode(metadata));
+        let name = name(&entry.path);
+        let file = File::open(path).with_context(reading)?;
+        if let Choice::Rewrite(rewrite) = entry.choice {
+            // The file is rewritten twice, so that a long one need not be held in memory.
+            let first = File::open(path).with_context(reading)?;
+            let size = RewrittenLines::new(first, rewrite)
+                .size()
+                .with_context(reading)?;
+            header.set_size(size);
+            let lines = RewrittenLines::new(&file, rewrite).take(size);
+            let content = ExactReader {
+                inner: lines,
+                left: size,
+            };
+            self.tar
+                .append_data(&mut header, &name, content)
+                .with_context(packing)?;
+        } else {
+            let size = metadata.len();
+            header.set_size(size);
+            let content = BufReader::with_capacity(BUFFER, &file).take(size);
+            let content = ExactReader {
+                inner: content,
+                left: size,
+            };
+            self.tar
+                .append_data(&mut header, &name, content)
+                .with_context(packing)?;
+        }
+        let size = file.metadata().with_context(reading)?.len();
+        ensure!(
+            size == metadata.len(),
+            "read {}: it grew while it was read",
+            path.display()
+        );
+        self.files += 1;
+        Ok(())
+    }
+
+    fn append_made(&mut self, path: &Path, content: &str) -> Result<()> {
+        let mut header = header(0o644);
+        header.set_size(content.len() as u64);
+        self.tar
+            .append_data(&mut header, name(path), content.as_bytes())
+            .with_context(|| format!("pack {} into {}", path.display(), self.place))?;
+        self.files += 1;
+        Ok(())
+    }
+}
+
+fn name(path: &Path) -> PathBuf {
+    if path.as_os_str().is_empty() {
+        ROOT.into()
+    } else {
+        Path::new(ROOT).join(path)
+    }
+}
+
+/// A header without owner and time, which would differ between hosts and copies.
+fn header(mode: u32) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_mode(mode);
+    header.set_mtime(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_size(0);
+    header
+}
+
+/// Whether the link at `link` with this `target` leads out of `root`, as far as can be told without
+/// a guest.
+fn leads_out(root: &Path, link: &Path, target: &Path) -> bool {
+    if target.is_absolute() || fs::canonicalize(link).is_ok_and(|path| !path.starts_with(root)) {
+        return true;
+    }
+    let mut path = PathBuf::from(link.parent().unwrap_or(root));
+    for component in target.components() {
+        match component {
+            Component::ParentDir => drop(path.pop()),
+            other => path.push(other),
+        }
+        if !path.starts_with(root) {
+            return true;
+        }
+    }
+    false
+}
+
+/// A reader that fails when it ends before its time: a file shorter than its header says would
+/// spoil the tar.
+struct ExactReader<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: Read> Read for ExactReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        signals::check().map_err(io::Error::other)?;
+        let read = self.inner.read(buffer)?;
+        if read == 0 && self.left > 0 && !buffer.is_empty() {
+            return Err(io::Error::other("it shrank while it was read"));
+        }
+        self.left = self.left.saturating_sub(read as u64);
+        Ok(read)
+    }
+}
+
+/// A file with each line rewritten.
+struct RewrittenLines<R> {
+    inner: BufReader<R>,
+    rewrite: fn(&[u8]) -> Cow<'_, [u8]>,
+    line: Vec<u8>,
+    done: usize,
+}
+
+impl<R: Read> RewrittenLines<R> {
+    fn new(inner: R, rewrite: fn(&[u8]) -> Cow<'_, [u8]>) -> Self {
+        Self {
+            inner: BufReader::new(inner),
+            rewrite,
+            line: Vec::new(),
+            done: 0,
+        }
+    }
+
+    /// How long the rewritten file is, in bytes.
+    fn size(mut self) -> io::Result<u64> {
+        io::copy(&mut self, &mut io::sink())
+    }
+}
+
+impl<R: Read> Read for RewrittenLines<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.done == self.line.len() {
+            let mut line = Vec::new();
+            self.inner.read_until(b'\n', &mut line)?;
+            self.line = (self.rewrite)(&line).into_owned();
+            self.done = 0;
+        }
+        let read = (&self.line[self.done..]).read(buffer)?;
+        self.done += read;
+        Ok(read)
+    }
+}
+
+/// A writer that hashes what it writes and tells how far it is.
+struct HashingWriter<W, P> {
+    inner: W,
+    hash: Sha256,
+    written: u64,
+    progress: P,
+}
+
+impl<W: Write, P: FnMut(u64)> Write for HashingWriter<W, P> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(buffer)?;
+        self.hash.update(&buffer[..written]);
+        self.written += written as u64;
+        (self.progress)(self.written);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::time::{Duration, SystemTime};
+
+    use super::{Packed, leads_out, pack, size};
+    use crate::host::tree::Tree;
+
+    fn packed(tree: &Tree) -> (Packed, Vec<u8>) {
+        let mut tar = Vec::new();
+        let packed = pack(tree, &mut tar, "tar", |_| {}).unwrap();
+        (packed, tar)
+    }
+
+    #[test]
+    fn equal_content_gives_an_equal_tar() {
+        let mut trees = Vec::new();
+        for age in [0, 100_000] {
+            let directory = tempfile::tempdir().unwrap();
+            fs::create_dir(directory.path().join("b")).unwrap();
+            for name in ["z", "b/c", "a"] {
+                let path = directory.path().join(name);
+                fs::write(&path, name).unwrap();
+                let time = SystemTime::now() - Duration::from_secs(age);
+                fs::File::options()
+                    .append(true)
+                    .open(path)
+                    .unwrap()
+                    .set_modified(time)
+                    .unwrap();
+            }
+            symlink("b/c", directory.path().join("link")).unwrap();
+            let (packed, tar) = packed(&Tree::new("t".to_owned(), directory.path().to_owned()));
+            assert_eq!((packed.files, packed.warnings.len()), (3, 0));
+            trees.push((packed.sha256, tar));
+        }
+        assert!(trees[0] == trees[1]);
+    }
+
+    #[test]
+    fn the_size_is_known_before() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("a".repeat(200)), [0; 1000]).unwrap();
+        fs::write(directory.path().join("b"), "").unwrap();
+        let mut tree = Tree::new("t".to_owned(), directory.path().to_owned());
+        tree.files.insert("made".into(), "content".to_owned());
+        let (packed, tar) = packed(&tree);
+        assert_eq!((packed.files, size(&tree).unwrap()), (3, tar.len() as u64));
+    }
+
+    #[test]
+    fn links_that_lead_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        fs::create_dir(root.join("a")).unwrap();
+        for (target, is_out) in [
+            ("b", false),
+            ("../b", false),
+            ("../../x", true),
+            ("../a/../../x", true),
+            ("../../", true),
+            ("/etc/passwd", true),
+            ("./c/d", false),
+        ] {
+            assert_eq!(
+                leads_out(&root, &root.join("a/link"), target.as_ref()),
+                is_out,
+                "{target}"
+            );
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The plan as text. It is checked as a whole, and carried from stdin to stdout untouched but for
+//! what the steps add.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use anyhow::{Context, Result, anyhow, bail};
+use indexmap::IndexMap;
+use serde::de::{DeserializeOwned, Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+
+/// A JSON object whose values are kept as they were written.
+type Members = IndexMap<String, Box<RawValue>>;
+
+/// A plan as it was written.
+#[derive(Debug)]
+pub struct Document {
+    text: String,
+}
+
+impl Document {
+    /// Takes `text` as a plan.
+    ///
+    /// # Errors
+    ///
+    /// When it is not UTF-8, not JSON, cut short, not an object, or when an object in it has a key
+    /// twice.
+    pub fn parse(text: Vec<u8>) -> Result<Self> {
+        let text = String::from_utf8(text).context("the plan is not UTF-8")?;
+        // Only when something is wrong do we look for its path, which takes twice as long.
+        if serde_json::from_str::<UniqueKeys>(&text).is_err() {
+            read::<UniqueKeys>(&text).context("the plan is not valid JSON")?;
+        }
+        if !text.trim_start().starts_with('{') {
+            bail!("the plan is not a JSON object");
+        }
+        Ok(Self { text })
+    }
+
+    /// Reads the plan into `T`.
+    ///
+    /// # Errors
+    ///
+    /// One message that begins with the JSON path of what does not fit.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T> {
+        read(&self.text)
+    }
+
+    /// Gives the plan with `value` as `<group>.<step>`. An earlier value of the step is replaced.
+    ///
+    /// # Errors
+    ///
+    /// When `value` cannot be written as JSON, or `group` is no object.
+    pub fn with(&self, group: &str, step: &str, value: &impl Serialize) -> Result<String> {
+        let mut plan: Members = serde_json::from_str(&self.text)?;
+        let mut members = match plan.get(group) {
+            Some(members) => Option::<Members>::deserialize(&**members)?.unwrap_or_default(),
+            None => Members::new(),
+        };
+        members.insert(step.to_owned(), to_raw_value(value)?);
+        plan.insert(group.to_owned(), to_raw_value(&members)?);
+        Ok(serde_json::to_string(&plan)?)
+    }
+
+    /// The plan as it was written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+fn read<T: DeserializeOwned>(text: &str) -> Result<T> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| describe(error, ""))?;
+    json.end()?;
+    Ok(value)
+}
+
+/// Reads a part of the plan that stands at the path `at`.
+///
+/// # Errors
+///
+/// One message that begins with the JSON path of what does not fit.
+pub fn read_part<T: DeserializeOwned>(part: serde_json::Value, at: &str) -> Result<T> {
+    serde_path_to_error::deserialize(part).map_err(|error| describe(error, at))
+}
+
+/// Describes an error in the part of the plan at the path `at`: first where, then what.
+fn describe(error: serde_path_to_error::Error<serde_json::Error>, at: &str) -> anyhow::Error {
+    let path = error.path().to_string();
+    let error = error.into_inner();
+    let message = error.to_string();
+    if error.is_eof() {
+        return anyhow!("it is cut short: {message}");
+    }
+    if !error.is_data() {
+        return anyhow!(message);
+    }
+    // The path says where; the position would be that of the value's end.
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    let message = message.strip_suffix(&position).unwrap_or(&message);
+    let is_named = |part: &&str| !matches!(*part, "" | ".");
+    let path = [at, &path]
+        .into_iter()
+        .filter(is_named)
+        .collect::<Vec<_>>()
+        .join(".");
+    if path.is_empty() {
+        anyhow!("{message}")
+    } else {
+        anyhow!("{path}: {message}")
+    }
+}
+
+/// Any JSON in which no object has a key twice. (Which of the two values holds would be anybody's
+/// guess.)
+struct UniqueKeys;
+
+impl<'de> Deserialize<'de> for UniqueKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for UniqueKeys {
+    type Value = Self;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        let mut seen = HashSet::new();
+        while let Some(key) = map.next_key::<String>()? {
+            if seen.contains(&key) {
+                return Err(A::Error::custom(format_args!("key `{key}` is there twice")));
+            }
+            map.next_value::<Self>()?;
+            seen.insert(key);
+        }
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self, A::Error> {
+        while list.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::Document;
+
+    fn parse(text: &str) -> Result<Document, String> {
+        Document::parse(text.into()).map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn what_is_not_a_plan() {
+        let invalid = "the plan is not valid JSON: ";
+        for (text, message) in [
+            ("[]", "the plan is not a JSON object".to_owned()),
+            (" 1 ", "the plan is not a JSON object".to_owned()),
+            (r#""{}""#, "the plan is not a JSON object".to_owned()),
+            (
+                r#"{"a": 1, "a": 1}"#,
+                format!("{invalid}key `a` is there twice"),
+            ),
+            (
+                r#"{"a": {"b": [{"c": 1, "c": 2}]}}"#,
+                format!("{invalid}a.b[0]: key `c` is there twice"),
+            ),
+            (
+                r#"{"a": 1, "\u0061": 1}"#,
+                format!("{invalid}key `a` is there twice"),
+            ),
+            (
+                r#"{"a": {"#,
+                format!("{invalid}it is cut short: EOF while parsing an object at line 1 column 7"),
+            ),
+            (
+                r#"{"a": 1} {}"#,
+                format!("{invalid}trailing characters at line 1 column 10"),
+            ),
+            (
+                "{a: 1}",
+                format!("{invalid}key must be a string at line 1 column 2"),
+            ),
+            (
+                "",
+                format!("{invalid}it is cut short: EOF while parsing a value at line 1 column 0"),
+            ),
+        ] {
+            assert_eq!(parse(text).unwrap_err(), message);
+        }
+        let error = Document::parse(b"{\"a\": \"\xff\"}".to_vec()).unwrap_err();
+        assert!(format!("{error:#}").starts_with("the plan is not UTF-8: "));
+    }
+
+    #[test]
+    fn keys_of_different_objects_may_be_the_same() {
+        assert!(
+            parse(r#"{"a": {"a": 1}, "b": [{"a": 1}, {"a": null}], "c": [true, 1.5, -1]}"#).is_ok()
+        );
+    }
+
+    #[test]
+    fn what_is_added_leaves_the_rest_as_it_was_written() {
+        let text = r#"{"z": 1.50, "big": 123456789012345678901234567890, "a": "\u00e4", "receipts": {"ca": 1, "git": 2}}"#;
+        let plan = parse(text).unwrap();
+        assert_eq!(plan.text(), text);
+        let with = plan.with("receipts", "git", &json!({"ms": 3})).unwrap();
+        let expected = r#"{"z":1.50,"big":123456789012345678901234567890,"a":"\u00e4","receipts":{"ca":1,"git":{"ms":3}}}"#;
+        assert_eq!(with, expected);
+        let with = plan.with("checks", "ca", &Value::Null).unwrap();
+        assert!(
+            with.ends_with(r#","receipts":{"ca": 1, "git": 2},"checks":{"ca":null}}"#),
+            "{with}"
+        );
+        let with = parse(r#"{"receipts": null}"#)
+            .unwrap()
+            .with("receipts", "ca", &1)
+            .unwrap();
+        assert_eq!(with, r#"{"receipts":{"ca":1}}"#);
+    }
+
+    #[test]
+    fn an_error_begins_with_the_path() {
+        let plan = parse(r#"{"a": [{"b": "x"}]}"#).unwrap();
+        type Wrong =
+            std::collections::HashMap<String, Vec<std::collections::HashMap<String, bool>>>;
+        let error = plan.read::<Wrong>().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "a[0].b: invalid type: string \"x\", expected a boolean"
+        );
+    }
+}

@@ -1,0 +1,312 @@
+//! How the plan's objects are read: which keys they may have, and which values count as unset.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use derive_more::Deref;
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Error, IgnoredAny, IntoDeserializer, MapAccess, Visitor,
+};
+use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
+
+/// A JSON object of the plan, read into `T`. (Serde alone would also take an array for it.)
+///
+/// A key that `T` does not have is refused when `STRICT`; otherwise it is refused only when it is a
+/// near miss of one that `T` has.
+#[derive(Clone, Debug, Default, Deref)]
+pub struct Section<T, const STRICT: bool = false>(T);
+
+/// A [`Section`] in which every unknown key is refused.
+pub type Strict<T> = Section<T, true>;
+
+impl<T, const STRICT: bool> Section<T, STRICT> {
+    /// Gives what was read.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<'de, T: DeserializeOwned, const STRICT: bool> Deserialize<'de> for Section<T, STRICT> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer
+            .deserialize_map(ObjectVisitor::<T, STRICT>(PhantomData))
+            .map(Self)
+    }
+}
+
+struct ObjectVisitor<T, const STRICT: bool>(PhantomData<T>);
+
+impl<'de, T: DeserializeOwned, const STRICT: bool> Visitor<'de> for ObjectVisitor<T, STRICT> {
+    type Value = T;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+        T::deserialize(Object::<A, STRICT>(members))
+    }
+}
+
+/// The members of an object. A struct that is read from it says which keys it has.
+struct Object<A, const STRICT: bool>(A);
+
+impl<'de, A: MapAccess<'de>, const STRICT: bool> Deserializer<'de> for Object<A, STRICT> {
+    type Error = A::Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        known: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, A::Error> {
+        let members = CheckedKeys {
+            members: self.0,
+            known,
+            is_strict: STRICT,
+            refusal: None,
+        };
+        visitor.visit_map(members)
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, A::Error> {
+        visitor.visit_map(self.0)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+struct CheckedKeys<A> {
+    members: A,
+    known: &'static [&'static str],
+    is_strict: bool,
+    /// Why the key that was just read is refused.
+    refusal: Option<String>,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for CheckedKeys<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, A::Error> {
+        let Some(key) = self.members.next_key::<String>()? else {
+            return Ok(None);
+        };
+        self.refusal = refusal(&key, self.known, self.is_strict);
+        seed.deserialize(key.into_deserializer()).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        match self.refusal.take() {
+            // Refused at the value, so that the path in the message ends with the key.
+            Some(refusal) => self.members.next_value_seed(Refused(refusal, PhantomData)),
+            None => self.members.next_value_seed(seed),
+        }
+    }
+}
+
+/// A value that is refused, whatever it is.
+struct Refused<T>(String, PhantomData<T>);
+
+impl<'de, T> DeserializeSeed<'de> for Refused<T> {
+    type Value = T;
+
+    fn deserialize<D: Deserializer<'de>>(self, _: D) -> Result<T, D::Error> {
+        Err(D::Error::custom(self.0))
+    }
+}
+
+/// Why `key` is refused in an object with the keys `known`; nothing where it is not.
+fn refusal(key: &str, known: &[&str], is_strict: bool) -> Option<String> {
+    if known.contains(&key) {
+        return None;
+    }
+    match near_miss(key, known) {
+        Some(meant) => Some(format!("unknown key `{key}`: did you mean `{meant}`?")),
+        None if is_strict => Some(format!("unknown key `{key}`")),
+        None => None,
+    }
+}
+
+/// The key of `known` that was meant by `key`, in another case or with another separator, or with
+/// up to two slips: letters too much, missing, wrong or swapped. In a word of less than six letters
+/// one slip already makes another word of two.
+fn near_miss<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
+    let plain = key.to_lowercase().replace('-', "_");
+    let slips = |known: &str| strsim::damerau_levenshtein(&known.to_lowercase(), &plain);
+    let nearest = known.iter().min_by_key(|known| (slips(known), **known))?;
+    let allowed = if nearest.len() < 6 { 1 } else { 2 };
+    (slips(nearest) <= allowed).then_some(nearest)
+}
+
+/// A value that is the launcher's business: its key is known, and it is carried untouched.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Opaque;
+
+impl<'de> Deserialize<'de> for Opaque {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer
+            .deserialize_ignored_any(IgnoredAny)
+            .map(|_| Self)
+    }
+}
+
+/// Reads `null` as the type's default; for `#[serde(deserialize_with)]`.
+///
+/// # Errors
+///
+/// Those of the type.
+pub fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Reads `null`, `""` and `"."` as unset; for `#[serde(deserialize_with)]`. Python prints an empty
+/// path as `.`.
+///
+/// # Errors
+///
+/// Those of the type.
+pub fn unless_unset<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: TryFrom<String>,
+    T::Error: fmt::Display,
+{
+    match Option::<String>::deserialize(deserializer)?.as_deref() {
+        None | Some("" | ".") => Ok(None),
+        Some(text) => T::try_from(text.to_owned())
+            .map(Some)
+            .map_err(D::Error::custom),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::{Opaque, Section, Strict, or_default, refusal, unless_unset};
+    use crate::plan::values::HostPath;
+
+    const KNOWN: &[&str] = &["git", "skills", "prompt", "user_cwd", "Upstream"];
+
+    #[test]
+    fn near_misses_are_refused_with_the_key_that_was_meant() {
+        for (key, meant) in [
+            ("skils", "skills"),
+            ("skill", "skills"),
+            ("Skills", "skills"),
+            ("sklils", "skills"),
+            ("skillsss", "skills"),
+            ("sikls", "skills"),
+            ("promt", "prompt"),
+            ("gti", "git"),
+            ("Git", "git"),
+            ("gits", "git"),
+            ("gi", "git"),
+            ("user-cwd", "user_cwd"),
+            ("userCwd", "user_cwd"),
+            ("UpStream", "Upstream"),
+            ("upstreem", "Upstream"),
+        ] {
+            let message = format!("unknown key `{key}`: did you mean `{meant}`?");
+            assert_eq!(refusal(key, KNOWN, false).as_deref(), Some(&*message));
+            assert_eq!(refusal(key, KNOWN, true).as_deref(), Some(&*message));
+        }
+    }
+
+    #[test]
+    fn other_keys_are_refused_only_in_strict_sections() {
+        for key in [
+            "env",
+            "digits",
+            "getx",
+            "g",
+            "kills-not",
+            "sk",
+            "pro",
+            "",
+            "user",
+        ] {
+            assert_eq!(refusal(key, KNOWN, false), None, "{key}");
+            assert_eq!(
+                refusal(key, KNOWN, true),
+                Some(format!("unknown key `{key}`"))
+            );
+        }
+        for key in KNOWN {
+            assert_eq!(refusal(key, KNOWN, true), None);
+        }
+    }
+
+    #[derive(Debug, Default, Deserialize)]
+    struct Example {
+        #[serde(default, deserialize_with = "or_default")]
+        number: u8,
+        #[serde(default, deserialize_with = "unless_unset")]
+        path: Option<HostPath>,
+        #[serde(default, rename = "carried")]
+        _carried: Opaque,
+    }
+
+    fn read<const STRICT: bool>(json: serde_json::Value) -> Result<Example, String> {
+        let section: Result<Section<Example, STRICT>, _> = serde_json::from_value(json);
+        section
+            .map(Section::into_inner)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_section_is_an_object_with_fit_keys() {
+        let example = read::<true>(json!({"number": 7, "path": "/a", "carried": {"x": [1]}}));
+        let example = example.unwrap();
+        assert_eq!(
+            (example.number, example.path.unwrap().0.to_str()),
+            (7, Some("/a"))
+        );
+        assert!(read::<false>(json!({"other": 1})).is_ok());
+        assert_eq!(
+            read::<true>(json!({"other": 1})).unwrap_err(),
+            "unknown key `other`"
+        );
+        let near = "unknown key `nubmer`: did you mean `number`?";
+        assert_eq!(read::<false>(json!({"nubmer": 1})).unwrap_err(), near);
+        for other in [json!([7]), json!("x"), json!(1), json!(true), json!(null)] {
+            assert!(
+                read::<false>(other)
+                    .unwrap_err()
+                    .contains("expected an object")
+            );
+        }
+        assert!(serde_json::from_str::<Strict<Example>>("[]").is_err());
+    }
+
+    #[test]
+    fn null_is_the_default_and_a_path_may_be_unset() {
+        assert_eq!(read::<true>(json!({"number": null})).unwrap().number, 0);
+        for unset in [json!(null), json!(""), json!(".")] {
+            assert!(read::<true>(json!({"path": unset})).unwrap().path.is_none());
+        }
+        for path in ["..", "./", " ", "/"] {
+            assert!(
+                read::<true>(json!({"path": path})).unwrap().path.is_some(),
+                "{path}"
+            );
+        }
+        assert!(read::<true>(json!({"path": 1})).is_err());
+        assert!(
+            read::<true>(json!({"path": "a\0"}))
+                .unwrap_err()
+                .contains("NUL")
+        );
+    }
+}

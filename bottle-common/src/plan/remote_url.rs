@@ -1,0 +1,397 @@
+//! Where a remote really is, and every other way to write its address.
+
+use http::uri::Authority;
+use indexmap::IndexSet;
+use serde::Deserialize;
+
+use crate::plan::values::{has_fit_port, is_host};
+
+/// What is wrong with an address of no known form.
+const FORMS: &str = "an Upstream is ssh://[USER@]HOST[:PORT]/PATH, [USER@]HOST:PATH or \
+                     https://HOST[:PORT]/PATH";
+
+/// How a remote is reached.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Protocol {
+    /// `ssh://` or scp-like
+    Ssh,
+    /// `https://`
+    Https,
+}
+
+/// A remote repository's address in its parts. It is `ssh://`, scp-like or `https://`, and never
+/// has credentials.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct RemoteUrl {
+    /// The address as the plan has it.
+    pub written: String,
+    /// How the repository is reached.
+    pub protocol: Protocol,
+    /// The user, where one is named.
+    pub user: Option<String>,
+    /// The host; an IPv6 address stands in brackets.
+    pub host: String,
+    /// The port, where one is named.
+    pub port: Option<u16>,
+    /// The path without slashes at its ends; never empty.
+    pub path: String,
+}
+
+impl TryFrom<String> for RemoteUrl {
+    type Error = &'static str;
+
+    fn try_from(written: String) -> Result<Self, Self::Error> {
+        if written.contains(char::is_control) {
+            return Err("an Upstream must not hold control characters");
+        }
+        let (protocol, authority, path) = split(&written)?;
+        let user = authority.rsplit_once('@').map(|(user, _)| user);
+        if protocol == Protocol::Https && path.contains(['?', '#']) {
+            // A query may hold a token.
+            return Err(FORMS);
+        }
+        // With https even a user alone may be an access token.
+        if user.is_some_and(|user| protocol == Protocol::Https || user.contains(':')) {
+            return Err(
+                "an Upstream with credentials would carry them into the guest: leave them \
+                        out",
+            );
+        }
+        let user = user.map(str::to_owned);
+        let authority: Authority = authority.parse().map_err(|_| FORMS)?;
+        let host = authority.host().to_owned();
+        let port = authority.port_u16();
+        let path = path.trim_matches('/').to_owned();
+        let has_fit_user = user.as_deref().is_none_or(is_user);
+        if !is_host(&host) || !has_fit_port(&authority) || !has_fit_user || path.is_empty() {
+            return Err(FORMS);
+        }
+        Ok(Self {
+            written,
+            protocol,
+            user,
+            host,
+            port,
+            path,
+        })
+    }
+}
+
+/// Splits an address into its protocol, its authority and its path.
+fn split(address: &str) -> Result<(Protocol, &str, &str), &'static str> {
+    if let Some(rest) = address.strip_prefix("ssh://") {
+        let (authority, path) = rest.split_once('/').ok_or(FORMS)?;
+        return Ok((Protocol::Ssh, authority, path));
+    }
+    if let Some(rest) = address.strip_prefix("https://") {
+        let (authority, path) = rest.split_once('/').ok_or(FORMS)?;
+        return Ok((Protocol::Https, authority, path));
+    }
+    if address.contains("://") {
+        return Err(FORMS);
+    }
+    // scp-like. The colons of an IPv6 address are in its brackets.
+    let end_of_host = address.find(']').unwrap_or(0);
+    let colon = end_of_host + address[end_of_host..].find(':').ok_or(FORMS)?;
+    let (authority, path) = (&address[..colon], &address[colon + 1..]);
+    // git takes `./a:b` for a local path and `ext::command` for a helper's address, and
+    // `user:password@host:path` is no form at all.
+    let has_late_at = path
+        .split('/')
+        .next()
+        .is_some_and(|start| start.contains('@'));
+    if authority.contains('/') || path.starts_with(':') || has_late_at {
+        return Err(FORMS);
+    }
+    Ok((Protocol::Ssh, authority, path))
+}
+
+fn is_user(user: &str) -> bool {
+    let is_fit = |c: char| c.is_ascii_alphanumeric() || "._+~-".contains(c);
+    !user.is_empty() && !user.starts_with('-') && user.chars().all(is_fit)
+}
+
+impl RemoteUrl {
+    /// Lists the ways to write this address that forges take for the same repository, the plan's
+    /// own first. git must send each of them to the gate.
+    ///
+    /// `insteadOf` captures by prefix, so no spelling may be a prefix of another repository's
+    /// address, other than one whose path begins with this repository's whole path.
+    #[must_use]
+    pub fn spellings(&self) -> IndexSet<String> {
+        let mut spellings = IndexSet::from([self.written.clone()]);
+        let stem = self.path.strip_suffix(".git").unwrap_or(&self.path);
+        // Without its suffix a path such as `.git` or `team/.git` would be the whole host's or
+        // directory's.
+        let stem = if stem.is_empty() || stem.ends_with('/') {
+            &self.path
+        } else {
+            stem
+        };
+        let paths = [format!("{stem}.git"), stem.to_owned()];
+        let port = match (self.protocol, self.port) {
+            (Protocol::Ssh, Some(port)) => port,
+            _ => 22,
+        };
+        let host = &self.host;
+        for user in self.ssh_users() {
+            for path in &paths {
+                spellings.insert(format!("ssh://{user}{host}/{path}"));
+                spellings.insert(format!("ssh://{user}{host}:{port}/{path}"));
+                if port == 22 {
+                    spellings.insert(format!("{user}{host}:{path}"));
+                    spellings.insert(format!("{user}{host}:/{path}"));
+                }
+            }
+        }
+        for origin in self.https_origins() {
+            for path in &paths {
+                spellings.insert(format!("https://{origin}/{path}"));
+            }
+        }
+        spellings
+    }
+
+    /// The users by which the repository is reached over ssh, each with its `@`. On a forge it is
+    /// always `git`.
+    fn ssh_users(&self) -> Vec<String> {
+        match (self.protocol, &self.user) {
+            (Protocol::Ssh, Some(user)) => vec![format!("{user}@")],
+            (Protocol::Ssh, None) => vec![String::new(), "git@".to_owned()],
+            (Protocol::Https, _) => vec!["git@".to_owned()],
+        }
+    }
+
+    /// The origins by which it is reached over https: its own, perhaps with a port, where the plan
+    /// has one, and always the host alone.
+    fn https_origins(&self) -> Vec<&str> {
+        let mut origins = Vec::new();
+        if let Some(rest) = self.written.strip_prefix("https://") {
+            origins.extend(rest.split('/').next());
+        }
+        origins.push(&self.host);
+        origins
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Protocol, RemoteUrl};
+
+    fn parse(address: &str) -> Result<RemoteUrl, &'static str> {
+        RemoteUrl::try_from(address.to_owned())
+    }
+
+    #[test]
+    fn addresses_in_their_parts() {
+        use Protocol::{Https, Ssh};
+        for (address, protocol, user, host, port, path) in [
+            (
+                "ssh://git@host/repo.git",
+                Ssh,
+                Some("git"),
+                "host",
+                None,
+                "repo.git",
+            ),
+            ("ssh://host:2222/a/b/", Ssh, None, "host", Some(2222), "a/b"),
+            ("ssh://host//a", Ssh, None, "host", None, "a"),
+            (
+                "git@host:team/repo",
+                Ssh,
+                Some("git"),
+                "host",
+                None,
+                "team/repo",
+            ),
+            ("host:/repo", Ssh, None, "host", None, "repo"),
+            (
+                "a.b-c_d+e~f@host:r",
+                Ssh,
+                Some("a.b-c_d+e~f"),
+                "host",
+                None,
+                "r",
+            ),
+            ("git@[::1]:a:b", Ssh, Some("git"), "[::1]", None, "a:b"),
+            ("ssh://[::1]:22/a", Ssh, None, "[::1]", Some(22), "a"),
+            ("https://host/a.git", Https, None, "host", None, "a.git"),
+            ("https://host:8443/a", Https, None, "host", Some(8443), "a"),
+            ("ssh://host/a@b", Ssh, None, "host", None, "a@b"),
+            ("host:a/b@c", Ssh, None, "host", None, "a/b@c"),
+        ] {
+            let url = parse(address).unwrap();
+            assert_eq!(url.written, address);
+            assert_eq!(
+                (url.protocol, url.user.as_deref()),
+                (protocol, user),
+                "{address}"
+            );
+            assert_eq!(
+                (&*url.host, url.port, &*url.path),
+                (host, port, path),
+                "{address}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_address() {
+        for address in [
+            "",
+            "host",
+            "/path",
+            "./a:b",
+            "a/b:c",
+            "host:",
+            "host:/",
+            ":path",
+            "ssh://host",
+            "ssh://host/",
+            "ssh:///path",
+            "ssh://ho st/a",
+            "ssh://host:0/a",
+            "ssh://host:/a",
+            "ssh://host:99999/a",
+            "ssh://host:+1/a",
+            "ssh://-h/a",
+            "ssh://@host/a",
+            "ssh://-u@host/a",
+            "ssh://u u@host/a",
+            "-u@host:a",
+            "@host:a",
+            "ssh://a@b@host/p",
+            "git://host/a",
+            "http://host/a",
+            "ext::sh -c id",
+            "file:///a",
+            "host:a\nb",
+            "host:a\0",
+            "https://host/a?token=x",
+            "https://host/a#x",
+            "https://host",
+            "https:///a",
+            "user:password@host:path",
+            "host:user@x/y",
+            "SSH://host/a",
+        ] {
+            assert!(parse(address).is_err(), "{address:?} is taken");
+        }
+        for address in [
+            "ssh://u:s3cret@host/a",
+            "https://t0ken@host/a",
+            "https://u:p@host/a",
+        ] {
+            let error = parse(address).unwrap_err();
+            assert!(
+                error.starts_with("an Upstream with credentials"),
+                "{address}: {error}"
+            );
+        }
+    }
+
+    #[track_caller]
+    fn spelled(address: &str, spellings: &[&str]) {
+        let found = parse(address).unwrap().spellings();
+        assert_eq!(
+            found.iter().map(String::as_str).collect::<Vec<_>>(),
+            spellings
+        );
+    }
+
+    #[test]
+    fn spellings_with_a_user_and_without_a_port() {
+        spelled(
+            "ssh://git@host/team/repo.git",
+            &[
+                "ssh://git@host/team/repo.git",
+                "ssh://git@host:22/team/repo.git",
+                "git@host:team/repo.git",
+                "git@host:/team/repo.git",
+                "ssh://git@host/team/repo",
+                "ssh://git@host:22/team/repo",
+                "git@host:team/repo",
+                "git@host:/team/repo",
+                "https://host/team/repo.git",
+                "https://host/team/repo",
+            ],
+        );
+    }
+
+    #[test]
+    fn there_is_no_scp_form_with_another_port() {
+        spelled(
+            "ssh://ada@host:2222/repo",
+            &[
+                "ssh://ada@host:2222/repo",
+                "ssh://ada@host/repo.git",
+                "ssh://ada@host:2222/repo.git",
+                "ssh://ada@host/repo",
+                "https://host/repo.git",
+                "https://host/repo",
+            ],
+        );
+    }
+
+    #[test]
+    fn an_ssh_address_without_a_user_is_also_the_forges() {
+        spelled(
+            "host:repo",
+            &[
+                "host:repo",
+                "ssh://host/repo.git",
+                "ssh://host:22/repo.git",
+                "host:repo.git",
+                "host:/repo.git",
+                "ssh://host/repo",
+                "ssh://host:22/repo",
+                "host:/repo",
+                "ssh://git@host/repo.git",
+                "ssh://git@host:22/repo.git",
+                "git@host:repo.git",
+                "git@host:/repo.git",
+                "ssh://git@host/repo",
+                "ssh://git@host:22/repo",
+                "git@host:repo",
+                "git@host:/repo",
+                "https://host/repo.git",
+                "https://host/repo",
+            ],
+        );
+    }
+
+    #[test]
+    fn an_https_address_with_a_port_has_both_origins() {
+        let found = parse("https://host:8443/repo/").unwrap().spellings();
+        for address in [
+            "https://host:8443/repo/",
+            "https://host:8443/repo",
+            "https://host:8443/repo.git",
+            "https://host/repo",
+            "https://host/repo.git",
+            "git@host:repo",
+            "ssh://git@host:22/repo",
+        ] {
+            assert!(found.contains(address), "{address}");
+        }
+        assert!(
+            !found
+                .iter()
+                .any(|spelling| spelling.contains("host:8443") && !spelling.starts_with("https"))
+        );
+    }
+
+    #[test]
+    fn a_path_that_is_a_suffix_alone_captures_nothing_else() {
+        for (address, stem) in [
+            ("git@host:.git", ".git"),
+            ("ssh://git@host/team/.git", "team/.git"),
+        ] {
+            for spelling in parse(address).unwrap().spellings() {
+                let is_own = spelling.ends_with(stem) || spelling.ends_with(&format!("{stem}.git"));
+                assert!(is_own, "{spelling}");
+            }
+        }
+    }
+}

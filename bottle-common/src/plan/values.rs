@@ -1,0 +1,475 @@
+//! Strings that are checked once. A value of one of these types is fit for a path, an argument or a
+//! line of configuration.
+//!
+//! A message says what is wrong with a value and never repeats the value, which may be a secret.
+
+use std::net::Ipv6Addr;
+use std::path::{Path, PathBuf};
+
+use derive_more::{Deref, Display};
+use http::uri::{Authority, Uri};
+use serde::Deserialize;
+
+#[cfg(test)]
+use crate::plan::schema::pattern;
+
+/// A smolvm machine's name: letters, digits, `_` and `-`, the first a letter or a digit.
+///
+/// This is the rule of `smolvm machine create` (1.32.2).
+#[derive(Clone, Debug, Deref, Deserialize, Display)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("pattern" = pattern::MACHINE_NAME)))]
+#[serde(try_from = "String")]
+pub struct MachineName(String);
+
+impl TryFrom<String> for MachineName {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        let is_fit = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(is_fit) {
+            return Ok(Self(name));
+        }
+        Err(
+            "a machine name has letters, digits, `_` and `-` only, and begins with a letter or a \
+             digit",
+        )
+    }
+}
+
+/// A skill's name: one path component that is neither hidden nor an option.
+#[derive(Clone, Debug, Deref, Deserialize, Display, Eq, Hash, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("pattern" = pattern::SKILL_NAME)))]
+#[serde(try_from = "String")]
+pub struct SkillName(String);
+
+impl TryFrom<String> for SkillName {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        let is_hidden_or_option = name.starts_with(['.', '-']);
+        if name.is_empty() || is_hidden_or_option || name.contains('/') || has_control(&name) {
+            return Err(
+                "a skill name is one path component, not empty, without a leading `.` or \
+                        `-` and without control characters",
+            );
+        }
+        Ok(Self(name))
+    }
+}
+
+/// A remote's name, which is its repository's name at the gate.
+#[derive(Clone, Debug, Deref, Deserialize, Display, Eq, Hash, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(
+    extend("pattern" = pattern::REMOTE_NAME),
+    extend("not" = {"enum": [".", ".."]}),
+))]
+#[serde(try_from = "String")]
+pub struct RemoteName(String);
+
+impl TryFrom<String> for RemoteName {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        let is_fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        // `.` and `..` have fit characters, but as a path they name another repository.
+        let is_directory = matches!(&*name, "." | "..");
+        if name.is_empty() || is_directory || !name.chars().all(is_fit) {
+            return Err("a remote's Name has letters, digits, `.`, `_` and `-` only");
+        }
+        Ok(Self(name))
+    }
+}
+
+/// `host:port`; an IPv6 address stands in brackets.
+#[derive(Clone, Debug, Deref, Deserialize, Display)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("pattern" = pattern::host_port())))]
+#[serde(try_from = "String")]
+pub struct HostPort(String);
+
+impl TryFrom<String> for HostPort {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.parse::<Authority>() {
+            Ok(authority) if is_host_and_port(&authority) && authority.port().is_some() => {
+                Ok(Self(text))
+            }
+            _ => Err("not a `host:port`"),
+        }
+    }
+}
+
+/// An `http://` or `https://` URL without credentials. It becomes an argument, and every user of
+/// the host may read arguments.
+#[derive(Clone, Debug, Deref, Deserialize, Display)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("pattern" = pattern::http_url())))]
+#[serde(try_from = "String")]
+pub struct HttpUrl(String);
+
+impl TryFrom<String> for HttpUrl {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        const WRONG: &str = "not an http(s) URL";
+        let uri: Uri = text.parse().map_err(|_| WRONG)?;
+        let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(WRONG);
+        };
+        if authority.as_str().contains('@') {
+            return Err(
+                "a URL with credentials would show them in the process list: leave out \
+                        `user:password@`",
+            );
+        }
+        if is_host_and_port(authority) {
+            Ok(Self(text))
+        } else {
+            Err(WRONG)
+        }
+    }
+}
+
+/// A name or an email as `git config` and a commit's header take it.
+#[derive(Clone, Debug, Deref, Deserialize, Display)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("pattern" = pattern::IDENTITY_TEXT)))]
+#[serde(try_from = "String")]
+pub struct IdentityText(String);
+
+impl TryFrom<String> for IdentityText {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        // What git strips from both ends of a name (`strbuf_addstr_without_crud` in ident.c).
+        let is_crud = |c: char| c.is_whitespace() || ".,:;<>\"\\'".contains(c);
+        if text.trim().is_empty() {
+            return Err("must not be empty");
+        }
+        if text.chars().all(is_crud) {
+            return Err("must have more than punctuation: git commits as nobody of that name");
+        }
+        if text.starts_with('-') {
+            return Err("must not begin with `-`: git would take it for an option");
+        }
+        if text.contains(['<', '>']) || has_control(&text) {
+            return Err(
+                "must not hold `<`, `>` or control characters: they end the field in a \
+                        commit",
+            );
+        }
+        Ok(Self(text))
+    }
+}
+
+/// An absolute path in the guest, other than `/` and without `..`. A trailing `/` is dropped.
+#[derive(Clone, Debug, Deref, Display, Eq, PartialEq)]
+pub struct GuestPath(String);
+
+impl TryFrom<String> for GuestPath {
+    type Error = &'static str;
+
+    fn try_from(path: String) -> Result<Self, Self::Error> {
+        let is_component = |part: &str| !matches!(part, "" | "." | "..");
+        let fitting = path
+            .trim_end_matches('/')
+            .strip_prefix('/')
+            .filter(|rest| rest.split('/').all(is_component) && !has_control(rest));
+        match fitting {
+            Some(rest) => Ok(Self(format!("/{rest}"))),
+            None => Err("a guest path is absolute, without `.`, `..`, `//` and control characters"),
+        }
+    }
+}
+
+impl GuestPath {
+    /// A path that this program makes itself, of constants and checked values.
+    pub(crate) const fn trusted(path: String) -> Self {
+        Self(path)
+    }
+
+    /// This directory and each parent of it that is below `ancestor`, the longest path first.
+    #[must_use]
+    pub fn below(&self, ancestor: &str) -> Vec<Self> {
+        let mut below = Vec::new();
+        for path in Path::new(&self.0).ancestors() {
+            if !path.starts_with(ancestor) || path == Path::new(ancestor) {
+                break;
+            }
+            below.push(Self(path.to_string_lossy().into_owned()));
+        }
+        below
+    }
+
+    /// The path of `name` in this directory.
+    #[must_use]
+    pub fn join(&self, name: &str) -> Self {
+        Self(format!("{}/{name}", self.0))
+    }
+}
+
+/// A path on the host as the plan has it: not empty and without NUL.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(
+    extend("pattern" = pattern::HOST_PATH),
+    extend("not" = {"const": "."}),
+))]
+#[serde(try_from = "String")]
+pub struct HostPath(pub(crate) PathBuf);
+
+impl TryFrom<String> for HostPath {
+    type Error = &'static str;
+
+    fn try_from(path: String) -> Result<Self, Self::Error> {
+        if path.is_empty() {
+            return Err("a path must not be empty");
+        }
+        if path.contains('\0') {
+            return Err("a path must not hold NUL");
+        }
+        // smolvm would take a path that begins with `-` for an option.
+        let path = if path.starts_with('-') {
+            Path::new(".").join(path)
+        } else {
+            path.into()
+        };
+        Ok(Self(path))
+    }
+}
+
+/// Whether `host` can be nothing but a host: a name, an IPv4 address, or an IPv6 address in
+/// brackets.
+pub(crate) fn is_host(host: &str) -> bool {
+    if let Some(address) = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
+        return address.parse::<Ipv6Addr>().is_ok();
+    }
+    let is_fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    host.starts_with(|c: char| c.is_ascii_alphanumeric()) && host.chars().all(is_fit)
+}
+
+/// Whether the port of `authority`, if there is one, is written as a number from 1 to 65535.
+///
+/// The crate `http` accepts `host:`, `host:+1` and `host:99999`.
+pub(crate) fn has_fit_port(authority: &Authority) -> bool {
+    match authority.port() {
+        Some(port) => port.as_u16() > 0 && port.as_str() == port.as_u16().to_string(),
+        None => authority.as_str().ends_with(authority.host()),
+    }
+}
+
+/// Whether `authority` is a host, perhaps with a port, and nothing else.
+fn is_host_and_port(authority: &Authority) -> bool {
+    !authority.as_str().contains('@') && is_host(authority.host()) && has_fit_port(authority)
+}
+
+fn has_control(text: &str) -> bool {
+    text.contains(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        GuestPath, HostPath, HostPort, HttpUrl, IdentityText, MachineName, RemoteName, SkillName,
+    };
+
+    /// Asserts which texts `T` takes, unchanged, and which it refuses.
+    #[track_caller]
+    fn takes<T>(good: &[&str], bad: &[&str])
+    where
+        T: TryFrom<String> + ToString,
+    {
+        for text in good {
+            let value = T::try_from((*text).to_owned())
+                .ok()
+                .map(|value| value.to_string());
+            assert_eq!(value.as_deref(), Some(*text));
+        }
+        for text in bad {
+            assert!(
+                T::try_from((*text).to_owned()).is_err(),
+                "{text:?} is taken"
+            );
+        }
+    }
+
+    #[test]
+    fn machine_names() {
+        takes::<MachineName>(
+            &["a", "7", "claude-bottle-demo_1", "A-", "0_"],
+            &[
+                "", "-a", "_a", "a.b", "a:b", "a b", "a/b", "ä", "a\n", "a\0",
+            ],
+        );
+    }
+
+    #[test]
+    fn skill_names() {
+        takes::<SkillName>(
+            &["verify", "init-prd", "a b", "日本", "a.b", "_x", "a:b", "~"],
+            &[
+                "", ".", "..", ".hidden", "-x", "a/b", "/", "a/", "a\nb", "a\0", "a\u{7f}",
+                "\u{85}",
+            ],
+        );
+    }
+
+    #[test]
+    fn remote_names() {
+        takes::<RemoteName>(
+            &["app", "a.b_c-D", "...", ".git", "-x", "0"],
+            &["", ".", "..", "a/b", "a b", "a\n", "ä", "a:b", "a?", "a\0"],
+        );
+    }
+
+    #[test]
+    fn hosts_with_ports() {
+        takes::<HostPort>(
+            &[
+                "127.0.0.1:1",
+                "gate:65535",
+                "[::1]:9418",
+                "a-b.c_d:80",
+                "7:7",
+            ],
+            &[
+                "",
+                "host",
+                "host:",
+                ":1",
+                "host:0",
+                "host:65536",
+                "host:99999",
+                "host:+1",
+                "host:01",
+                "host: 1",
+                "user@host:1",
+                "u:p@host:1",
+                "@host:1",
+                "::1:9418",
+                "[::1]",
+                "[::g]:1",
+                "[::1:1",
+                "-h:1",
+                ".h:1",
+                "_h:1",
+                "h\n:1",
+                "h/p:1",
+                "h:1/",
+                "ho st:1",
+                "h:1?",
+                "h:1#",
+                "hä:1",
+            ],
+        );
+    }
+
+    #[test]
+    fn http_urls() {
+        takes::<HttpUrl>(
+            &[
+                "http://127.0.0.1:55556/",
+                "https://host",
+                "HTTP://host/path",
+                "http://[::1]:1/x",
+                "http://host/a?b=c",
+            ],
+            &[
+                "",
+                "host",
+                "//host/",
+                "/path",
+                "ftp://host/",
+                "git://host/",
+                "http://",
+                "http:///x",
+                "http://user@host/",
+                "http://user:pass@host/",
+                "http://@host/",
+                "http://host:/",
+                "http://host:0/",
+                "http://host:99999/",
+                "http://host:+1/",
+                "http://ho st/",
+                "http://-h/",
+                "http://host/a b",
+                "http://host/\n",
+                "http://::1/",
+                "http:host",
+                " http://host/",
+            ],
+        );
+        let error = HttpUrl::try_from("http://ada:s3cret@host/".to_owned()).unwrap_err();
+        assert!(error.starts_with("a URL with credentials") && !error.contains("s3cret"));
+    }
+
+    #[test]
+    fn identities() {
+        takes::<IdentityText>(
+            &[
+                "Ada Lovelace",
+                "ada@example.com",
+                "日本",
+                "O'Neil, Jr.",
+                "a-b",
+                "x",
+            ],
+            &[
+                "", " ", "\t", ".", "...", "'\"", ".,:;", "-x", "--unset", "a<b", "a>b", "<>",
+                "a\nb", "a\0", "a\u{7f}", "a\u{85}",
+            ],
+        );
+    }
+
+    #[test]
+    fn guest_paths() {
+        takes::<GuestPath>(
+            &[
+                "/a",
+                "/home/node/.claude/skills",
+                "/a b",
+                "/...",
+                "/a/..b",
+                "/-x",
+                "/ä",
+            ],
+            &[
+                "", "/", "//", "///", "a", "a/b", "./a", "../a", "/.", "/..", "/a/..", "/a/../b",
+                "/a/./b", "/./a", "//a", "/a//b", "/a\nb", "/a\0", "/a\u{7f}", "~/a",
+            ],
+        );
+        let path = GuestPath::try_from("/a/b///".to_owned()).unwrap();
+        assert_eq!(&*path, "/a/b");
+        assert_eq!(&*path.join("c"), "/a/b/c");
+        let below = |path: &str, ancestor| {
+            let path = GuestPath::try_from(path.to_owned()).unwrap();
+            path.below(ancestor)
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            below("/home/node/a/b", "/home/node"),
+            ["/home/node/a/b", "/home/node/a"]
+        );
+        assert_eq!(below("/home/node", "/home/node"), [""; 0]);
+        assert_eq!(below("/home/nodes/a", "/home/node"), [""; 0]);
+        assert_eq!(below("/srv/a", "/home/node"), [""; 0]);
+    }
+
+    #[test]
+    fn host_paths() {
+        let path = |text: &str| HostPath::try_from(text.to_owned()).map(|path| path.0);
+        assert_eq!(path("/a b/ä:c").unwrap().to_str(), Some("/a b/ä:c"));
+        assert_eq!(path("-x").unwrap().to_str(), Some("./-x"));
+        assert!(path("").is_err());
+        assert!(path("/a\0b").is_err());
+    }
+}

@@ -1,0 +1,11 @@
+//! smolvm: its calls as data, the runner that makes them, and what their failures mean.
+
+pub mod call;
+pub mod failure;
+mod hints;
+pub mod install;
+mod known;
+pub mod progress;
+pub mod runner;
+pub mod staged;
+pub mod version;

@@ -1,0 +1,484 @@
+//! Makes a step's calls: as which user, how often, for how long.
+
+use std::borrow::Cow;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use serde_json::{Deserializer, Value};
+use tempfile::TempDir;
+
+use crate::error::Code;
+use crate::host::{process, signals};
+use crate::plan::values::MachineName;
+use crate::smolvm::call::{Call, Calls, Copy, Exec, Group, Guard, Recovery};
+use crate::smolvm::failure::{self, CallFailure, Reason};
+use crate::smolvm::known::{Known, KnownUser};
+use crate::smolvm::progress::Progress;
+use crate::smolvm::version::{self, ExecUser, OLDEST};
+use crate::text;
+
+/// What a bare machine says to any `--user` (smolvm 1.32.2).
+const USER_REFUSED: &str = "needs an image machine; a bare VM runs every command as root";
+/// SIGKILL, which early execs get from some versions although nothing is wrong.
+const KILLED: i32 = 137;
+/// Failures of smolvm's own that are gone when it is asked again: two calls at once, and (on a bare
+/// machine) a file by the name that it gives to a copy's beginning, left by an agent that ended in
+/// the middle of a copy. The next name is free.
+const TRANSIENT: [&str; 2] = [
+    "database is locked",
+    "failed to open staging file: File exists",
+];
+/// How often a call is repeated that failed for no fault of its own.
+const MAX_REPEATS: u32 = 3;
+/// How long to wait before that.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How long it may take to undo something: somebody may be waiting for the end.
+const UNDO_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many groups go on side by side. More than a few gain nothing.
+const SIDE_BY_SIDE: usize = 4;
+
+/// How calls are made, from the command line.
+#[derive(Clone)]
+pub struct Settings {
+    /// The smolvm to run.
+    pub program: OsString,
+    /// The machine that the calls are for.
+    pub machine: MachineName,
+    /// The user that guest commands run as.
+    pub user: ExecUser,
+    /// How long one call may take.
+    pub timeout: Duration,
+    /// Gets each call as lines for a shell, with what came of it and what it printed.
+    pub trace: Option<fn(&[String])>,
+    /// Where progress is shown.
+    pub progress: Progress,
+    /// The file in which a chain of steps keeps what it knows of smolvm.
+    pub known: Option<PathBuf>,
+}
+
+/// smolvm, set up for one machine.
+#[derive(Clone)]
+pub struct Runner {
+    settings: Settings,
+    user: User,
+    known: Option<Arc<Known>>,
+    calls: u32,
+}
+
+/// The user of guest commands, as far as it is known.
+#[derive(Clone)]
+enum User {
+    /// smolvm's version is to be asked first.
+    Unknown,
+    /// root, unless the machine refuses to be asked.
+    RootUnlessRefused,
+    /// The value of `--user`, if any.
+    Found(Option<String>),
+}
+
+impl Runner {
+    /// Sets smolvm up. Nothing is run yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let user = match &settings.user {
+            ExecUser::Auto => User::Unknown,
+            ExecUser::None => User::Found(None),
+            ExecUser::User(user) => User::Found(Some(user.clone())),
+        };
+        // Without the file this step finds out by itself.
+        let known = settings
+            .known
+            .as_deref()
+            .and_then(|file| Known::open(file).ok());
+        Self {
+            settings,
+            user,
+            known: known.map(Arc::new),
+            calls: 0,
+        }
+    }
+
+    /// How many calls for the machine were made so far, repeated ones counted.
+    #[must_use]
+    pub fn calls(&self) -> u32 {
+        self.calls
+    }
+
+    /// Makes `calls` up to the first that fails, and gives what each printed on stdout.
+    ///
+    /// # Errors
+    ///
+    /// The failure of the call that did not do what it was for.
+    pub fn run(&mut self, calls: &Calls<PathBuf>) -> Result<Vec<String>, CallFailure> {
+        let mut answers = self.run_group(&calls.first)?;
+        let groups = &calls.side_by_side;
+        // A few groups are done before it would pay to make them side by side.
+        if groups.len() > SIDE_BY_SIDE {
+            answers.extend(self.run_side_by_side(groups)?);
+        } else {
+            for group in groups {
+                answers.extend(self.run_group(group)?);
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Makes one call, which has no recovery.
+    ///
+    /// # Errors
+    ///
+    /// The failure of the call.
+    pub fn ask(&mut self, exec: &Exec) -> Result<String, CallFailure> {
+        self.attempt(&Call::Exec(exec.clone()))
+    }
+
+    /// Makes the calls of a few groups at a time. When one has failed, no further group is begun.
+    fn run_side_by_side(&mut self, groups: &[Group<PathBuf>]) -> Result<Vec<String>, CallFailure> {
+        let next = AtomicUsize::new(0);
+        let has_failed = AtomicBool::new(false);
+        let calls = AtomicU32::new(0);
+        let answers: Vec<_> = groups.iter().map(|_| OnceLock::new()).collect();
+        let work = || {
+            let mut runner = Self {
+                calls: 0,
+                ..self.clone()
+            };
+            runner.settings.progress = Progress { show: None };
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some(group) = groups.get(number) else {
+                    break;
+                };
+                if has_failed.load(Ordering::Relaxed) {
+                    break;
+                }
+                let answer = answers[number].get_or_init(|| runner.run_group(group));
+                has_failed.fetch_or(answer.is_err(), Ordering::Relaxed);
+            }
+            calls.fetch_add(runner.calls, Ordering::Relaxed);
+        };
+        thread::scope(|scope| {
+            for _ in 0..SIDE_BY_SIDE {
+                scope.spawn(work);
+            }
+        });
+        self.calls += calls.into_inner();
+        let mut all = Vec::new();
+        // A group that was not begun has no answer; one that failed before it ends the loop.
+        for answer in answers.into_iter().filter_map(OnceLock::into_inner) {
+            all.extend(answer?);
+        }
+        Ok(all)
+    }
+
+    /// When a call of `group` fails, what the group left half done is taken back, as far as the
+    /// guest still answers.
+    fn run_group(&mut self, group: &Group<PathBuf>) -> Result<Vec<String>, CallFailure> {
+        let mut answers = Vec::new();
+        for call in &group.calls {
+            match self.run_call(call) {
+                Ok(answer) => answers.push(answer),
+                Err(failure) => {
+                    if let Some(undo) = &group.undo {
+                        self.settings.timeout = self.settings.timeout.min(UNDO_TIMEOUT);
+                        // The failure that is told of is the first.
+                        let _ = signals::deferred(|| self.ask(undo));
+                    }
+                    return Err(failure);
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    fn run_call(&mut self, call: &Call<PathBuf>) -> Result<String, CallFailure> {
+        let result = self.attempt(call);
+        let Call::Exec(Exec {
+            recovery: Some(recovery),
+            ..
+        }) = call
+        else {
+            return result;
+        };
+        match result {
+            Err(failure) if failure.says(recovery.words) => self.recover(call, recovery),
+            result => result,
+        }
+    }
+
+    fn recover(
+        &mut self,
+        call: &Call<PathBuf>,
+        recovery: &Recovery,
+    ) -> Result<String, CallFailure> {
+        let mut answer = None;
+        if let Some(guard) = &recovery.guard {
+            let text = match self.ask(&guard.call) {
+                Ok(text) => text,
+                Err(failure) => failure.unless_failed().map(|()| String::new())?,
+            };
+            if is_satisfied(guard, &text) {
+                return Ok(text);
+            }
+            answer = Some(text);
+        }
+        for exec in &recovery.calls {
+            // Whether it helped, the repeated call shows.
+            if let Err(failure) = self.ask(exec) {
+                failure.unless_failed()?;
+            }
+        }
+        let printed = self.attempt(call)?;
+        Ok(answer.unwrap_or(printed))
+    }
+
+    /// Makes `call`, again where the failure is not its own.
+    fn attempt(&mut self, call: &Call<PathBuf>) -> Result<String, CallFailure> {
+        let mut repeats = 0;
+        loop {
+            let output = self.invoke(call)?;
+            let is_exec = matches!(call, Call::Exec(_));
+            let is_first = is_exec && matches!(self.user, User::RootUnlessRefused);
+            if is_first && self.resolve_user(&output) {
+                continue;
+            }
+            let is_killed = is_exec && output.status.code() == Some(KILLED);
+            if (is_killed || is_transient(&output)) && repeats < MAX_REPEATS {
+                repeats += 1;
+                sleep(PAUSE);
+                continue;
+            }
+            return self.judge(call, &output);
+        }
+    }
+
+    /// Learns from the first exec with `--user root` whether the machine takes it; gives whether it
+    /// was refused, so that the call has to be made again.
+    fn resolve_user(&mut self, output: &Output) -> bool {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        if failure::is_smolvms_own(output) {
+            if stderr.contains(USER_REFUSED) {
+                self.user = User::Found(None);
+                self.remember(KnownUser::None);
+                return true;
+            }
+        } else {
+            self.user = User::Found(Some("root".to_owned()));
+            self.remember(KnownUser::Root);
+        }
+        false
+    }
+
+    fn remember(&self, user: KnownUser) {
+        if let Some(known) = &self.known {
+            known.set(user);
+        }
+    }
+
+    fn judge(&self, call: &Call<PathBuf>, output: &Output) -> Result<String, CallFailure> {
+        if output.status.success() {
+            return Ok(text::lossless(&output.stdout));
+        }
+        let program = match call {
+            Call::Exec(exec) => exec.argv.first().map(String::as_str),
+            Call::Copy(_) => None,
+        };
+        let output = presentable(call, output);
+        Err(self.failure(
+            call,
+            Reason::Failed {
+                output: &output,
+                program,
+            },
+        ))
+    }
+
+    fn invoke(&mut self, call: &Call<PathBuf>) -> Result<Output, CallFailure> {
+        self.calls += 1;
+        match call {
+            Call::Copy(copy) => self.invoke_copy(call, copy),
+            Call::Exec(exec) => self.invoke_exec(call, exec),
+        }
+    }
+
+    fn invoke_copy(
+        &self,
+        call: &Call<PathBuf>,
+        copy: &Copy<PathBuf>,
+    ) -> Result<Output, CallFailure> {
+        let link;
+        let source = match copy.from.to_str() {
+            Some(path) if !path.contains(':') => path,
+            // smolvm would take what is before the colon for a machine. It follows links.
+            _ => {
+                link = Link::new(&copy.from)
+                    .map_err(|error| self.failure(call, Reason::NoLink(&error)))?;
+                &link.path
+            }
+        };
+        let target = format!("{}:{}", self.settings.machine, copy.to);
+        self.start(call, &["machine", "cp", source, &target].map(str::to_owned))
+    }
+
+    fn invoke_exec(&mut self, call: &Call<PathBuf>, exec: &Exec) -> Result<Output, CallFailure> {
+        let machine = &self.settings.machine;
+        let mut args = ["machine", "exec", "--name", machine]
+            .map(str::to_owned)
+            .to_vec();
+        if let Some(user) = self.user(call)? {
+            args.extend(["--user".to_owned(), user]);
+        }
+        for (name, value) in &exec.env {
+            args.extend(["-e".to_owned(), format!("{name}={value}")]);
+        }
+        args.push("--".to_owned());
+        args.extend_from_slice(&exec.argv);
+        self.start(call, &args)
+    }
+
+    fn start(&self, call: &Call<PathBuf>, args: &[String]) -> Result<Output, CallFailure> {
+        let Settings {
+            program,
+            timeout,
+            progress,
+            ..
+        } = &self.settings;
+        let started = Instant::now();
+        let words = args.iter().map(String::as_str);
+        let result = if progress.show.is_some() && matches!(call, Call::Copy(_)) {
+            let mut meter = progress.start(call.purpose(), 0);
+            process::run_watched(program, words, *timeout, move |words| meter.relay(words))
+        } else {
+            process::run(program, words, *timeout)
+        };
+        if let Some(trace) = self.settings.trace {
+            let end = match &result {
+                Ok(output) => failure::status(output.status),
+                Err(unfinished) => unfinished.to_string(),
+            };
+            let millis = started.elapsed().as_millis();
+            let mut lines = vec![format!("{}  # {end}, {millis} ms", self.shell_line(args))];
+            if let Ok(output) = &result {
+                for line in failure::printed(&presentable(call, output)) {
+                    lines.push(format!("    {line}"));
+                }
+            }
+            trace(&lines);
+        }
+        result.map_err(|unfinished| self.failure(call, Reason::Unfinished(&unfinished)))
+    }
+
+    /// A call of smolvm as a line for a shell.
+    fn shell_line(&self, args: &[String]) -> String {
+        let program = self.settings.program.to_string_lossy();
+        let words = [program.as_ref()]
+            .into_iter()
+            .chain(args.iter().map(String::as_str));
+        // Only a NUL has no place in a shell's line, and there is none in an argument.
+        shlex::try_join(words).unwrap_or_default()
+    }
+
+    /// Gives the value of `--user`. When it is not known yet, smolvm's version is asked.
+    fn user(&mut self, call: &Call<PathBuf>) -> Result<Option<String>, CallFailure> {
+        if matches!(self.user, User::Unknown) {
+            let known = match &self.known {
+                Some(known) => known.get_or_ask(|| self.ask_version(call))?,
+                None => self.ask_version(call)?,
+            };
+            self.user = match known {
+                KnownUser::RootUnlessRefused => User::RootUnlessRefused,
+                KnownUser::Root => User::Found(Some("root".to_owned())),
+                KnownUser::None => User::Found(None),
+            };
+        }
+        match &self.user {
+            User::Found(user) => Ok(user.clone()),
+            User::Unknown | User::RootUnlessRefused => Ok(Some("root".to_owned())),
+        }
+    }
+
+    /// Asks smolvm for its version. When it does not answer, the calls themselves may yet work.
+    fn ask_version(&self, call: &Call<PathBuf>) -> Result<KnownUser, CallFailure> {
+        let version = match self.start(call, &["--version".to_owned()]) {
+            Ok(output) => version::parse(&String::from_utf8_lossy(&output.stdout)),
+            Err(failure) if failure.error.code == Some(Code::Timeout) => None,
+            Err(failure) => return Err(failure),
+        };
+        if let Some(version) = version.as_ref().filter(|version| **version < OLDEST) {
+            return Err(self.failure(call, Reason::TooOld(version)));
+        }
+        if version::has_user(version.as_ref()) {
+            return Ok(KnownUser::RootUnlessRefused);
+        }
+        Ok(KnownUser::None)
+    }
+
+    fn failure(&self, call: &Call<PathBuf>, reason: Reason) -> CallFailure {
+        let command = match call {
+            Call::Copy(_) => "cp",
+            Call::Exec(_) => "exec",
+        };
+        let doing = format!("{}: smolvm machine {command}", call.purpose());
+        CallFailure::new(
+            &doing,
+            reason,
+            &self.settings.machine,
+            self.settings.timeout,
+        )
+    }
+}
+
+/// What people may see of `output`.
+fn presentable<'a>(call: &Call<PathBuf>, output: &'a Output) -> Cow<'a, Output> {
+    match call {
+        Call::Exec(exec) if exec.is_private => Cow::Owned(Output {
+            stdout: Vec::new(),
+            ..output.clone()
+        }),
+        _ => Cow::Borrowed(output),
+    }
+}
+
+/// Whether smolvm failed in a way that is gone when it is asked again.
+fn is_transient(output: &Output) -> bool {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    failure::is_smolvms_own(output) && TRANSIENT.iter().any(|words| stderr.contains(words))
+}
+
+/// Whether `answer` shows that all is well.
+fn is_satisfied(guard: &Guard, answer: &str) -> bool {
+    let first = Deserializer::from_str(answer).into_iter::<Value>().next();
+    let json = first.and_then(Result::ok).unwrap_or_default();
+    guard
+        .holds
+        .iter()
+        .all(|(pointer, value)| json.pointer(pointer).is_some_and(|found| *found == **value))
+}
+
+/// A link to a host file whose own path smolvm does not take. It is removed when dropped.
+struct Link {
+    path: String,
+    _directory: TempDir,
+}
+
+impl Link {
+    fn new(file: &Path) -> io::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("bottle-").tempdir()?;
+        let path = directory.path().join("file");
+        symlink(std::path::absolute(file)?, &path)?;
+        match path.to_str() {
+            Some(path) if !path.contains(':') => Ok(Self {
+                path: path.to_owned(),
+                _directory: directory,
+            }),
+            _ => Err(io::Error::other("TMPDIR must be a path without a colon")),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Which smolvm this is, and which user runs guest commands with it.
+
+use std::str::FromStr;
+
+use semver::Version;
+
+/// The oldest smolvm that is supported; `docs/smolvm.md` says why.
+pub const OLDEST: Version = Version::new(0, 5, 16);
+/// The first smolvm in which `machine exec --user root` gives root on image machines.
+const USER_SINCE: Version = Version::new(1, 14, 0);
+
+/// The user that guest commands run as, as `--exec-user` has it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ExecUser {
+    /// root, which is asked for where smolvm can be asked
+    Auto,
+    /// the machine's own user
+    None,
+    /// this user
+    User(String),
+}
+
+impl FromStr for ExecUser {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() || text.starts_with('-') || text.contains(char::is_control) {
+            return Err("neither `auto`, `none` nor a user");
+        }
+        Ok(match text {
+            "auto" => Self::Auto,
+            "none" => Self::None,
+            user => Self::User(user.to_owned()),
+        })
+    }
+}
+
+/// Finds the version in what `smolvm --version` prints: the first word that is one. (A build may
+/// name its commit and date behind it.)
+#[must_use]
+pub fn parse(printed: &str) -> Option<Version> {
+    printed
+        .split_whitespace()
+        .find_map(|word| Version::parse(word).ok())
+}
+
+/// Whether `--user root` gives root. Of a smolvm whose version is not known, no.
+#[must_use]
+pub fn has_user(version: Option<&Version>) -> bool {
+    version.is_some_and(|version| *version >= USER_SINCE)
+}
+
+#[cfg(test)]
+mod tests {
+    use semver::Version;
+
+    use super::{ExecUser, has_user, parse};
+
+    #[test]
+    fn users() {
+        for (text, user) in [
+            ("auto", Ok(ExecUser::Auto)),
+            ("none", Ok(ExecUser::None)),
+            ("root", Ok(ExecUser::User("root".to_owned()))),
+            ("1000:1000", Ok(ExecUser::User("1000:1000".to_owned()))),
+            ("Auto", Ok(ExecUser::User("Auto".to_owned()))),
+            ("", Err(())),
+            ("-x", Err(())),
+            ("--user", Err(())),
+            ("a\nb", Err(())),
+            ("a\0", Err(())),
+        ] {
+            assert_eq!(text.parse::<ExecUser>().map_err(|_| ()), user, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn versions() {
+        for (printed, version, has) in [
+            ("smolvm 1.32.2\n", Some((1, 32, 2)), true),
+            (
+                "smolvm 1.40.0 (a1b2c3d 2026-12-01)\n",
+                Some((1, 40, 0)),
+                true,
+            ),
+            ("smolvm 1.14.0", Some((1, 14, 0)), true),
+            ("smolvm 1.13.9", Some((1, 13, 9)), false),
+            ("0.5.16", Some((0, 5, 16)), false),
+            ("2.0.0 1.0.0", Some((2, 0, 0)), true),
+            ("smolvm", None, false),
+            ("smolvm 1.14", None, false),
+            ("", None, false),
+        ] {
+            let found = parse(printed);
+            let expected = version.map(|(major, minor, patch)| Version::new(major, minor, patch));
+            assert_eq!(found, expected, "{printed}");
+            assert_eq!(has_user(found.as_ref()), has, "{printed}");
+        }
+    }
+}

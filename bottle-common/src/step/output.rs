@@ -1,0 +1,61 @@
+//! The only file that prints.
+
+use std::io::{self, Write};
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use crate::error::{Code, Error};
+use crate::step::options::ErrorFormat;
+use crate::text::one_line;
+
+/// Prints `text` on stdout.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .context("write to stdout")
+}
+
+/// Prints one line on stderr, whatever is in `line`.
+pub(crate) fn say(line: &str) {
+    // When stderr is gone there is nobody left to tell.
+    let _ = writeln!(io::stderr(), "{}", one_line(line));
+}
+
+/// Prints lines on stderr with nothing between them. A line of ours may have several lines itself:
+/// a shell program of the guest's.
+pub(crate) fn say_all(lines: &[String]) {
+    let _lock = io::stderr().lock();
+    for line in lines {
+        line.lines().for_each(say);
+    }
+}
+
+/// Prints a warning of the step `name` for each of `warnings`.
+pub(crate) fn warn(name: &str, warnings: &[String]) {
+    for warning in warnings {
+        say(&format!("{name}: warning: {warning}"));
+    }
+}
+
+/// Puts `line` in place of the one that the terminal's cursor is on.
+pub(crate) fn show(line: &str) {
+    let _ = write!(io::stderr(), "\r{}\x1b[K", one_line(line));
+}
+
+/// Prints why the step `name` failed, and the way out.
+pub(crate) fn print_error(name: &str, error: &Error, format: ErrorFormat) {
+    let message = one_line(&format!("{name}: {}", error.message));
+    if format == ErrorFormat::Json {
+        let code = error.code.map(Code::name);
+        let error = json!({"code": code, "message": message, "hint": error.hint});
+        say(&json!({ "error": error }).to_string());
+        return;
+    }
+    say(&message);
+    if let Some(hint) = &error.hint {
+        say(&format!("hint: {hint}"));
+    }
+}

@@ -1,0 +1,44 @@
+//! The JSON Schemas in `docs/`, made from the types that read the plan and print the receipts.
+
+use schemars::{JsonSchema, schema_for};
+
+use crate::guest::listing::Difference;
+use crate::plan::wire;
+use crate::step::receipt::{Ca, Git, Prompt, Receipt, Skills, Supervise};
+
+/// `receipts` of a plan that was provisioned.
+#[derive(JsonSchema)]
+#[schemars(title = "Receipts of the provisioning steps")]
+#[allow(dead_code, reason = "only its schema matters")]
+struct Receipts {
+    ca: Option<Receipt<Ca>>,
+    prompt: Option<Receipt<Prompt>>,
+    skills: Option<Receipt<Skills>>,
+    git: Option<Receipt<Git>>,
+    supervise: Option<Receipt<Supervise>>,
+}
+
+/// `checks` of a plan that was checked: how the guest differs, by step. An empty list is a guest in
+/// place.
+#[derive(JsonSchema)]
+#[schemars(title = "Differences found by the provisioning steps")]
+#[allow(dead_code, reason = "only its schema matters")]
+struct Checks {
+    ca: Option<Vec<Difference>>,
+    prompt: Option<Vec<Difference>>,
+    skills: Option<Vec<Difference>>,
+    git: Option<Vec<Difference>>,
+    supervise: Option<Vec<Difference>>,
+}
+
+#[test]
+fn the_schemas_are_those_of_the_types() {
+    for (name, schema) in [
+        ("plan", wire::schema()),
+        ("receipts", schema_for!(Receipts)),
+        ("checks", schema_for!(Checks)),
+    ] {
+        let text = format!("{:#}\n", schema.as_value());
+        harness::document(&format!("docs/{name}.schema.json"), &text);
+    }
+}

@@ -1,0 +1,12 @@
+# shellcheck shell=sh
+# Prints the attributes of the configuration $2, of its lock, of the workspace $3 and of the
+# repository in it; the first file of the repository that is not node's, with its owner; then what
+# the program $1 prints as node, which gets the workspace and the other parameters.
+as_node=$1 config=$2 workspace=$3
+shift 3
+list "0:$config" "0:$config.lock" "0:$workspace" "0:$workspace/.git"
+if [ -d "$workspace/.git" ]; then
+    find "$workspace/.git" '(' ! -user node -o ! -group node ')' -printf '%p\0%u:%g\0' -quit
+fi
+printf '\0'
+exec runuser -u node -- sh -c "$as_node" sh "$workspace" "$@"

@@ -1,0 +1,5 @@
+# shellcheck shell=sh
+# Makes $2 the owner of the configuration $1. With a stale lock every later `git config` would fail.
+set -eu
+chown -h "$2" "$1"
+rm -f "$1.lock"

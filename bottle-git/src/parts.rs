@@ -1,0 +1,111 @@
+//! The parts of the step that are asked for and that the plan has.
+
+use anyhow::Result;
+use bottle_common::plan::wire::Identity;
+use bottle_common::plan::{Gate, Plan};
+
+use crate::repository::Repository;
+
+/// The step's own options.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Do one part alone
+    #[arg(long, value_name = "PART")]
+    pub only: Option<Part>,
+
+    /// Replace a repository that is already in the guest; what the agent committed there is lost
+    #[arg(long)]
+    pub replace_repository: bool,
+
+    /// Copy the repository's configuration, and files whose names are those of secrets, as they are
+    #[arg(long)]
+    pub keep_config: bool,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq, clap::ValueEnum)]
+pub enum Part {
+    /// the project's .git
+    Repository,
+    /// ~/.gitconfig, with the remotes routed through the gate
+    Gate,
+    /// user.name and user.email
+    Identity,
+}
+
+/// What there is to do.
+pub struct Parts<'a> {
+    pub repository: Option<Repository>,
+    pub gate: Option<&'a Gate>,
+    pub identity: Option<&'a Identity>,
+    pub warnings: Vec<String>,
+}
+
+impl<'a> Parts<'a> {
+    /// Finds them in the plan, and the repository on the host.
+    pub fn new(plan: &'a Plan, options: &Options) -> Result<Self> {
+        let wants = |part| options.only.is_none_or(|only| only == part);
+        let mut warnings = Vec::new();
+        let mut repository = None;
+        if wants(Part::Repository) && plan.copy_cwd {
+            repository = find_repository(plan, options, &mut warnings)?;
+        }
+        let gate = plan.gate.as_ref().filter(|_| wants(Part::Gate));
+        let has_identity = wants(Part::Identity) && plan.identity.is_set();
+        let identity = has_identity.then_some(&plan.identity);
+        Ok(Self {
+            repository,
+            gate,
+            identity,
+            warnings,
+        })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.repository.is_none() && self.gate.is_none() && self.identity.is_none()
+    }
+
+    /// What the gate and the identity come to, for people.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(gate) = self.gate {
+            let remotes: Vec<_> = gate
+                .remotes
+                .iter()
+                .map(|remote| remote.name.to_string())
+                .collect();
+            lines.push(format!(
+                "{} through the gate at {}",
+                remotes.join(", "),
+                gate.host
+            ));
+        }
+        if let Some(Identity { name, email }) = self.identity {
+            let mut words = vec!["commits as".to_owned()];
+            words.extend(name.as_ref().map(ToString::to_string));
+            words.extend(email.as_ref().map(|email| format!("<{email}>")));
+            lines.push(words.join(" "));
+        }
+        lines
+    }
+}
+
+fn find_repository(
+    plan: &Plan,
+    options: &Options,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Repository>> {
+    let Some(user_cwd) = &plan.user_cwd else {
+        warnings.push("spec.copy_cwd is true, but spec.user_cwd is unset".to_owned());
+        return Ok(None);
+    };
+    let repository = Repository::find(user_cwd, plan, options.keep_config)?;
+    if let Some(repository) = &repository {
+        warnings.extend(repository.warnings.iter().cloned());
+    } else {
+        let directory = user_cwd.display();
+        warnings.push(format!(
+            "spec.copy_cwd is true, but there is no .git in {directory}"
+        ));
+    }
+    Ok(repository)
+}
