@@ -1,4 +1,4 @@
-"""Contestants that take turns, what each costs, and the smolvm and the files that it is about."""
+"""Runs contestants in turns and measures what each costs. Makes the files and the plans that they work on."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from pathlib import Path
 PARTS = Path(__file__).resolve().parent
 FREE = "calls that cost nothing"
 MIB = 1 << 20
-# The machine of the plans whose calls are not carried out.
+# The machine in plans whose calls are not carried out.
 NO_MACHINE = "bench"
-# What is in the guest after a step, and would make the next run another one.
+# Removes what a step leaves in the guest and what would make the next run a different one.
 RESET = "rm -rf /home/node/.claude.json /home/node/workspace /home/node/.claude/skills"
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run took, in seconds."""
+    """The cost of one run, in seconds."""
 
     wall: float
     cpu: float
@@ -36,7 +36,7 @@ Costs = list[Cost]
 
 @dataclass
 class Comparison:
-    """Contestants that took turns, the first of them against each of the others."""
+    """The costs of contestants that took turns. The first one is compared with each of the others."""
 
     title: str
     smolvm: str
@@ -51,7 +51,7 @@ class Comparison:
         return statistics.median(cost.cpu for cost in self.costs[name])
 
     def ratios(self, name: str, other: str) -> list[float]:
-        """Of the runs of one round: what slows a machine down slows both."""
+        """The ratio of each round. What slows the machine down in a round slows down both."""
         return [ours / theirs for ours, theirs in zip(self.wall(name), self.wall(other))]
 
     def ratio(self, name: str, other: str) -> float:
@@ -64,7 +64,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Smolvm:
-    """A smolvm, and how the machine of the plan is called there."""
+    """A smolvm, with the name of its machine and the user that runs guest commands."""
 
     title: str
     program: str
@@ -91,7 +91,7 @@ class Smolvm:
 
 
 class Host:
-    """The files that plans are about, and the turns that are taken."""
+    """The host files that the plans name, and the measurements with them."""
 
     def __init__(self, work: Path, seconds: float) -> None:
         self.work, self.seconds = work, seconds
@@ -110,7 +110,7 @@ class Host:
         return names
 
     def project(self, mib: int) -> Path:
-        """A repository with so much in its .git, of files that no tool can make smaller."""
+        """A repository whose .git has this size, in files that do not compress."""
         project = self.work / f"project-{mib}"
         if not project.exists():
             run(["git", "init", "-q", str(project)])
@@ -160,7 +160,7 @@ class Host:
     def compare(
         self, title: str, smolvm: Smolvm, stdin: Path, contestants: dict[str, list[str]], rounds: int = 5
     ) -> Comparison:
-        """Takes turns for the time there is, but for some rounds at least; who begins changes."""
+        """Runs all contestants in each round, until the time is up, but at least `rounds` times. The order rotates."""
         print(f"{smolvm.title}: {title}", file=sys.stderr)
         environment = smolvm.environment(self.work / "skills")
         costs: dict[str, Costs] = {name: [] for name in contestants}
@@ -174,8 +174,8 @@ class Host:
         return Comparison(title, smolvm.title, costs)
 
     def peak(self, argv: list[str], smolvm: Smolvm, stdin: Path) -> int | None:
-        """The most that was resident, in KiB, where there is a /proc that says it: what wait4(2) says of a child
-        begins with what we had when it was started."""
+        """The peak resident memory in KiB, read from /proc, or None where there is no /proc. wait4(2) does not tell it:
+        its value for a child starts with our own memory at the time of the fork."""
         if not Path("/proc/self/status").exists():
             return None
         smolvm.reset()
@@ -190,7 +190,7 @@ class Host:
         with stdin.open() as source, open(os.devnull, "w") as null:
             child = subprocess.Popen(argv, env=environment, stdin=source, stdout=sink, stderr=null)
         os.close(sink)
-        # Its last act is to write to a pipe that is full, so that it is there to be looked at, until we read.
+        # Its stdout is a full pipe, so its last write blocks until we drain the pipe. Until then /proc can be read.
         peak, looks = 0, 0
         while child.poll() is None:
             status = Path(f"/proc/{child.pid}/status").read_text()
@@ -206,14 +206,14 @@ class Host:
         return peak
 
     def record(self, argv: list[str], stdin: Path) -> Path:
-        """The calls that a program makes, as recording-smolvm leaves them."""
+        """A directory with the calls that a program makes, as recording-smolvm writes them."""
         record = Path(tempfile.mkdtemp(prefix="record-", dir=self.work))
         recorder = Smolvm("", str(PARTS / "recording-smolvm"), "", "none")
         self.cost(argv, recorder.environment(self.work / "skills", RECORD=str(record)), stdin)
         return record
 
     def script(self, record: Path, smolvm: Smolvm) -> tuple[str, int]:
-        """A sh script that makes recorded calls, and how many. What was made for the calls, it makes itself."""
+        """A sh script that makes the recorded calls, and their number. The script makes the staged files itself."""
         lines, made = [], []
         calls = sorted(record.glob("*.call"), key=lambda call: int(call.stem))
         for call in calls:
@@ -233,7 +233,7 @@ class Host:
                 words[2] = made[-1]
             elif words[1] == "exec" and smolvm.user != "none":
                 words[4:4] = ["--user", smolvm.user]
-            # The bottle works without it, so a step goes on.
+            # The supervisor is optional: its step succeeds even if claude fails.
             may_fail = " || :" if "claude" in words else ""
             lines.append(shlex.join([smolvm.program, *words]) + may_fail)
         if made:

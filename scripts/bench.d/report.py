@@ -1,4 +1,4 @@
-"""What was measured, as tables, and beside the limits that are held to."""
+"""Renders the measurements as tables and compares them with the limits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Bar:
 
 
 def bars(results: list[Comparison]) -> list[Bar]:
-    """The limits that are held to; those of whole steps are for a smolvm that does something."""
+    """The limits and the values measured. Limits for whole steps apply only to the real smolvm."""
     found: list[Bar] = []
 
     def bar(what: str, measured: float | None, limit: float, unit: str, digits: int = 2) -> None:
@@ -42,11 +42,11 @@ def bars(results: list[Comparison]) -> list[Bar]:
         elif result.title.endswith(" of .git") and result.peak_kib is not None:
             bar(f"{what}, resident", kb(result.peak_kib), 16000, " kB", 0)
         elif result.title == "five steps" and is_real:
-            bar(f"{what}, beside sh", result.ratio("provision", "sh"), 1.05, "")
-            bar(f"{what}, `--jobs`, beside sh", result.ratio("provision --jobs", "sh"), 0.85, "")
+            bar(f"{what}, ratio to sh", result.ratio("provision", "sh"), 1.05, "")
+            bar(f"{what}, `--jobs`, ratio to sh", result.ratio("provision --jobs", "sh"), 0.85, "")
         elif result.title.startswith("bottle-") and is_real:
-            bar(f"{what}, beside sh", result.ratio("bottle", "sh"), 1.05, "")
-            bar(f"{what}, CPU beside sh", result.cpu_ratio("bottle", "sh"), 1, "")
+            bar(f"{what}, ratio to sh", result.ratio("bottle", "sh"), 1.05, "")
+            bar(f"{what}, CPU ratio to sh", result.cpu_ratio("bottle", "sh"), 1, "")
     for step in STEPS:
         bar(f"size of bottle-{step}", Path(*binary(step)).stat().st_size / 1e6, 1.5, " MB", 3)
     return found
@@ -57,7 +57,7 @@ def kb(kib: int | None) -> float | None:
 
 
 def ms(seconds: Iterable[float]) -> str:
-    """The median, and between what the middle half lies."""
+    """The median, with the quartiles in brackets."""
     values = [value * 1e3 for value in seconds]
     low, middle, high = statistics.quantiles(values, n=4)
     digits = 0 if middle >= 100 else 1 if middle >= 10 else 2
@@ -85,20 +85,19 @@ def tables(results: list[Comparison], circumstances: str) -> str:
                 rows.append([
                     result.title, str(result.calls), ms(result.wall("bottle")), ms(result.wall("sh")),
                     spread(result.ratios("bottle", "sh")), f"{result.cpu_ratio('bottle', 'sh'):.2f}",
-                    ms(result.wall("Python")), f"{result.ratio('bottle', 'Python'):.2f}",
                 ])  # fmt: skip
-        head = ["step", "calls", "ms", "sh, ms", "ratio", "of CPU", "Python, ms", "ratio"]
+        head = ["step", "calls", "ms", "sh, ms", "ratio", "CPU ratio"]
         text += table(head, rows) if rows else ""
         for result in mine:
             if result.title in ("five steps", "nothing to do"):
                 last = "sh" if result.title == "five steps" else "true"
-                head = [result.title, "ms", f"beside {last}", "CPU ms"]
+                head = [result.title, "ms", f"ratio to {last}", "CPU ms"]
                 text += table(head, [
                     [name, ms(result.wall(name)), spread(result.ratios(name, last)), f"{result.cpu(name) * 1e3:.1f}"]
                     for name in result.costs
                 ])  # fmt: skip
-        grown = [result for result in mine if set(result.costs) == {"bottle", "sh"}]
-        head = ["growth", "calls", "ms", "sh, ms", "ratio", "CPU ms", "of CPU", "peak KiB"]
+        grown = [result for result in mine if result.title.endswith((" skill", " skills", " of .git"))]
+        head = ["growth", "calls", "ms", "sh, ms", "ratio", "CPU ms", "CPU ratio", "peak KiB"]
         text += table(head, [
             [
                 result.title, str(result.calls), ms(result.wall("bottle")), ms(result.wall("sh")),
@@ -109,7 +108,7 @@ def tables(results: list[Comparison], circumstances: str) -> str:
         ]) if grown else ""  # fmt: skip
     text += where(results) + "### The limits\n\n"
     if not any(result.smolvm != FREE for result in results):
-        text += "Those of whole steps need a real smolvm: `--machine`.\n\n"
+        text += "The limits for whole steps need a real smolvm (`--machine`).\n\n"
     return text + table(
         ["what", "limit", "measured", ""],
         [[bar.what, bar.limit, bar.measured, "met" if bar.is_met else "**not met**"] for bar in bars(results)],
@@ -117,7 +116,7 @@ def tables(results: list[Comparison], circumstances: str) -> str:
 
 
 def where(results: list[Comparison]) -> str:
-    """A bar for each step: of its time, how much is left when the calls cost nothing."""
+    """A bar for each step that shows how much of its time is left if the calls cost nothing."""
     ours = {result.title: result for result in results if result.smolvm == FREE}
     rows = []
     for result in results:
@@ -128,7 +127,7 @@ def where(results: list[Comparison]) -> str:
             rows.append(
                 [result.title, f"{whole * 1e3:.0f}", f"{own * 1e3:.1f}", f"`{'█' * (40 - light)}{'░' * light}`"]
             )
-    head = ["", "ms", "of that ours, ms", "█ smolvm and the guest, ░ ours"]
+    head = ["", "ms", "our own ms", "█ smolvm and the guest, ░ our own"]
     return "### Where the time goes\n\n" + table(head, rows) if rows else ""
 
 
