@@ -167,7 +167,7 @@ fn side_by_side_the_first_failure_counts_and_nothing_is_left() {
         assert_eq!(sandbox.sh(&format!("provision {jobs} < plan.json")).status, 2, "{jobs}");
     }
     sandbox.write("prompt.txt", "");
-    let outcome = sandbox.sh("TMPDIR=$PWD/stage SMOLVM_FAKE_HANG=1 timeout -s INT 2 provision -j < plan.json");
+    let outcome = sandbox.sh("TMPDIR=$PWD/stage STAND_IN_HANG=1 timeout -s INT 2 provision -j < plan.json");
     assert_eq!((outcome.status, outcome.stdout.as_str()), (124, ""), "{outcome:?}");
     assert_eq!((sandbox.left_over(), sandbox.staged()), (String::new(), Vec::new()));
 }
