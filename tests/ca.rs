@@ -78,7 +78,7 @@ fn dies_when_no_certificate_was_added() {
     let sandbox = Sandbox::new();
     let plan = sandbox.plan();
     let answer = "Updating certificates in /etc/ssl/certs...\n0 added, 0 removed; done.\n";
-    let outcome = sandbox.run(STEP).plan(&plan).env("SMOLVM_FAKE_ANSWER", answer).end();
+    let outcome = sandbox.run(STEP).plan(&plan).env("STAND_IN_ANSWER", answer).end();
     let said = "Updating certificates in /etc/ssl/certs...; 0 added, 0 removed; done.";
     outcome.fails(
         1,
@@ -89,7 +89,7 @@ fn dies_when_no_certificate_was_added() {
     for (answer, status) in
         [("2 added, 0 removed", 0), ("10 added.", 0), ("(100 added)", 0), ("00 added", 1), ("added", 1)]
     {
-        let outcome = sandbox.run(STEP).plan(&plan).env("SMOLVM_FAKE_ANSWER", answer).end();
+        let outcome = sandbox.run(STEP).plan(&plan).env("STAND_IN_ANSWER", answer).end();
         assert_eq!(outcome.status, status, "{answer}");
     }
 }

@@ -310,11 +310,11 @@ fn nothing_to_check_and_a_guest_that_does_not_answer() {
             let run = sandbox
                 .run(format!("bottle-{step}"))
                 .args(["--check"])
-                .env("SMOLVM_FAKE_ANSWER", answer.replace('\0', ""));
+                .env("STAND_IN_ANSWER", answer.replace('\0', ""));
             let cut = format!("bottle-{step}: the guest's answer is cut short\n");
             run.plan(&plan).end().fails(1, &cut);
         }
-        let run = sandbox.run(format!("bottle-{step}")).args(["--check"]).env("SMOLVM_FAKE_FAIL", "* 1 find: no");
+        let run = sandbox.run(format!("bottle-{step}")).args(["--check"]).env("STAND_IN_FAIL", "* 1 find: no");
         let said = format!("bottle-{step}: look into the guest: smolvm machine exec: exit status 1: find: no\n");
         run.plan(&plan).end().fails(1, &said);
     }

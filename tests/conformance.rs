@@ -204,7 +204,7 @@ fn a_large_project_arrives_whatever_happened_before() {
         let _ = fs::remove_file(sandbox.path("log.count"));
         let killed = format!("{call} during");
         let run = sandbox.run("provision").args(["-q", "-f", "plan.json", "--exec-user", user]);
-        let outcome = run.env("SMOLVM_FAKE_KILL", killed).end();
+        let outcome = run.env("STAND_IN_KILL", killed).end();
         assert_eq!((outcome.status, outcome.stdout.as_str()), (137, ""), "{}", outcome.stderr);
         assert!(outcome.stderr.contains("provision: bottle-git failed, exit status 137; not run: supervise\n"));
     }

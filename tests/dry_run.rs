@@ -115,11 +115,11 @@ fn a_script_fails_as_the_step_does() {
     sandbox.set_up(BUILT);
     let run =
         |step: &str, fault: &str| sandbox.sh(&format!("bottle-{step} -n < plan.json > script && {fault} sh script"));
-    let outcome = run("ca", "SMOLVM_FAKE_ANSWER='0 added, 0 removed; done.\n'");
+    let outcome = run("ca", "STAND_IN_ANSWER='0 added, 0 removed; done.\n'");
     assert_eq!((outcome.status, outcome.stderr.as_str()), (1, "no `[1-9][0-9]* added` in this answer\n"));
-    let outcome = run("git", "SMOLVM_FAKE_FAIL='4 1 chown: no'");
+    let outcome = run("git", "STAND_IN_FAIL='4 1 chown: no'");
     assert_eq!((outcome.status, outcome.stderr.as_str()), (1, "chown: no\n"));
-    let outcome = run("supervise", "SMOLVM_FAKE_FAIL='* 1 boom'");
+    let outcome = run("supervise", "STAND_IN_FAIL='* 1 boom'");
     let warning = "bottle-supervise: warning: that failed; the bottle works without it\n";
     assert_eq!((outcome.status, outcome.stderr), (0, format!("boom\n{warning}")));
     let outcome = sandbox.sh("bottle-prompt -n --smolvm ./nothing < plan.json | sh");

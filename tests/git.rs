@@ -179,7 +179,7 @@ fn the_exec_user_follows_smolvms_version() {
         ("1.32.2", &["--exec-user", "none"], &without),
         ("0.8.0", &["--exec-user", "root"], &with_user),
     ] {
-        let run = sandbox.run(STEP).args(args).env("SMOLVM_FAKE_VERSION", version);
+        let run = sandbox.run(STEP).args(args).env("STAND_IN_VERSION", version);
         assert_eq!(run.plan(&plan).end().status, 0);
         assert_eq!(sandbox.calls(), std::slice::from_ref(expected), "{version} {args:?}");
     }

@@ -140,7 +140,7 @@ fn errors_as_json() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
     let outcome =
-        sandbox.sh("SMOLVM_FAKE_FAIL='1 1 Error: vm not found: x' bottle-prompt --error-format json < plan.json");
+        sandbox.sh("STAND_IN_FAIL='1 1 Error: vm not found: x' bottle-prompt --error-format json < plan.json");
     assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""));
     let error: Value = serde_json::from_str(&outcome.stderr).unwrap();
     let message = "bottle-prompt: write /home/node/.claude-bottle-prompt.txt: smolvm machine cp: exit status 1: Error: vm \
@@ -183,7 +183,7 @@ fn hints() {
         (1, "chown: changing ownership of 'x': Operation not permitted", root),
     ] {
         let run = sandbox.run("bottle-prompt").args(["-f", "plan.json"]);
-        let outcome = run.env("SMOLVM_FAKE_FAIL", format!("* {status} {words}")).end();
+        let outcome = run.env("STAND_IN_FAIL", format!("* {status} {words}")).end();
         assert_eq!(outcome.status, 1);
         let words = words.trim_start_matches("Uploading a -> b: 1.0 MB / 2.0 MB (50.0%, 9.9 MB/s)");
         assert!(
@@ -216,7 +216,7 @@ fn a_smolvm_that_is_too_old() {
     sandbox.set_up(BUILT);
     let run = |user: &str, version: &str| {
         let run = sandbox.run("bottle-supervise").args(["-f", "plan.json", "-q", "--exec-user", user]);
-        run.env("SMOLVM_FAKE_VERSION", version).end()
+        run.env("STAND_IN_VERSION", version).end()
     };
     let argv = "runuser -u node -- env HOME=/home/node claude mcp add --scope user --transport http supervise \
                 http://127.0.0.1:55556/";
@@ -249,7 +249,7 @@ fn a_guests_words_cannot_move_the_cursor() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
     let outcome =
-        sandbox.sh("SMOLVM_FAKE_FAIL=$(printf '2 1 a\\033[2Jb\\nbottle-prompt: done') bottle-prompt < plan.json");
+        sandbox.sh("STAND_IN_FAIL=$(printf '2 1 a\\033[2Jb\\nbottle-prompt: done') bottle-prompt < plan.json");
     let doing =
         "bottle-prompt: chown node:node /home/node/.claude-bottle-prompt.txt: smolvm machine exec: exit status 1:";
     outcome.fails(1, &format!("{doing} a\\u{{1b}}[2Jb; bottle-prompt: done\n"));
@@ -261,12 +261,12 @@ fn calls_that_fail_for_no_fault_of_their_own_are_repeated() {
     sandbox.set_up(BUILT);
     let taken = "1 1 Error: agent operation failed: begin streaming write: failed to open staging file: File exists (os error 17)";
     for (fault, calls) in [("2 137", 4), ("1 1 Error: agent operation failed: database is locked", 4), (taken, 4)] {
-        let outcome = sandbox.sh(&format!("rm -f log.count; SMOLVM_FAKE_FAIL='{fault}' bottle-prompt -q < plan.json"));
+        let outcome = sandbox.sh(&format!("rm -f log.count; STAND_IN_FAIL='{fault}' bottle-prompt -q < plan.json"));
         assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{fault}");
         assert_eq!(sandbox.calls().len(), calls, "{fault}");
     }
     let outcome =
-        sandbox.sh("rm -f log.count; SMOLVM_FAKE_FAIL='* 1 Error: database is locked' bottle-prompt < plan.json");
+        sandbox.sh("rm -f log.count; STAND_IN_FAIL='* 1 Error: database is locked' bottle-prompt < plan.json");
     assert_eq!(outcome.status, 1);
     assert_eq!(sandbox.calls().len(), 4, "once, and three times more");
 }
@@ -275,7 +275,7 @@ fn calls_that_fail_for_no_fault_of_their_own_are_repeated() {
 fn a_deadline_ends_the_call() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
-    let outcome = sandbox.sh("SMOLVM_FAKE_HANG=2 bottle-prompt --timeout 300ms < plan.json");
+    let outcome = sandbox.sh("STAND_IN_HANG=2 bottle-prompt --timeout 300ms < plan.json");
     outcome.fails(
         1,
         "bottle-prompt: chown node:node /home/node/.claude-bottle-prompt.txt: smolvm machine exec: not done after 300ms\n\
@@ -319,6 +319,6 @@ fn staged_files_are_private() {
     sandbox.set_up(BUILT);
     fs::remove_dir(sandbox.path("stage")).unwrap();
     let outcome = sandbox
-        .sh("SMOLVM_FAKE_HANG=2 bottle-skills --timeout 2s < plan.json & sleep 1; stat -c %a stage stage/*; wait");
+        .sh("STAND_IN_HANG=2 bottle-skills --timeout 2s < plan.json & sleep 1; stat -c %a stage stage/*; wait");
     assert_eq!(outcome.stdout, "700\n600\n");
 }

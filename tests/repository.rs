@@ -238,8 +238,8 @@ fn a_failure_leaves_nothing_half_done() {
             sandbox.as_node("git -c user.name=N -c user.email=n@n commit -q --allow-empty -m new");
         }
         for call in 1..=3 {
-            for fault in ["SMOLVM_FAKE_FAIL", "SMOLVM_FAKE_HANG"] {
-                let value = if fault == "SMOLVM_FAKE_FAIL" { format!("{call} 1 no") } else { call.to_string() };
+            for fault in ["STAND_IN_FAIL", "STAND_IN_HANG"] {
+                let value = if fault == "STAND_IN_FAIL" { format!("{call} 1 no") } else { call.to_string() };
                 let _ = fs::remove_file(sandbox.path("log.count"));
                 let run = sandbox.run(STEP).args(["--replace-repository", "--timeout", "1s"]).env(fault, value);
                 assert_eq!(run.plan(&plan).end().status, 1);
@@ -252,7 +252,7 @@ fn a_failure_leaves_nothing_half_done() {
     // In the middle of unpacking: the old one is put aside, and what took its place is not whole.
     sandbox.guest("cd /home/node/workspace && mkdir -p ..git.bottle/root && mv .git ..git.bottle/old");
     let _ = fs::remove_file(sandbox.path("log.count"));
-    let run = sandbox.run(STEP).args(["--replace-repository"]).env("SMOLVM_FAKE_FAIL", "3 1 no");
+    let run = sandbox.run(STEP).args(["--replace-repository"]).env("STAND_IN_FAIL", "3 1 no");
     assert_eq!(run.plan(&plan).end().status, 1);
     assert_eq!(sandbox.guest(seen), ".git\nnew\nREADME\n");
 }

@@ -243,7 +243,7 @@ fn many_skills_go_beside_each_other_each_in_order() {
 
     // One that fails ends it; what was begun is taken back, and the next run mends it all.
     sandbox.calls();
-    let outcome = sandbox.run(STEP).args(["-q"]).plan(&plan).env("SMOLVM_FAKE_FAIL", "20 1 Error: no").end();
+    let outcome = sandbox.run(STEP).args(["-q"]).plan(&plan).env("STAND_IN_FAIL", "20 1 Error: no").end();
     assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""));
     assert!(sandbox.calls().len() < 49, "no further skill is begun");
     assert_eq!(sandbox.guest("ls -A /home/node/.claude/skills | grep -v ^skill || :"), "");

@@ -56,7 +56,7 @@ fn calls_claude_mcp_add_when_supervise_enabled() {
 fn non_zero_exit_logs_warning_but_does_not_raise() {
     let sandbox = Sandbox::new();
     let plan = with_supervisor(&sandbox, URL);
-    let run = sandbox.run(STEP).args(["-q"]).plan(&plan).env("SMOLVM_FAKE_FAIL", "* 1 boom");
+    let run = sandbox.run(STEP).args(["-q"]).plan(&plan).env("STAND_IN_FAIL", "* 1 boom");
     let why = format!(
         "runuser -u node -- env HOME=/home/node claude mcp add --scope user --transport http supervise {URL}: smolvm \
          machine exec: exit status 1: boom"

@@ -38,7 +38,7 @@ pub fn converges_in(
         for moment in moments {
             let sandbox = sandbox().unwrap();
             let plan = prepare(&sandbox);
-            let killed = sandbox.run(step).plan(&plan).env("SMOLVM_FAKE_KILL", format!("{call} {moment}")).end();
+            let killed = sandbox.run(step).plan(&plan).env("STAND_IN_KILL", format!("{call} {moment}")).end();
             assert_eq!((killed.status, killed.stdout.as_str()), (137, ""), "{}", killed.stderr);
             sandbox.calls();
             let outcome = sandbox.run(step).plan(&plan).end();

@@ -109,14 +109,14 @@ impl Sandbox {
     /// What the sandbox's smolvm is told by variables.
     pub(crate) fn smolvm_variables(&self) -> Vec<(&str, OsString)> {
         let mut variables = vec![
-            ("SMOLVM_FAKE_DIR", self.path("machines").into()),
-            ("SMOLVM_FAKE_LOG", self.path("log").into()),
-            ("SMOLVM_FAKE_BIN", self.path("guest-bin").into()),
+            ("STAND_IN_DIR", self.path("machines").into()),
+            ("STAND_IN_LOG", self.path("log").into()),
+            ("STAND_IN_BIN", self.path("guest-bin").into()),
         ];
         match self.guest {
-            Guest::None => variables.push(("SMOLVM_FAKE_ANSWER", crate::ANSWER.into())),
+            Guest::None => variables.push(("STAND_IN_ANSWER", crate::ANSWER.into())),
             Guest::StandIn(_) => {}
-            Guest::Real { .. } => variables.push(("SMOLVM_FAKE_REAL", self.path("real-smolvm").into())),
+            Guest::Real { .. } => variables.push(("STAND_IN_REAL", self.path("real-smolvm").into())),
         }
         variables
     }

@@ -68,7 +68,7 @@ impl Sandbox {
 
     /// The command lines of processes that were started in this sandbox and are still there.
     pub fn left_over(&self) -> String {
-        let mark = format!("SMOLVM_FAKE_LOG={}", self.path("log").display());
+        let mark = format!("STAND_IN_LOG={}", self.path("log").display());
         let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
         let ours = processes.filter(|process| {
             let environment = fs::read(process.path().join("environ")).unwrap_or_default();
@@ -79,7 +79,7 @@ impl Sandbox {
 
     /// Starts `program`, waits for its first smolvm call, which hangs, and sends it `signal`.
     pub fn interrupt(&self, program: &str, signal: &str) -> Outcome {
-        let child = self.run(program).args(["-f", "plan.json"]).env("SMOLVM_FAKE_HANG", "1").start();
+        let child = self.run(program).args(["-f", "plan.json"]).env("STAND_IN_HANG", "1").start();
         for _ in 0..500 {
             if self.path("log.count").exists() {
                 break;
