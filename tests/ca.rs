@@ -1,6 +1,10 @@
 //! `bottle-ca`, from the outside.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has to panic"
+)]
 
 use std::fs;
 use std::process::Command;
@@ -45,7 +49,11 @@ fn pipelock_path_when_no_routes() {
     assert_eq!(calls.len(), 2);
     assert_eq!(calls[0], cp(&sandbox.path("ca.pem"), PATH));
     assert_eq!(calls[1][7..9], ["sh", "-c"]);
-    assert!(calls[1][9].contains("chmod 644") && calls[1][9].contains("update-ca-certificates"), "{}", calls[1][9]);
+    assert!(
+        calls[1][9].contains("chmod 644") && calls[1][9].contains("update-ca-certificates"),
+        "{}",
+        calls[1][9]
+    );
 }
 
 #[test]
@@ -86,9 +94,13 @@ fn dies_when_no_certificate_was_added() {
             "bottle-ca: run update-ca-certificates: smolvm machine exec: no `[1-9][0-9]* added` in its answer: {said}\n"
         ),
     );
-    for (answer, status) in
-        [("2 added, 0 removed", 0), ("10 added.", 0), ("(100 added)", 0), ("00 added", 1), ("added", 1)]
-    {
+    for (answer, status) in [
+        ("2 added, 0 removed", 0),
+        ("10 added.", 0),
+        ("(100 added)", 0),
+        ("00 added", 1),
+        ("added", 1),
+    ] {
         let outcome = sandbox.run(STEP).plan(&plan).env("STAND_IN_ANSWER", answer).end();
         assert_eq!(outcome.status, status, "{answer}");
     }
@@ -105,7 +117,10 @@ fn what_is_no_ca_certificate_alone_fails_before_the_first_call() {
                    the certificate alone\n";
     for (content, why) in [
         (format!("{}{}", ca.pem, ca.key).into_bytes(), key_why.to_owned()),
-        (format!("{}-----BEGIN RSA PRIVATE KEY-----\nrubbish", ca.pem).into_bytes(), key_why.to_owned()),
+        (
+            format!("{}-----BEGIN RSA PRIVATE KEY-----\nrubbish", ca.pem).into_bytes(),
+            key_why.to_owned(),
+        ),
         (
             format!("{}{}", ca.pem, certificate(&Certificate::Ca).pem).into_bytes(),
             "2 PEM blocks in it, not one certificate alone\n".to_owned(),
@@ -126,15 +141,26 @@ fn what_is_no_ca_certificate_alone_fails_before_the_first_call() {
             "a `CERTIFICATE REQUEST` in it, not a certificate\n".to_owned(),
         ),
         (vec![b'x'; (1 << 20) + 1], String::new()),
-        (format!("{}{}", ca.pem.trim_end(), certificate(&Certificate::Ca).pem).into_bytes(), behind.to_owned()),
+        (
+            format!("{}{}", ca.pem.trim_end(), certificate(&Certificate::Ca).pem).into_bytes(),
+            behind.to_owned(),
+        ),
         (format!("{}{}", ca.pem, ca.key.lines().nth(1).unwrap()).into_bytes(), behind.to_owned()),
         (format!("{}\0", ca.pem).into_bytes(), behind.to_owned()),
     ] {
         sandbox.write("ca.pem", content);
         let stderr = if why.is_empty() { "too large for a certificate\n".to_owned() } else { why };
-        sandbox.run(STEP).plan(&plan).end().fails(1, &format!("bottle-ca: {KEY}: DIR/ca.pem: {stderr}"));
+        sandbox
+            .run(STEP)
+            .plan(&plan)
+            .end()
+            .fails(1, &format!("bottle-ca: {KEY}: DIR/ca.pem: {stderr}"));
     }
-    for text in [format!("Subject: CN=a\n{}", ca.pem), ca.pem.replace('\n', "\r\n"), ca.pem.trim_end().to_owned()] {
+    for text in [
+        format!("Subject: CN=a\n{}", ca.pem),
+        ca.pem.replace('\n', "\r\n"),
+        ca.pem.trim_end().to_owned(),
+    ] {
         sandbox.write("ca.pem", text);
         assert_eq!(sandbox.run(STEP).plan(&plan).end().status, 0);
     }
@@ -143,11 +169,19 @@ fn what_is_no_ca_certificate_alone_fails_before_the_first_call() {
         certificate(&kind).write(&sandbox.path("ca.pem"));
         let outcome = sandbox.run(STEP).plan(&plan).end();
         assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""));
-        assert!(outcome.stderr.starts_with(&format!("bottle-ca: {KEY}: DIR/ca.pem: not in date: valid from ")));
+        assert!(
+            outcome
+                .stderr
+                .starts_with(&format!("bottle-ca: {KEY}: DIR/ca.pem: not in date: valid from "))
+        );
     }
     fs::remove_file(sandbox.path("ca.pem")).unwrap();
     fs::create_dir(sandbox.path("ca.pem")).unwrap();
-    sandbox.run(STEP).plan(&plan).end().fails(1, &format!("bottle-ca: {KEY}: read DIR/ca.pem: not a regular file\n"));
+    sandbox
+        .run(STEP)
+        .plan(&plan)
+        .end()
+        .fails(1, &format!("bottle-ca: {KEY}: read DIR/ca.pem: not a regular file\n"));
     assert!(sandbox.calls().is_empty());
 }
 
@@ -159,7 +193,8 @@ const TRUSTED: &str = "cd /etc/ssl/certs && readlink claude-bottle-mitm.pem && \
 #[test]
 fn the_guest_trusts_it_and_still_all_others() {
     let Some(sandbox) = Sandbox::with_guest() else { return };
-    let before: u32 = sandbox.guest("grep -c BEGIN /etc/ssl/certs/ca-certificates.crt").trim().parse().unwrap();
+    let before: u32 =
+        sandbox.guest("grep -c BEGIN /etc/ssl/certs/ca-certificates.crt").trim().parse().unwrap();
     let plan = sandbox.plan();
     let outcome = sandbox.run(STEP).plan(&plan).end();
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
@@ -189,7 +224,8 @@ fn another_certificate_replaces_it_also_after_a_run_killed_in_the_middle() {
 #[test]
 fn four_at_once_are_one_after_another() {
     let Some(sandbox) = Sandbox::with_guest() else { return };
-    let before: u32 = sandbox.guest("grep -c BEGIN /etc/ssl/certs/ca-certificates.crt").trim().parse().unwrap();
+    let before: u32 =
+        sandbox.guest("grep -c BEGIN /etc/ssl/certs/ca-certificates.crt").trim().parse().unwrap();
     sandbox.write("plan.json", sandbox.plan().to_string());
     let runs = [(); 4].map(|()| sandbox.run(STEP).args(["-f", "plan.json"]).start());
     for run in runs {

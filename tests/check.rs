@@ -1,6 +1,10 @@
 //! `--check`: what it finds in a guest that somebody has broken, and that it leaves it as it is.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has to panic"
+)]
 
 use std::fs;
 
@@ -31,7 +35,8 @@ fn provisioned() -> Option<(Sandbox, Value)> {
 #[track_caller]
 fn found(sandbox: &Sandbox, plan: &Value, step: &str) -> Vec<Value> {
     let outcome = sandbox.sh(&format!("bottle-{step} --check -q < plan.json"));
-    let mut printed: Value = serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("{outcome:?}"));
+    let mut printed: Value =
+        serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("{outcome:?}"));
     let checks = printed.as_object_mut().unwrap().remove("checks").unwrap();
     assert_eq!(&printed, plan);
     let differences = checks[step].as_array().unwrap().clone();
@@ -55,11 +60,17 @@ fn a_guest_in_place_is_left_as_it_is() {
         assert_eq!((calls.len(), calls[1][1].as_str()), (2, "exec"), "{step}");
     }
     let outcome = sandbox.sh("provision --check < plan.json");
-    let lines: Vec<_> =
-        outcome.stderr.lines().map(|line| line.split(": ").take(2).collect::<Vec<_>>().join(": ")).collect();
+    let lines: Vec<_> = outcome
+        .stderr
+        .lines()
+        .map(|line| line.split(": ").take(2).collect::<Vec<_>>().join(": "))
+        .collect();
     assert_eq!(lines, STEPS.map(|step| format!("bottle-{step}: in place")));
     let checked: Value = serde_json::from_str(&outcome.stdout).unwrap();
-    assert_eq!(checked["checks"], json!({"ca": [], "prompt": [], "skills": [], "git": [], "supervise": []}));
+    assert_eq!(
+        checked["checks"],
+        json!({"ca": [], "prompt": [], "skills": [], "git": [], "supervise": []})
+    );
     assert_eq!(sandbox.tree(), tree);
     assert_eq!(sandbox.staged(), [""; 0]);
 }
@@ -77,12 +88,17 @@ fn the_prompt() {
     let printed: Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!(
         printed,
-        json!([difference("mode", PROMPT, "600", "644"), difference("owner", PROMPT, "node:node", "root:node")])
+        json!([
+            difference("mode", PROMPT, "600", "644"),
+            difference("owner", PROMPT, "node:node", "root:node")
+        ])
     );
     sandbox.guest(&format!("chown node {PROMPT}; chmod 600 {PROMPT}; echo other > {PROMPT}"));
-    let sha256 =
-        |text: &str| sandbox.guest(&format!("printf '{text}' | sha256sum | cut -d ' ' -f 1")).trim().to_owned();
-    let differs = difference("sha256", PROMPT, sha256("You are a helpful assistant.\\n"), sha256("other\\n"));
+    let sha256 = |text: &str| {
+        sandbox.guest(&format!("printf '{text}' | sha256sum | cut -d ' ' -f 1")).trim().to_owned()
+    };
+    let differs =
+        difference("sha256", PROMPT, sha256("You are a helpful assistant.\\n"), sha256("other\\n"));
     assert_eq!(found(&sandbox, &plan, "prompt"), [differs]);
     sandbox.guest(&format!("ln -sf /etc/passwd {PROMPT}"));
     assert_eq!(found(&sandbox, &plan, "prompt"), [difference("type", PROMPT, "file", "link")]);
@@ -100,7 +116,10 @@ fn the_skills() {
     let odd = format!("{SKILL}/*\n");
     let mut differences = found(&sandbox, &plan, "skills");
     for sha256 in ["plan", "guest"] {
-        assert_eq!(differences[1].as_object_mut().unwrap().remove(sha256).unwrap().as_str().unwrap().len(), 64);
+        assert_eq!(
+            differences[1].as_object_mut().unwrap().remove(sha256).unwrap().as_str().unwrap().len(),
+            64
+        );
     }
     assert_eq!(
         differences,
@@ -112,8 +131,13 @@ fn the_skills() {
             difference("type", &format!("{SKILL}/more"), Value::Null, "directory"),
         ]
     );
-    sandbox.guest(&format!("chown node {SKILL}/..; rm -r {SKILL}; mkdir /home/node/.claude/skills/own"));
-    assert_eq!(found(&sandbox, &plan, "skills"), [difference("type", SKILL, "directory", Value::Null)]);
+    sandbox.guest(&format!(
+        "chown node {SKILL}/..; rm -r {SKILL}; mkdir /home/node/.claude/skills/own"
+    ));
+    assert_eq!(
+        found(&sandbox, &plan, "skills"),
+        [difference("type", SKILL, "directory", Value::Null)]
+    );
 }
 
 #[test]
@@ -123,8 +147,12 @@ fn the_certificate() {
     let fingerprint = sandbox.sh("openssl x509 -noout -fingerprint -sha256 -in ca.pem").stdout;
     let fingerprint = fingerprint.trim().split_once('=').unwrap().1;
     sandbox.guest("cd /etc/ssl/certs; find . -lname claude-bottle-mitm.pem -delete");
-    assert_eq!(found(&sandbox, &plan, "ca"), [difference("hash link", "/etc/ssl/certs", CA, Value::Null)]);
-    let linked = "cd /etc/ssl/certs; find . -name '*.pem' -type l -exec cat {} + | grep -c 'BEGIN CERT'";
+    assert_eq!(
+        found(&sandbox, &plan, "ca"),
+        [difference("hash link", "/etc/ssl/certs", CA, Value::Null)]
+    );
+    let linked =
+        "cd /etc/ssl/certs; find . -name '*.pem' -type l -exec cat {} + | grep -c 'BEGIN CERT'";
     let linked = sandbox.guest(linked);
     sandbox.guest(&format!("sed -n '1,/END CERT/p' {bundle} > x; cat x > {bundle}"));
     assert_eq!(
@@ -135,8 +163,12 @@ fn the_certificate() {
             difference("number of certificates", bundle, linked.trim(), "1"),
         ]
     );
-    for damage in ["sed -i 's/^-----END CERTIFICATE-----$/&x/'", "sed -i '3s/.*/!!!!/'", "sed -i 5d", "truncate -s 700"]
-    {
+    for damage in [
+        "sed -i 's/^-----END CERTIFICATE-----$/&x/'",
+        "sed -i '3s/.*/!!!!/'",
+        "sed -i 5d",
+        "truncate -s 700",
+    ] {
         assert_eq!(sandbox.sh("bottle-ca -q < plan.json").status, 0);
         sandbox.guest(&format!("{damage} {bundle}"));
         assert_eq!(
@@ -162,7 +194,8 @@ fn the_certificate() {
 fn git() {
     let Some((sandbox, plan)) = provisioned() else { return };
     let gate = "git://127.0.0.1:55555/claude-bottle.git";
-    // The agent's own rules: one that goes around the gate, in the repository, and one with a token.
+    // The agent's own rules: one that goes around the gate, in the repository, and one with a
+    // token.
     sandbox.guest(
         "runuser -u node -- sh -c 'cd ~node/workspace; export HOME=/home/node
         git config url.https://tok:en@elsewhere/.insteadOf https://other/
@@ -175,8 +208,18 @@ fn git() {
         found(&sandbox, &plan, "git"),
         [
             difference("url", "git@host:repo", gate, "ssh://git@elsewhere/repo"),
-            difference("rule", CONFIG, Value::Null, "url.ssh://git@elsewhere/repo.insteadof = git@host:repo"),
-            difference("rule", CONFIG, Value::Null, "url.ssh://git@elsewhere/.pushinsteadof = git://"),
+            difference(
+                "rule",
+                CONFIG,
+                Value::Null,
+                "url.ssh://git@elsewhere/repo.insteadof = git@host:repo"
+            ),
+            difference(
+                "rule",
+                CONFIG,
+                Value::Null,
+                "url.ssh://git@elsewhere/.pushinsteadof = git://"
+            ),
             difference(
                 "rule",
                 &format!("{REPOSITORY}/config"),
@@ -198,17 +241,31 @@ fn git() {
     assert_eq!(
         found(&sandbox, &plan, "git"),
         [
-            difference("git status", REPOSITORY, "works", "fatal: this operation must be run in a work tree"),
-            difference("rule", &local, Value::Null, "remote.origin.pushurl = https://elsewhere/repo"),
+            difference(
+                "git status",
+                REPOSITORY,
+                "works",
+                "fatal: this operation must be run in a work tree"
+            ),
+            difference(
+                "rule",
+                &local,
+                Value::Null,
+                "remote.origin.pushurl = https://elsewhere/repo"
+            ),
             difference("user.name", &local, "Ada Lovelace", "Eve"),
             difference("user.email", CONFIG, "ada@example.com", Value::Null),
             difference("identity", &local, Value::Null, "author.name = Eve"),
         ]
     );
-    sandbox.guest("runuser -u node -- git config -f /home/node/workspace/.git/config core.bare false");
+    sandbox
+        .guest("runuser -u node -- git config -f /home/node/workspace/.git/config core.bare false");
     sandbox.guest(&format!("echo '[broken' > {CONFIG}; chown root {REPOSITORY}/HEAD {CONFIG}"));
     let differences = found(&sandbox, &plan, "git");
-    assert_eq!(differences[0], difference("owner", &format!("{REPOSITORY}/HEAD"), "node:node", "root:node"));
+    assert_eq!(
+        differences[0],
+        difference("owner", &format!("{REPOSITORY}/HEAD"), "node:node", "root:node")
+    );
     let broken = format!("fatal: bad config line 1 in file {CONFIG}");
     assert_eq!(differences[1], difference("git status", REPOSITORY, "works", broken.as_str()));
     assert_eq!(differences[2], difference("owner", CONFIG, "node:node", "root:node"));
@@ -218,12 +275,18 @@ fn git() {
     sandbox.guest(&format!("chown root {REPOSITORY}"));
     let dubious = found(&sandbox, &plan, "git");
     assert_eq!(dubious[0], difference("owner", REPOSITORY, "node:node", "root:node"));
-    assert_eq!(dubious[1]["guest"], "fatal: detected dubious ownership in repository at '/home/node/workspace'");
+    assert_eq!(
+        dubious[1]["guest"],
+        "fatal: detected dubious ownership in repository at '/home/node/workspace'"
+    );
     sandbox.guest(&format!("rm -r {REPOSITORY} {CONFIG}"));
     let differences = found(&sandbox, &plan, "git");
     assert_eq!(
         differences[..2],
-        [difference("type", REPOSITORY, "directory", Value::Null), difference("type", CONFIG, "file", Value::Null)]
+        [
+            difference("type", REPOSITORY, "directory", Value::Null),
+            difference("type", CONFIG, "file", Value::Null)
+        ]
     );
     sandbox.guest(&format!("touch {CONFIG}.lock"));
     assert!(found(&sandbox, &plan, "git").contains(&difference(
@@ -248,22 +311,40 @@ fn the_supervisor() {
         ("sed -i s/url/uri/", Value::Null),
         ("truncate -s 5", Value::Null),
     ] {
-        assert_eq!(sandbox.sh(&format!("smolvm machine exec --name {MACHINE} -- {edit} {file}")).status, 0);
+        assert_eq!(
+            sandbox.sh(&format!("smolvm machine exec --name {MACHINE} -- {edit} {file}")).status,
+            0
+        );
         let outcome = sandbox.sh("bottle-supervise --check -v < plan.json");
         assert!(!format!("{outcome:?}").contains("SECRET"), "{outcome:?}");
-        assert_eq!(found(&sandbox, &plan, "supervise"), [difference("url of supervise", file, url, guest)], "{edit}");
+        assert_eq!(
+            found(&sandbox, &plan, "supervise"),
+            [difference("url of supervise", file, url, guest)],
+            "{edit}"
+        );
     }
     sandbox.guest(&format!("rm {file}"));
     assert_eq!(sandbox.sh("bottle-supervise -q < plan.json").status, 0);
     sandbox.guest(&format!("sed -i s/http/sse/ {file}"));
-    assert_eq!(found(&sandbox, &plan, "supervise")[0], difference("type of supervise", file, "http", "sse"));
+    assert_eq!(
+        found(&sandbox, &plan, "supervise")[0],
+        difference("type of supervise", file, "http", "sse")
+    );
     assert_eq!(sandbox.sh("bottle-supervise -q < plan.json").status, 0);
-    assert_eq!(found(&sandbox, &plan, "supervise"), [Value::Null; 0], "the step mends what the check finds");
-    sandbox.guest("cd /home/node/workspace; echo '{\"mcpServers\": {\"supervise\": {}}}' > .mcp.json");
+    assert_eq!(
+        found(&sandbox, &plan, "supervise"),
+        [Value::Null; 0],
+        "the step mends what the check finds"
+    );
+    sandbox
+        .guest("cd /home/node/workspace; echo '{\"mcpServers\": {\"supervise\": {}}}' > .mcp.json");
     assert_eq!(found(&sandbox, &plan, "supervise")[0]["what"], "other scope");
     sandbox.guest("rm /home/node/workspace/.mcp.json");
     sandbox.guest(&format!("rm {file}"));
-    assert_eq!(found(&sandbox, &plan, "supervise"), [difference("type", file, "file", Value::Null)]);
+    assert_eq!(
+        found(&sandbox, &plan, "supervise"),
+        [difference("type", file, "file", Value::Null)]
+    );
 }
 
 #[test]
@@ -283,9 +364,14 @@ fn all_steps_are_checked_also_when_one_differs_or_cannot_tell() {
 
     fs::remove_file(sandbox.path("prompt.txt")).unwrap();
     let outcome = sandbox.sh("provision --check -q < plan.json");
-    let cannot = "bottle-prompt: prompt_file: read DIR/prompt.txt: No such file or directory (os error 2)\n";
-    let differs = format!("bottle-skills: {SKILL}: type: `directory` in the plan, nothing in the guest\n");
-    assert_eq!((outcome.status, outcome.stdout.as_str(), outcome.stderr), (1, "", format!("{cannot}{differs}")));
+    let cannot =
+        "bottle-prompt: prompt_file: read DIR/prompt.txt: No such file or directory (os error 2)\n";
+    let differs =
+        format!("bottle-skills: {SKILL}: type: `directory` in the plan, nothing in the guest\n");
+    assert_eq!(
+        (outcome.status, outcome.stdout.as_str(), outcome.stderr),
+        (1, "", format!("{cannot}{differs}"))
+    );
     let outcome = sandbox.sh("provision --check --smolvm ./nothing < plan.json");
     assert_eq!((outcome.status, outcome.stderr.lines().count()), (69, 2), "{outcome:?}");
 }
@@ -300,7 +386,11 @@ fn nothing_to_check_and_a_guest_that_does_not_answer() {
         ("git", "no repository, no remotes, no identity"),
         ("supervise", "the bottle has no supervisor"),
     ] {
-        let outcome = sandbox.run(format!("bottle-{step}")).args(["--check", "-o", "receipt"]).plan(&empty).end();
+        let outcome = sandbox
+            .run(format!("bottle-{step}"))
+            .args(["--check", "-o", "receipt"])
+            .plan(&empty)
+            .end();
         let said = format!("bottle-{step}: nothing to check: {why}\n");
         assert_eq!((outcome.status, outcome.stdout.as_str(), outcome.stderr), (0, "[]\n", said));
     }
@@ -314,8 +404,13 @@ fn nothing_to_check_and_a_guest_that_does_not_answer() {
             let cut = format!("bottle-{step}: the guest's answer is cut short\n");
             run.plan(&plan).end().fails(1, &cut);
         }
-        let run = sandbox.run(format!("bottle-{step}")).args(["--check"]).env("STAND_IN_FAIL", "* 1 find: no");
-        let said = format!("bottle-{step}: look into the guest: smolvm machine exec: exit status 1: find: no\n");
+        let run = sandbox
+            .run(format!("bottle-{step}"))
+            .args(["--check"])
+            .env("STAND_IN_FAIL", "* 1 find: no");
+        let said = format!(
+            "bottle-{step}: look into the guest: smolvm machine exec: exit status 1: find: no\n"
+        );
         run.plan(&plan).end().fails(1, &said);
     }
 }

@@ -1,12 +1,17 @@
 //! `bottle-supervise` with the real Claude Code, in the guest of a real smolvm.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on has to panic or say so")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on has to panic or say so"
+)]
 
 use harness::Sandbox;
 use serde_json::{Value, json};
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-supervise");
-const ADD: &str = "runuser -u node -- env HOME=/home/node claude mcp add --scope user --transport http supervise";
+const ADD: &str =
+    "runuser -u node -- env HOME=/home/node claude mcp add --scope user --transport http supervise";
 
 /// A guest that has Claude Code.
 fn with_claude() -> Option<Sandbox> {
@@ -39,7 +44,8 @@ fn claude(sandbox: &Sandbox, args: &str) -> String {
 
 /// The agent's settings without what has a time or is random.
 fn settings(sandbox: &Sandbox) -> (Value, Value) {
-    let settings: Value = serde_json::from_str(&sandbox.guest("cat /home/node/.claude.json")).unwrap();
+    let settings: Value =
+        serde_json::from_str(&sandbox.guest("cat /home/node/.claude.json")).unwrap();
     (settings["mcpServers"].clone(), settings["projects"].clone())
 }
 
@@ -65,7 +71,10 @@ fn registers_and_a_second_run_with_another_port_changes_the_url() {
     both["other"] = json!({"type": "http", "url": "http://127.0.0.1:1/"});
     assert_eq!(settings(&sandbox).0, both);
     let seen = claude(&sandbox, "get supervise");
-    assert!(seen.contains("Scope: User config") && seen.contains("URL: http://127.0.0.1:9200/"), "{seen}");
+    assert!(
+        seen.contains("Scope: User config") && seen.contains("URL: http://127.0.0.1:9200/"),
+        "{seen}"
+    );
 }
 
 #[test]
@@ -125,12 +134,13 @@ fn a_claude_that_is_not_on_the_path() {
     sandbox.guest(&format!("mv {path} {path}.away"));
     let nowhere = sandbox.run(STEP).plan(&plan).end();
     // As Claude Code's own installer leaves it.
-    sandbox.guest(&format!("mkdir -p /home/node/.local/bin && ln -s {path}.away /home/node/.local/bin/claude"));
+    sandbox.guest(&format!(
+        "mkdir -p /home/node/.local/bin && ln -s {path}.away /home/node/.local/bin/claude"
+    ));
     let in_local_bin = sandbox.run(STEP).plan(&plan).end();
     sandbox.guest(&format!("mv {path}.away {path} && rm -r /home/node/.local"));
 
-    let hint =
-        "Claude Code is not on the guest's PATH: `npm install -g @anthropic-ai/claude-code` in the image puts it there";
+    let hint = "Claude Code is not on the guest's PATH: `npm install -g @anthropic-ai/claude-code` in the image puts it there";
     nowhere.is(0, &plan, &stderr(hint));
     let hint = "Claude Code is in /home/node/.local/bin, which is not on the guest's PATH: \
                 `ln -s /home/node/.local/bin/claude /usr/local/bin/` in the image puts it there";

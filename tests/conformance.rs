@@ -1,6 +1,11 @@
-//! `scripts/provision` and every step with a real smolvm, on the machine that `CLAUDE_BOTTLE_TEST_MACHINE` names.
+//! `scripts/provision` and every step with a real smolvm, on the machine that
+//! `CLAUDE_BOTTLE_TEST_MACHINE` names.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has to panic"
+)]
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -14,7 +19,8 @@ use serde_json::{Value, json};
 
 /// Of the programs, this test's own; the others are beside it.
 const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
-const LIST: &str = "find . -printf '%P %y %m %l\\n' | sort; find . -type f -print0 | sort -z | xargs -0 sha256sum";
+const LIST: &str =
+    "find . -printf '%P %y %m %l\\n' | sort; find . -type f -print0 | sort -z | xargs -0 sha256sum";
 const KEPT: &str = "bottle-git: warning: /home/node/workspace/.git was there already and is kept; --replace-repository \
                     replaces it\n";
 
@@ -40,7 +46,10 @@ impl Host {
     fn write_skill(&self, name: &str, files: usize) {
         for file in 0..files {
             let path = ["plain", "ä b/naïve file.txt", "deep/er/--flag", "日本語/x"][file % 4];
-            self.0.write(format!("home/.claude/skills/{name}/{file}/{path}"), format!("{name} {file}\n"));
+            self.0.write(
+                format!("home/.claude/skills/{name}/{file}/{path}"),
+                format!("{name} {file}\n"),
+            );
         }
         let manifest = format!("---\nname: {name}\ndescription: A skill.\n---\n");
         self.0.write(format!("home/.claude/skills/{name}/SKILL.md"), manifest);
@@ -48,7 +57,8 @@ impl Host {
 
     fn skills(&self) -> Vec<String> {
         let entries = fs::read_dir(self.0.path("home/.claude/skills")).unwrap();
-        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort_unstable();
         names
     }
@@ -68,10 +78,19 @@ impl Host {
     /// Asserts that the guest has what this host has, as node's.
     #[track_caller]
     fn is_in(&self, sandbox: &Sandbox) {
-        for (here, there) in [("home/.claude/skills", ".claude/skills"), ("project/.git", "workspace/.git")] {
-            let here = Command::new("sh").args(["-c", LIST]).current_dir(self.0.path(here)).output().unwrap();
+        for (here, there) in
+            [("home/.claude/skills", ".claude/skills"), ("project/.git", "workspace/.git")]
+        {
+            let here = Command::new("sh")
+                .args(["-c", LIST])
+                .current_dir(self.0.path(here))
+                .output()
+                .unwrap();
             let there = sandbox.guest(&format!("cd /home/node/{there} && {{ {LIST}; }}"));
-            assert!(there == String::from_utf8(here.stdout).unwrap(), "another tree in the guest:\n{there}");
+            assert!(
+                there == String::from_utf8(here.stdout).unwrap(),
+                "another tree in the guest:\n{there}"
+            );
         }
         let left = sandbox.guest(
             "cd /home/node && find .claude-bottle-prompt.txt .gitconfig .claude workspace ! -user node; \
@@ -90,19 +109,27 @@ impl Host {
         let bundle = sandbox.guest("cat /etc/ssl/certs/ca-certificates.crt");
         let ours = fs::read_to_string(self.0.path("ca.pem")).unwrap();
         assert_eq!(bundle.matches(ours.trim()).count(), 1, "our certificate is in the bundle once");
-        assert!(bundle.matches("BEGIN CERTIFICATE").count() > 50, "the public roots are in it, too");
+        assert!(
+            bundle.matches("BEGIN CERTIFICATE").count() > 50,
+            "the public roots are in it, too"
+        );
     }
 }
 
 /// What a step says when all is well; supervise's depends on what is in the guest.
 fn said(outcome: &Outcome) -> String {
-    let lines =
-        outcome.stderr.lines().filter(|line| !line.starts_with("bottle-supervise: ") && !line.starts_with("hint: "));
+    let lines = outcome
+        .stderr
+        .lines()
+        .filter(|line| !line.starts_with("bottle-supervise: ") && !line.starts_with("hint: "));
     lines.map(|line| line.to_owned() + "\n").collect()
 }
 
 fn fingerprint(path: &Path) -> String {
-    let output = Command::new("openssl").args(["x509", "-noout", "-fingerprint", "-sha256", "-in"]).arg(path).output();
+    let output = Command::new("openssl")
+        .args(["x509", "-noout", "-fingerprint", "-sha256", "-in"])
+        .arg(path)
+        .output();
     String::from_utf8(output.unwrap().stdout).unwrap().trim().split_once('=').unwrap().1.to_owned()
 }
 
@@ -114,7 +141,9 @@ fn every_step_converges_wherever_it_was_killed() {
     host.write_skill("verify", 4);
     for step in STEPS {
         let program = Path::new(BUILT).with_file_name(format!("bottle-{step}"));
-        converges_in(Sandbox::with_real_guest, program.to_str().unwrap(), &["after"], |sandbox| host.plan(sandbox));
+        converges_in(Sandbox::with_real_guest, program.to_str().unwrap(), &["after"], |sandbox| {
+            host.plan(sandbox)
+        });
     }
 }
 
@@ -158,15 +187,24 @@ fn a_script_makes_the_same_guest_and_a_check_finds_it_in_place() {
     host.commit();
     host.write_skill("it's $HOME \"q\" é", 4);
     let mut trees = Vec::new();
-    for run in ["provision -q < plan.json", "provision -qn < plan.json | sh", "provision -q --jobs < plan.json"] {
+    for run in [
+        "provision -q < plan.json",
+        "provision -qn < plan.json | sh",
+        "provision -q --jobs < plan.json",
+    ] {
         let Some(sandbox) = Sandbox::with_real_guest() else { return };
         let plan = host.plan(&sandbox);
         let outcome = sandbox.sh(run);
         assert_eq!(outcome.status, 0, "{run}: {outcome:?}");
         let tree = sandbox.tree();
         // The steps of a machine without Claude Code have no supervisor to look for.
-        let steps = if sandbox.guest("command -v claude || :").is_empty() { &STEPS[..4] } else { &STEPS[..] };
-        let outcome = sandbox.sh(&format!("provision --check -q --only {} < plan.json", steps.join(",")));
+        let steps = if sandbox.guest("command -v claude || :").is_empty() {
+            &STEPS[..4]
+        } else {
+            &STEPS[..]
+        };
+        let outcome =
+            sandbox.sh(&format!("provision --check -q --only {} < plan.json", steps.join(",")));
         assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{run}");
         assert_eq!(sandbox.tree(), tree, "a check changed the guest");
         let checked: Value = serde_json::from_str(&outcome.stdout).unwrap();
@@ -196,9 +234,11 @@ fn a_large_project_arrives_whatever_happened_before() {
     let plan = host.plan(&sandbox);
 
     interrupt_the_copy(&sandbox);
-    // The copy and the unpacking of .git, after five calls and the skills' mkdir, four calls for each, and its own mkdir.
+    // The copy and the unpacking of .git, after five calls and the skills' mkdir, four calls for
+    // each, and its own mkdir.
     let git = 5 + 1 + 4 * 40 + 1;
-    // Said outright: otherwise each step of a bare machine would ask once more, and the counts be others.
+    // Said outright: otherwise each step of a bare machine would ask once more, and the counts be
+    // others.
     let user = if sandbox.is_image() { "root" } else { "none" };
     for call in [git + 1, git + 2] {
         let _ = fs::remove_file(sandbox.path("log.count"));
@@ -206,7 +246,11 @@ fn a_large_project_arrives_whatever_happened_before() {
         let run = sandbox.run("provision").args(["-q", "-f", "plan.json", "--exec-user", user]);
         let outcome = run.env("STAND_IN_KILL", killed).end();
         assert_eq!((outcome.status, outcome.stdout.as_str()), (137, ""), "{}", outcome.stderr);
-        assert!(outcome.stderr.contains("provision: bottle-git failed, exit status 137; not run: supervise\n"));
+        assert!(
+            outcome
+                .stderr
+                .contains("provision: bottle-git failed, exit status 137; not run: supervise\n")
+        );
     }
     let outcome = sandbox.sh("provision -q < plan.json");
     outcome.is(0, &plan, &outcome.stderr);

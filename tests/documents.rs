@@ -1,6 +1,10 @@
 //! What is in `docs/` and what the programs say of themselves, held to what they do.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has to panic"
+)]
 
 use std::collections::BTreeSet;
 
@@ -15,21 +19,28 @@ const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
 
 #[track_caller]
 fn fits(schema: &Validator, value: &Value) {
-    let errors: Vec<_> = schema.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    let errors: Vec<_> = schema
+        .iter_errors(value)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
     assert!(errors.is_empty(), "{errors:#?}");
 }
 
-/// The command line of scripts/provision, for its man page and completions: its own options, and those of the steps
-/// that it hands on.
+/// The command line of scripts/provision, for its man page and completions: its own options, and
+/// those of the steps that it hands on.
 fn provision(help: &str) -> Command {
     let steps: &'static Command = Box::leak(Box::new(CommandLine::<NoOptions>::command()));
-    let handed_on =
-        steps.get_arguments().filter(|arg| !["output", "archive", "receipt"].contains(&arg.get_id().as_str()));
+    let handed_on = steps
+        .get_arguments()
+        .filter(|arg| !["output", "archive", "receipt"].contains(&arg.get_id().as_str()));
     // Made anew: what an option cannot be used with is not among ours.
     let handed_on = handed_on.map(|arg| {
-        let new = Arg::new(arg.get_id().clone()).long(arg.get_long().unwrap()).help(arg.get_help().unwrap().clone());
+        let new = Arg::new(arg.get_id().clone())
+            .long(arg.get_long().unwrap())
+            .help(arg.get_help().unwrap().clone());
         let new = new.action(arg.get_action().clone()).help_heading("Common options");
-        let new = new.default_values(arg.get_default_values().to_vec()).value_hint(arg.get_value_hint());
+        let new =
+            new.default_values(arg.get_default_values().to_vec()).value_hint(arg.get_value_hint());
         let new = if let Some(short) = arg.get_short() { new.short(short) } else { new };
         let new = if let Some(env) = arg.get_env() { new.env(env) } else { new };
         match arg.get_value_names() {
@@ -44,7 +55,11 @@ fn provision(help: &str) -> Command {
             .long("only")
             .value_name("STEP,...")
             .help("Run these steps alone (ca, prompt, skills, git, supervise)"),
-        Arg::new("from").long("from").value_name("STEP").help("Run this step and the later ones").value_parser(STEPS),
+        Arg::new("from")
+            .long("from")
+            .value_name("STEP")
+            .help("Run this step and the later ones")
+            .value_parser(STEPS),
         Arg::new("jobs")
             .short('j')
             .long("jobs")
@@ -71,7 +86,11 @@ fn provision(help: &str) -> Command {
 fn the_documents_of_provision_are_those_of_its_command_line() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
-    std::os::unix::fs::symlink(repository().join("scripts/provision"), sandbox.path("bin/bottle-provision")).unwrap();
+    std::os::unix::fs::symlink(
+        repository().join("scripts/provision"),
+        sandbox.path("bin/bottle-provision"),
+    )
+    .unwrap();
     let help = sandbox.sh("bottle-provision --help").stdout;
     let mut command = provision(&help);
     command_documents(
@@ -83,16 +102,20 @@ fn the_documents_of_provision_are_those_of_its_command_line() {
     );
     // As many options as its own text has, and each is known to it.
     command.build();
-    let long = |word: &str| word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '-').to_owned();
+    let long =
+        |word: &str| word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '-').to_owned();
     let said: BTreeSet<_> = help
         .split([' ', '\n', '/', '[', '='])
         .map(long)
         .filter(|word| word.starts_with("--") && word.len() > 2)
         .collect();
-    let known = command.get_arguments().map(|arg| format!("--{}", arg.get_long().unwrap())).collect();
+    let known =
+        command.get_arguments().map(|arg| format!("--{}", arg.get_long().unwrap())).collect();
     assert_eq!(said, known);
-    for arg in command.get_arguments().filter(|arg| matches!(arg.get_action(), ArgAction::SetTrue)) {
-        let outcome = sandbox.sh(&format!("bottle-provision --{} --from x < plan.json", arg.get_long().unwrap()));
+    for arg in command.get_arguments().filter(|arg| matches!(arg.get_action(), ArgAction::SetTrue))
+    {
+        let outcome = sandbox
+            .sh(&format!("bottle-provision --{} --from x < plan.json", arg.get_long().unwrap()));
         assert_eq!(
             outcome.stderr,
             "bottle-provision: no step `x`\nhint: the steps are ca prompt skills git supervise\n"
@@ -104,9 +127,17 @@ fn the_documents_of_provision_are_those_of_its_command_line() {
 fn the_examples_in_the_help_work() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
-    for program in ["provision", "bottle-ca", "bottle-prompt", "bottle-skills", "bottle-git", "bottle-supervise"] {
+    for program in [
+        "provision",
+        "bottle-ca",
+        "bottle-prompt",
+        "bottle-skills",
+        "bottle-git",
+        "bottle-supervise",
+    ] {
         let help = sandbox.sh(&format!("{program} --help")).stdout;
-        let examples: Vec<_> = help.lines().skip_while(|line| *line != "Examples:").skip(1).collect();
+        let examples: Vec<_> =
+            help.lines().skip_while(|line| *line != "Examples:").skip(1).collect();
         assert!(examples.len() > 2, "{help}");
         for example in examples {
             sandbox.sh("cp plan.json provisioned.json");
@@ -137,7 +168,9 @@ fn the_schemas_take_what_the_steps_read_and_print() {
         // Without a claude, the supervisor's receipt says that it failed.
         sandbox.guest("rm -f /home/node/.claude-bottle-prompt.txt");
     }
-    for receipt in [json!({"ca": {"status": "well"}}), json!({"ca": {"status": "done", "ms": -1, "calls": 1}})] {
+    for receipt in
+        [json!({"ca": {"status": "well"}}), json!({"ca": {"status": "done", "ms": -1, "calls": 1}})]
+    {
         assert!(!receipts.is_valid(&receipt));
     }
     assert!(!checks.is_valid(&json!({"ca": [{"what": "mode"}]})));

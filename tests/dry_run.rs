@@ -1,6 +1,10 @@
 //! `--dry-run`: the script that it prints makes of a guest what the step makes of it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has to panic"
+)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -29,7 +33,8 @@ fn odd(sandbox: &Sandbox, ca: &str) -> Value {
     plan["spec"]["manifest"]["agents"]["demo"]["prompt"] = json!("\nEND\n");
     let git = &mut plan["spec"]["manifest"]["bottles"]["dev"]["git"];
     git["user"]["name"] = json!(ODD);
-    git["remotes"]["odd"] = json!({"Name": "odd", "Upstream": "git@forge:team/it's $(id) \"q\"; # é.git"});
+    git["remotes"]["odd"] =
+        json!({"Name": "odd", "Upstream": "git@forge:team/it's $(id) \"q\"; # é.git"});
     sandbox.write("plan.json", serde_json::to_string_pretty(&plan).unwrap());
     plan
 }
@@ -43,7 +48,12 @@ fn the_script_of_each_step_does_what_the_step_does() {
         let outcome = done.sh(&format!("bottle-{step} -q < plan.json > out.json"));
         // The odd skill is not by the rules.
         let warnings = usize::from(step == "skills");
-        assert_eq!((outcome.status, outcome.stderr.lines().count()), (0, warnings), "{step}: {}", outcome.stderr);
+        assert_eq!(
+            (outcome.status, outcome.stderr.lines().count()),
+            (0, warnings),
+            "{step}: {}",
+            outcome.stderr
+        );
 
         let scripted = Sandbox::with_guest().unwrap();
         odd(&scripted, &ca);
@@ -85,11 +95,17 @@ fn one_script_for_all_steps() {
 fn a_script_makes_the_same_calls() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
-    for (user, words) in [("auto", &["--user", "root"][..]), ("none", &[]), ("ada", &["--user", "ada"])] {
+    for (user, words) in
+        [("auto", &["--user", "root"][..]), ("none", &[]), ("ada", &["--user", "ada"])]
+    {
         for step in STEPS {
-            assert_eq!(sandbox.sh(&format!("bottle-{step} -q --exec-user {user} < plan.json")).status, 0);
+            assert_eq!(
+                sandbox.sh(&format!("bottle-{step} -q --exec-user {user} < plan.json")).status,
+                0
+            );
             let mut calls = sandbox.calls();
-            let outcome = sandbox.sh(&format!("bottle-{step} -n --exec-user {user} < plan.json | TMPDIR=$PWD sh"));
+            let outcome = sandbox
+                .sh(&format!("bottle-{step} -n --exec-user {user} < plan.json | TMPDIR=$PWD sh"));
             assert_eq!(outcome.status, 0, "{outcome:?}");
             let mut scripted = sandbox.calls();
             if user == "auto" {
@@ -113,10 +129,14 @@ fn a_script_makes_the_same_calls() {
 fn a_script_fails_as_the_step_does() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
-    let run =
-        |step: &str, fault: &str| sandbox.sh(&format!("bottle-{step} -n < plan.json > script && {fault} sh script"));
+    let run = |step: &str, fault: &str| {
+        sandbox.sh(&format!("bottle-{step} -n < plan.json > script && {fault} sh script"))
+    };
     let outcome = run("ca", "STAND_IN_ANSWER='0 added, 0 removed; done.\n'");
-    assert_eq!((outcome.status, outcome.stderr.as_str()), (1, "no `[1-9][0-9]* added` in this answer\n"));
+    assert_eq!(
+        (outcome.status, outcome.stderr.as_str()),
+        (1, "no `[1-9][0-9]* added` in this answer\n")
+    );
     let outcome = run("git", "STAND_IN_FAIL='4 1 chown: no'");
     assert_eq!((outcome.status, outcome.stderr.as_str()), (1, "chown: no\n"));
     let outcome = run("supervise", "STAND_IN_FAIL='* 1 boom'");
@@ -137,7 +157,9 @@ fn what_cannot_be_asked_for_together() {
         assert_eq!((outcome.status, outcome.stdout.as_str()), (2, ""), "{args}");
         assert!(outcome.stderr.contains("cannot be used with"), "{}", outcome.stderr);
     }
-    sandbox.sh("bottle-git --archive /x < plan.json").fails(1, "bottle-git: no directory is copied to /x\n");
+    sandbox
+        .sh("bottle-git --archive /x < plan.json")
+        .fails(1, "bottle-git: no directory is copied to /x\n");
     sandbox
         .sh("provision --archive /x < plan.json")
         .fails(2, "provision: --archive: only a step has this option\nhint: `provision --help` shows the options\n");

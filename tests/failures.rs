@@ -1,6 +1,11 @@
-//! What goes wrong with a real smolvm and in a real guest: each is said in one line, with the way out of it.
+//! What goes wrong with a real smolvm and in a real guest: each is said in one line, with the way
+//! out of it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has to panic"
+)]
 
 use std::process::Command;
 use std::thread::sleep;
@@ -11,10 +16,13 @@ use serde_json::json;
 
 /// Of the programs, this test's own; the others are beside it.
 const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
-const PROGRAMS: &str = "the guest lacks a program: it needs Debian's ca-certificates, git, tar and util-linux";
-const NODE: &str = "the guest needs the user `node` (uid and gid 1000, home /home/node), as in the node image";
+const PROGRAMS: &str =
+    "the guest lacks a program: it needs Debian's ca-certificates, git, tar and util-linux";
+const NODE: &str =
+    "the guest needs the user `node` (uid and gid 1000, home /home/node), as in the node image";
 
-/// Runs `step` between two scripts of the guest's root; the guest is as it was before anything is asserted.
+/// Runs `step` between two scripts of the guest's root; the guest is as it was before anything is
+/// asserted.
 fn while_it_is(sandbox: &Sandbox, before: &str, step: &str, after: &str) -> Outcome {
     sandbox.guest(before);
     let outcome = sandbox.sh(&format!("{step} < plan.json"));
@@ -28,7 +36,9 @@ fn a_guest_without_a_program() {
     sandbox.set_up(BUILT);
     let not_started = |program: &str| {
         if sandbox.is_image() {
-            format!("exit status 255: executable file `{program}` not found in $PATH: No such file or directory")
+            format!(
+                "exit status 255: executable file `{program}` not found in $PATH: No such file or directory"
+            )
         } else {
             format!(
                 "cannot start `{program}`: exit status 1: Error: agent operation failed: vm exec: failed to spawn \
@@ -49,7 +59,12 @@ fn a_guest_without_a_program() {
             "run update-ca-certificates",
             "exit status 127: sh: 1: update-ca-certificates: not found".to_owned(),
         ),
-        ("flock", "ca", "run update-ca-certificates", "exit status 127: sh: 1: flock: not found".to_owned()),
+        (
+            "flock",
+            "ca",
+            "run update-ca-certificates",
+            "exit status 127: sh: 1: flock: not found".to_owned(),
+        ),
         (
             "git",
             "git",
@@ -57,12 +72,20 @@ fn a_guest_without_a_program() {
             "exit status 1: runuser: failed to execute git: No such file or directory".to_owned(),
         ),
         ("runuser", "git", "set user.name", not_started("runuser")),
-        ("chown", "prompt", "chown node:node /home/node/.claude-bottle-prompt.txt", not_started("chown")),
+        (
+            "chown",
+            "prompt",
+            "chown node:node /home/node/.claude-bottle-prompt.txt",
+            not_started("chown"),
+        ),
     ] {
         let path = sandbox.guest(&format!("command -v {program}")).trim().to_owned();
         let (away, back) = (format!("mv {path} {path}.away"), format!("mv {path}.away {path}"));
         let outcome = while_it_is(&sandbox, &away, &format!("bottle-{step}"), &back);
-        outcome.fails(1, &format!("bottle-{step}: {doing}: smolvm machine exec: {why}\nhint: {PROGRAMS}\n"));
+        outcome.fails(
+            1,
+            &format!("bottle-{step}: {doing}: smolvm machine exec: {why}\nhint: {PROGRAMS}\n"),
+        );
     }
 }
 
@@ -85,7 +108,8 @@ fn a_guest_without_the_user_node() {
         );
     }
     let before = "cp -p /etc/passwd /etc/passwd.away && sed -i /^node:/d /etc/passwd";
-    let outcome = while_it_is(&sandbox, before, "bottle-supervise", "mv /etc/passwd.away /etc/passwd");
+    let outcome =
+        while_it_is(&sandbox, before, "bottle-supervise", "mv /etc/passwd.away /etc/passwd");
     let why = "runuser -u node -- env HOME=/home/node claude mcp add --scope user --transport http supervise \
                http://127.0.0.1:55556/: smolvm machine exec: exit status 1: runuser: user node does not exist or the user \
                entry does not contain all the required fields";
@@ -107,7 +131,10 @@ fn a_machine_that_is_not_there_or_not_running() {
     );
     assert_eq!(sandbox.run("smolvm").args(["machine", "create", "--name", &name]).end().status, 0);
     let outcome = sandbox.sh(&format!("bottle-prompt -m {name} < plan.json"));
-    assert_eq!(sandbox.run("smolvm").args(["machine", "delete", "--force", "--name", &name]).end().status, 0);
+    assert_eq!(
+        sandbox.run("smolvm").args(["machine", "delete", "--force", "--name", &name]).end().status,
+        0
+    );
     outcome.fails(
         1,
         &format!(
@@ -137,22 +164,37 @@ fn a_disk_that_is_full() {
         return;
     }
     for (kib, doing, words) in [
-        (64, "write /mnt/bottle-full/skills/.verify.bottle.tar: smolvm machine cp", "No space left on device"),
+        (
+            64,
+            "write /mnt/bottle-full/skills/.verify.bottle.tar: smolvm machine cp",
+            "No space left on device",
+        ),
         // tar's last block may be written in part.
         (160, "unpack /mnt/bottle-full/skills/verify: smolvm machine exec", ": tar: root/large: "),
     ] {
-        let before = format!("mkdir -p /mnt/bottle-full && mount -t tmpfs -o size={kib}k tmpfs /mnt/bottle-full");
+        let before = format!(
+            "mkdir -p /mnt/bottle-full && mount -t tmpfs -o size={kib}k tmpfs /mnt/bottle-full"
+        );
         let after = "umount /mnt/bottle-full && rmdir /mnt/bottle-full";
-        let outcome = while_it_is(&sandbox, &before, "bottle-skills --guest-skills-dir /mnt/bottle-full/skills", after);
+        let outcome = while_it_is(
+            &sandbox,
+            &before,
+            "bottle-skills --guest-skills-dir /mnt/bottle-full/skills",
+            after,
+        );
         assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""));
         let stderr = outcome.stderr;
         assert!(stderr.starts_with(&format!("bottle-skills: {doing}: exit status ")), "{stderr}");
         assert!(stderr.contains(words), "{stderr}");
-        assert!(stderr.ends_with("\nhint: the machine's disk is full\n") && stderr.lines().count() == 2, "{stderr}");
+        assert!(
+            stderr.ends_with("\nhint: the machine's disk is full\n") && stderr.lines().count() == 2,
+            "{stderr}"
+        );
     }
 }
 
-/// Of the real one, from the middle of a copy on; then the machine is started and the same step run again.
+/// Of the real one, from the middle of a copy on; then the machine is started and the same step run
+/// again.
 #[test]
 fn a_machine_that_ends_in_the_middle_of_a_copy() {
     let Some(sandbox) = Sandbox::with_real_guest() else { return };
@@ -170,7 +212,13 @@ fn a_machine_that_ends_in_the_middle_of_a_copy() {
     }
     sleep(Duration::from_millis(500));
     let smolvm = |verb: &str| {
-        assert!(Command::new("smolvm").args(["machine", verb, "--name", machine]).status().unwrap().success());
+        assert!(
+            Command::new("smolvm")
+                .args(["machine", verb, "--name", machine])
+                .status()
+                .unwrap()
+                .success()
+        );
     };
     smolvm("stop");
     let outcome = sandbox.outcome(child);
@@ -182,7 +230,11 @@ fn a_machine_that_ends_in_the_middle_of_a_copy() {
         "\nhint: the machine ended in the middle of the call: `smolvm machine start --name {machine}` starts it again, then \
          run this step again\n"
     );
-    assert!(outcome.stderr.ends_with(&hint) && outcome.stderr.lines().count() == 2, "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.ends_with(&hint) && outcome.stderr.lines().count() == 2,
+        "{}",
+        outcome.stderr
+    );
 
     let outcome = sandbox.sh("bottle-git -q < plan.json");
     outcome.is(0, &plan, "");

@@ -1,6 +1,11 @@
-//! That nothing which the plan names goes around the gate, and nothing else into it: git itself is asked.
+//! That nothing which the plan names goes around the gate, and nothing else into it: git itself is
+//! asked.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has to panic"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -38,7 +43,8 @@ enum Form {
     Https,
 }
 
-/// Few hosts, users and letters, so that remotes of one plan begin alike, end alike and hold each other's names.
+/// Few hosts, users and letters, so that remotes of one plan begin alike, end alike and hold each
+/// other's names.
 fn upstream() -> impl Strategy<Value = Upstream> {
     let form = prop_oneof![Just(Form::Ssh), Just(Form::Scp), Just(Form::Https)];
     let host = prop_oneof![
@@ -53,15 +59,17 @@ fn upstream() -> impl Strategy<Value = Upstream> {
     let port = proptest::option::of(prop_oneof![Just(22_u16), Just(2222), Just(443), Just(8443)]);
     let segment = "[ab~][ab.;#\"\\\\ %é_-]{0,3}[ab]";
     let stem = proptest::collection::vec(segment, 1..4).prop_map(|parts| parts.join("/"));
-    (form, user, host, port, stem, any::<bool>()).prop_map(|(form, user, host, port, stem, has_suffix)| Upstream {
-        form,
-        user: user.filter(|_| form != Form::Https).map(str::to_owned),
-        host: host.to_owned(),
-        port: port.filter(|_| form != Form::Scp),
-        // In a web address it would begin something else than a path.
-        stem: if form == Form::Https { stem.replace('#', "+") } else { stem },
-        has_suffix,
-    })
+    (form, user, host, port, stem, any::<bool>()).prop_map(
+        |(form, user, host, port, stem, has_suffix)| Upstream {
+            form,
+            user: user.filter(|_| form != Form::Https).map(str::to_owned),
+            host: host.to_owned(),
+            port: port.filter(|_| form != Form::Scp),
+            // In a web address it would begin something else than a path.
+            stem: if form == Form::Https { stem.replace('#', "+") } else { stem },
+            has_suffix,
+        },
+    )
 }
 
 impl Upstream {
@@ -86,13 +94,18 @@ impl Upstream {
     /// What the contract lists, written down once more and otherwise than in the program.
     fn spellings(&self) -> Vec<String> {
         let mut spellings = vec![self.written()];
-        let (host, port) = (&self.host, if self.form == Form::Ssh { self.port.unwrap_or(22) } else { 22 });
+        let (host, port) =
+            (&self.host, if self.form == Form::Ssh { self.port.unwrap_or(22) } else { 22 });
         let users = match (self.form, &self.user) {
             (Form::Https, _) => vec!["git@"],
             (_, None) => vec!["", "git@"],
             (_, Some(_)) => vec![],
         };
-        for user in users.into_iter().map(str::to_owned).chain(self.user.as_ref().map(|user| format!("{user}@"))) {
+        for user in users
+            .into_iter()
+            .map(str::to_owned)
+            .chain(self.user.as_ref().map(|user| format!("{user}@")))
+        {
             for path in [self.stem.clone(), format!("{}.git", self.stem)] {
                 spellings.push(format!("ssh://{user}{host}/{path}"));
                 spellings.push(format!("ssh://{user}{host}:{port}/{path}"));
@@ -102,8 +115,10 @@ impl Upstream {
                 }
             }
         }
-        let origins =
-            [Some(String::new()), self.port.filter(|_| self.form == Form::Https).map(|port| format!(":{port}"))];
+        let origins = [
+            Some(String::new()),
+            self.port.filter(|_| self.form == Form::Https).map(|port| format!(":{port}")),
+        ];
         for origin in origins.into_iter().flatten() {
             spellings.push(format!("https://{host}{origin}/{}", self.stem));
             spellings.push(format!("https://{host}{origin}/{}.git", self.stem));
@@ -115,8 +130,10 @@ impl Upstream {
     fn strangers(&self) -> Vec<String> {
         let elsewhere = Self { host: "elsewhere".to_owned(), ..self.clone() };
         let path = Self { stem: format!("z{}", &self.stem[1..]), ..self.clone() };
-        let longer =
-            Self { host: format!("x{}", self.host.trim_matches(['[', ']']).replace(':', "x")), ..self.clone() };
+        let longer = Self {
+            host: format!("x{}", self.host.trim_matches(['[', ']']).replace(':', "x")),
+            ..self.clone()
+        };
         [elsewhere, path, longer].iter().flat_map(Self::spellings).collect()
     }
 }
@@ -134,8 +151,10 @@ fn destinations(config: &Path, urls: &[String]) -> Vec<String> {
     };
     let chunk = urls.len().div_ceil(4).max(1);
     thread::scope(|scope| {
-        let threads: Vec<_> =
-            urls.chunks(chunk).map(|urls| scope.spawn(move || urls.iter().map(ask).collect::<Vec<_>>())).collect();
+        let threads: Vec<_> = urls
+            .chunks(chunk)
+            .map(|urls| scope.spawn(move || urls.iter().map(ask).collect::<Vec<_>>()))
+            .collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     })
 }
@@ -143,7 +162,10 @@ fn destinations(config: &Path, urls: &[String]) -> Vec<String> {
 #[test]
 fn every_spelling_goes_to_its_own_gate_and_nothing_else_does() {
     let sandbox = Sandbox::new();
-    let mut runner = TestRunner::new_with_rng(Config::default(), TestRng::deterministic_rng(RngAlgorithm::default()));
+    let mut runner = TestRunner::new_with_rng(
+        Config::default(),
+        TestRng::deterministic_rng(RngAlgorithm::default()),
+    );
     let (mut upstreams, mut asked) = (0, 0);
     for round in 0..PLANS {
         let tree = btree_set(upstream(), 1..40).new_tree(&mut runner).unwrap();
@@ -157,7 +179,9 @@ fn every_spelling_goes_to_its_own_gate_and_nothing_else_does() {
             }
             let name = format!("repo-{}", remotes.len());
             let gate = format!("git://127.0.0.1:9418/{name}.git");
-            gates.extend(spellings.into_iter().map(|spelling| (spelling, (gate.clone(), upstream.clone()))));
+            gates.extend(
+                spellings.into_iter().map(|spelling| (spelling, (gate.clone(), upstream.clone()))),
+            );
             remotes.insert(name.clone(), json!({"Name": name, "Upstream": upstream.written()}));
         }
         upstreams += remotes.len();
@@ -166,15 +190,20 @@ fn every_spelling_goes_to_its_own_gate_and_nothing_else_does() {
         plan["spec"]["manifest"]["bottles"]["dev"]["git"] = json!({"remotes": remotes});
         let outcome = sandbox.run(STEP).args(["-q"]).plan(&plan).end();
         assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{plan}");
-        let config = sandbox.write(format!("config-{round}"), fs::read(sandbox.path("log.copy")).unwrap());
+        let config =
+            sandbox.write(format!("config-{round}"), fs::read(sandbox.path("log.copy")).unwrap());
 
-        let own: Vec<_> = gates.iter().map(|(spelling, (gate, _))| (spelling.clone(), gate.clone())).collect();
-        // All of the strangers would take a minute; they are as many as there are spellings, from all over.
-        let others = gates.values().flat_map(|(_, upstream)| upstream.strangers()).step_by(17).take(60);
+        let own: Vec<_> =
+            gates.iter().map(|(spelling, (gate, _))| (spelling.clone(), gate.clone())).collect();
+        // All of the strangers would take a minute; they are as many as there are spellings, from
+        // all over.
+        let others =
+            gates.values().flat_map(|(_, upstream)| upstream.strangers()).step_by(17).take(60);
         let others = others.filter(|url| !gates.contains_key(url)).map(|url| (url.clone(), url));
         let (urls, expected): (Vec<_>, Vec<_>) = own.into_iter().step_by(4).chain(others).unzip();
         asked += urls.len();
-        for ((url, expected), found) in urls.iter().zip(&expected).zip(destinations(&config, &urls)) {
+        for ((url, expected), found) in urls.iter().zip(&expected).zip(destinations(&config, &urls))
+        {
             assert_eq!(&found, expected, "{url} in {}", fs::read_to_string(&config).unwrap());
         }
     }

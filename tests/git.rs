@@ -1,6 +1,10 @@
 //! `bottle-git`, from the outside.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has to panic"
+)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -30,20 +34,49 @@ fn with_repository(sandbox: &Sandbox) -> Value {
     git(sandbox, &["init", "-q", "-b", "main", "project"]);
     sandbox.write("project/README", "hello\n");
     git(sandbox, &["-C", "project", "add", "."]);
-    git(sandbox, &["-C", "project", "-c", "user.name=A", "-c", "user.email=a@b", "commit", "-q", "-m", "first"]);
+    git(
+        sandbox,
+        &[
+            "-C",
+            "project",
+            "-c",
+            "user.name=A",
+            "-c",
+            "user.email=a@b",
+            "commit",
+            "-q",
+            "-m",
+            "first",
+        ],
+    );
     sandbox.plan_with_repository()
 }
 
 fn git(sandbox: &Sandbox, args: &[&str]) -> String {
-    let dates = [("GIT_AUTHOR_DATE", "2026-01-01T00:00:00Z"), ("GIT_COMMITTER_DATE", "2026-01-01T00:00:00Z")];
-    let output = Command::new("git").args(args).current_dir(sandbox.path("")).envs(dates).output().unwrap();
+    let dates = [
+        ("GIT_AUTHOR_DATE", "2026-01-01T00:00:00Z"),
+        ("GIT_COMMITTER_DATE", "2026-01-01T00:00:00Z"),
+    ];
+    let output =
+        Command::new("git").args(args).current_dir(sandbox.path("")).envs(dates).output().unwrap();
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// `git config --global KEY VALUE` as node.
 fn set(key: &str, value: &str) -> Vec<String> {
-    let call = ["machine", "exec", "--name", MACHINE, "--user", "root", "-e", "HOME=/home/node", "-e", "USER=node"];
+    let call = [
+        "machine",
+        "exec",
+        "--name",
+        MACHINE,
+        "--user",
+        "root",
+        "-e",
+        "HOME=/home/node",
+        "-e",
+        "USER=node",
+    ];
     let argv = ["--", "runuser", "-u", "node", "--", "git", "config", "--global", key, value];
     call.into_iter().chain(argv).map(str::to_owned).collect()
 }
@@ -86,7 +119,11 @@ fn a_project_without_a_repository_is_a_warning() {
     let stderr = format!("{warning} there is no .git in DIR/project\n{NOTHING}");
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);
     plan["spec"]["user_cwd"] = json!("");
-    sandbox.run(STEP).plan(&plan).end().is(0, &plan, &format!("{warning} spec.user_cwd is unset\n{NOTHING}"));
+    sandbox.run(STEP).plan(&plan).end().is(
+        0,
+        &plan,
+        &format!("{warning} spec.user_cwd is unset\n{NOTHING}"),
+    );
     assert!(sandbox.calls().is_empty());
 }
 
@@ -144,7 +181,10 @@ fn sets_name_and_email_as_node() {
     let plan = with_user(&sandbox, json!({"name": "Eric Bauerfeld", "email": "eric@dideric.is"}));
     let stderr = "bottle-git: commits as Eric Bauerfeld <eric@dideric.is> (_s)\n";
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, stderr);
-    assert_eq!(sandbox.calls(), [set("user.name", "Eric Bauerfeld"), set("user.email", "eric@dideric.is")]);
+    assert_eq!(
+        sandbox.calls(),
+        [set("user.name", "Eric Bauerfeld"), set("user.email", "eric@dideric.is")]
+    );
 }
 
 #[test]
@@ -159,7 +199,11 @@ fn name_only() {
 fn email_only() {
     let sandbox = Sandbox::new();
     let plan = with_user(&sandbox, json!({"email": "bot@example.com", "name": null}));
-    sandbox.run(STEP).plan(&plan).end().is(0, &plan, "bottle-git: commits as <bot@example.com> (_s)\n");
+    sandbox.run(STEP).plan(&plan).end().is(
+        0,
+        &plan,
+        "bottle-git: commits as <bot@example.com> (_s)\n",
+    );
     assert_eq!(sandbox.calls(), [set("user.email", "bot@example.com")]);
 }
 
@@ -197,20 +241,29 @@ fn the_repository_works_for_node_and_the_agents_commits_survive() {
     let head = git(&sandbox, &["-C", "project", "rev-parse", "HEAD"]);
     let commit = "runuser -u node -- sh -c 'export HOME=/home/node; cd ~/workspace && git rev-parse HEAD && git checkout -q . && \
                   git commit -q --allow-empty -m second && git log --format=\"%an <%ae> %s\"'";
-    assert_eq!(sandbox.guest(commit), format!("{head}Ada \\ \"q\" L <ada@example.com> second\nA <a@b> first\n"));
+    assert_eq!(
+        sandbox.guest(commit),
+        format!("{head}Ada \\ \"q\" L <ada@example.com> second\nA <a@b> first\n")
+    );
 
     let before = sandbox.tree();
     let kept = "bottle-git: warning: /home/node/workspace/.git was there already and is kept; --replace-repository \
                 replaces it\n";
     let stderr = format!("{kept}bottle-git: /home/node/workspace/.git as it was; {line}");
     let receipts = sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);
-    assert_eq!(receipts["git"]["repository"], json!({"path": "/home/node/workspace/.git", "kept": true}));
+    assert_eq!(
+        receipts["git"]["repository"],
+        json!({"path": "/home/node/workspace/.git", "kept": true})
+    );
     assert_eq!(sandbox.tree(), before);
 
     let args = ["--replace-repository", "--only", "repository"];
     let stderr = "bottle-git: DIR/project/.git in /home/node/workspace/.git (_s)\n";
     sandbox.run(STEP).args(args).plan(&plan).end().is(0, &plan, stderr);
-    assert_eq!(sandbox.guest("runuser -u node -- git -C /home/node/workspace log --format=%s"), "first\n");
+    assert_eq!(
+        sandbox.guest("runuser -u node -- git -C /home/node/workspace log --format=%s"),
+        "first\n"
+    );
 }
 
 /// Every spelling of an upstream, and the gate's URL that real git makes of it in the guest.
@@ -237,30 +290,66 @@ fn git_sends_every_spelling_to_its_own_gate() {
     let gate = |name: &str| format!("git://127.0.0.1:9418/{name}.git");
     let quoted = "a b;c%d/\"q\\uoted\"";
     let spelled = |origins: &[&str], path: &str| -> Vec<String> {
-        let with = |suffix: &str| origins.iter().map(|origin| format!("{origin}{path}{suffix}")).collect::<Vec<_>>();
+        let with = |suffix: &str| {
+            origins.iter().map(|origin| format!("{origin}{path}{suffix}")).collect::<Vec<_>>()
+        };
         [with(""), with(".git")].concat()
     };
     let mut expected = Vec::new();
     for (name, spellings) in [
         (
             "claude-bottle",
-            spelled(&["ssh://git@host/", "ssh://git@host:22/", "git@host:", "git@host:/", "https://host/"], "repo"),
+            spelled(
+                &[
+                    "ssh://git@host/",
+                    "ssh://git@host:22/",
+                    "git@host:",
+                    "git@host:/",
+                    "https://host/",
+                ],
+                "repo",
+            ),
         ),
         ("longer", spelled(&["ssh://git@host/", "git@host:", "https://host/"], "repo-longer")),
-        ("ported", spelled(&["ssh://git@forge/", "ssh://git@forge:2222/", "https://forge/"], "team/ported")),
+        (
+            "ported",
+            spelled(
+                &["ssh://git@forge/", "ssh://git@forge:2222/", "https://forge/"],
+                "team/ported",
+            ),
+        ),
         (
             "scp",
             spelled(
-                &["ssh://deploy@forge/", "ssh://deploy@forge:22/", "deploy@forge:", "deploy@forge:/", "https://forge/"],
+                &[
+                    "ssh://deploy@forge/",
+                    "ssh://deploy@forge:22/",
+                    "deploy@forge:",
+                    "deploy@forge:/",
+                    "https://forge/",
+                ],
                 "team/scp",
             ),
         ),
-        ("https", spelled(&["https://forge.example/", "ssh://git@forge.example/", "git@forge.example:"], quoted)),
-        ("bare", spelled(&["forge:", "forge:/", "ssh://forge/", "git@forge:", "https://forge/"], "no/user")),
+        (
+            "https",
+            spelled(
+                &["https://forge.example/", "ssh://git@forge.example/", "git@forge.example:"],
+                quoted,
+            ),
+        ),
+        (
+            "bare",
+            spelled(
+                &["forge:", "forge:/", "ssh://forge/", "git@forge:", "https://forge/"],
+                "no/user",
+            ),
+        ),
     ] {
         expected.extend(spellings.into_iter().map(|spelling| (spelling, gate(name))));
     }
-    // What is not declared goes nowhere near the gate; what only begins alike ends at a gate URL that there is not.
+    // What is not declared goes nowhere near the gate; what only begins alike ends at a gate URL
+    // that there is not.
     for other in [
         "ssh://git@other/repo.git",
         "https://host/sepo.git",
@@ -269,7 +358,10 @@ fn git_sends_every_spelling_to_its_own_gate() {
     ] {
         expected.push((other.to_owned(), other.to_owned()));
     }
-    expected.push(("ssh://git@host/repo.git-other".to_owned(), format!("{}-other", gate("claude-bottle"))));
+    expected.push((
+        "ssh://git@host/repo.git-other".to_owned(),
+        format!("{}-other", gate("claude-bottle")),
+    ));
 
     let urls: Vec<_> = expected.iter().map(|(url, _)| url.as_str()).collect();
     let list = sandbox.write("urls", urls.join("\n") + "\n");
@@ -291,9 +383,16 @@ fn every_identity_arrives_as_it_is() {
     let Some(sandbox) = Sandbox::with_guest() else { return };
     let long = "ä\\\"'$(x)`;# ".repeat(1000).trim_end().to_owned();
     assert!(long.chars().count() >= 10_000);
-    for name in
-        [&long, "Ádám \u{1f37e} 王", "\"quoted\" 'twice'", "back\\slash\\", "a=b", "$HOME", "x # y", "tab-less  two"]
-    {
+    for name in [
+        &long,
+        "Ádám \u{1f37e} 王",
+        "\"quoted\" 'twice'",
+        "back\\slash\\",
+        "a=b",
+        "$HOME",
+        "x # y",
+        "tab-less  two",
+    ] {
         let plan = with_user(&sandbox, json!({"name": name, "email": "ada@exämple.com"}));
         let outcome = sandbox.run(STEP).args(["-q"]).plan(&plan).end();
         assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
@@ -315,7 +414,10 @@ fn a_stale_lock_is_no_obstacle() {
     let plan = with_user(&sandbox, json!({"name": "Bot"}));
     sandbox.guest("touch /home/node/.gitconfig.lock");
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, "bottle-git: commits as Bot (_s)\n");
-    assert_eq!(sandbox.guest("cd /home/node; ls -A; cat .gitconfig"), ".gitconfig\n[user]\n\tname = Bot\n");
+    assert_eq!(
+        sandbox.guest("cd /home/node; ls -A; cat .gitconfig"),
+        ".gitconfig\n[user]\n\tname = Bot\n"
+    );
 }
 
 #[test]
@@ -323,8 +425,12 @@ fn a_replacement_killed_in_the_middle_leaves_a_whole_repository_or_none() {
     let Some(sandbox) = Sandbox::with_guest() else { return };
     let plan = with_repository(&sandbox);
     assert_eq!(sandbox.run(STEP).plan(&plan).end().status, 0);
-    // As a run leaves it that was killed when it had put the old one aside, or the new one in place.
-    for state in ["mkdir -m 700 ..git.bottle && mv .git ..git.bottle/old", "mkdir ..git.bottle ..git.bottle/old"] {
+    // As a run leaves it that was killed when it had put the old one aside, or the new one in
+    // place.
+    for state in [
+        "mkdir -m 700 ..git.bottle && mv .git ..git.bottle/old",
+        "mkdir ..git.bottle ..git.bottle/old",
+    ] {
         sandbox.guest(&format!("cd /home/node/workspace && touch ..git.bottle.tar && {state}"));
         assert_eq!(sandbox.run(STEP).plan(&plan).end().status, 0);
         let seen = "cd /home/node/workspace; ls -A; runuser -u node -- git log --format=%s";
@@ -337,12 +443,17 @@ fn converges_wherever_it_was_killed() {
     converges(STEP, |sandbox| {
         let mut plan = with_repository(sandbox);
         // git's own index and hook samples would differ in times only; modes have to arrive.
-        fs::set_permissions(sandbox.path("project/.git/description"), fs::Permissions::from_mode(0o600)).unwrap();
+        fs::set_permissions(
+            sandbox.path("project/.git/description"),
+            fs::Permissions::from_mode(0o600),
+        )
+        .unwrap();
         plan["spec"]["manifest"]["bottles"]["dev"]["git"] = json!({
             "remotes": {"host": {"Name": "claude-bottle", "Upstream": "ssh://git@host/repo.git"}},
             "user": {"name": "Ada Lovelace", "email": "ada@example.com"},
         });
-        // The index holds inode numbers and times of the work tree, which is another in each sandbox.
+        // The index holds inode numbers and times of the work tree, which is another in each
+        // sandbox.
         fs::remove_file(sandbox.path("project/.git/index")).unwrap();
         plan
     });

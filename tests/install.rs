@@ -1,6 +1,11 @@
-//! `scripts/install`: what it puts in place, that it works there, and that it takes all of it out again.
+//! `scripts/install`: what it puts in place, that it works there, and that it takes all of it out
+//! again.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has to panic"
+)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -17,11 +22,16 @@ fn built() -> Sandbox {
     sandbox.set_up(BUILT);
     let source = repository();
     let source = source.display();
-    let copied = sandbox.sh(&format!("mkdir -p r/target/release && cp -R '{source}/docs' '{source}/scripts' r"));
+    let copied = sandbox
+        .sh(&format!("mkdir -p r/target/release && cp -R '{source}/docs' '{source}/scripts' r"));
     assert_eq!(copied.status, 0, "{copied:?}");
     for step in STEPS {
         let name = format!("bottle-{step}");
-        fs::copy(Path::new(BUILT).with_file_name(&name), sandbox.path("r/target/release").join(name)).unwrap();
+        fs::copy(
+            Path::new(BUILT).with_file_name(&name),
+            sandbox.path("r/target/release").join(name),
+        )
+        .unwrap();
     }
     let cargo = sandbox.write("bin/cargo", "#!/bin/sh\necho \"$@\" >>\"$HOME/cargo.log\"\n");
     fs::set_permissions(cargo, fs::Permissions::from_mode(0o755)).unwrap();
@@ -36,14 +46,19 @@ fn what_is_installed_works() {
     let built = fs::read_to_string(sandbox.path("home/cargo.log")).unwrap();
     assert!(built.starts_with("build --release --locked --bin bottle-ca "), "{built}");
 
-    let list = |directory: &str| sandbox.sh(&format!("cd 'a b/prefix/{directory}' && ls -1")).stdout;
-    let programs = "bottle-ca\nbottle-git\nbottle-prompt\nbottle-provision\nbottle-skills\nbottle-supervise\n";
+    let list =
+        |directory: &str| sandbox.sh(&format!("cd 'a b/prefix/{directory}' && ls -1")).stdout;
+    let programs =
+        "bottle-ca\nbottle-git\nbottle-prompt\nbottle-provision\nbottle-skills\nbottle-supervise\n";
     assert_eq!(list("bin"), programs);
     assert_eq!(list("share/man/man1"), programs.replace('\n', ".1\n"));
     assert_eq!(list("share/bash-completion/completions"), programs);
     assert_eq!(list("share/zsh/site-functions"), programs.replace("bottle", "_bottle"));
     assert_eq!(list("share/fish/vendor_completions.d"), programs.replace('\n', ".fish\n"));
-    assert_eq!(list("share/bottle"), "checks.schema.json\nplan.schema.json\nreceipts.schema.json\n");
+    assert_eq!(
+        list("share/bottle"),
+        "checks.schema.json\nplan.schema.json\nreceipts.schema.json\n"
+    );
     assert_eq!(sandbox.sh("find 'a b/prefix' -type f | wc -l").stdout, "33\n");
 
     // It finds the steps beside itself, also by way of a link.
@@ -58,14 +73,18 @@ fn it_goes_again() {
     let script = "mkdir -p p/bin && touch p/bin/other && r/scripts/install --prefix p && r/scripts/install --prefix=p && \
                   r/scripts/install --uninstall --prefix p && r/scripts/install --uninstall --prefix p && find p ! -type d";
     let outcome = sandbox.sh(script);
-    assert_eq!((outcome.status, outcome.stdout.as_str(), outcome.stderr.as_str()), (0, "p/bin/other\n", ""));
+    assert_eq!(
+        (outcome.status, outcome.stdout.as_str(), outcome.stderr.as_str()),
+        (0, "p/bin/other\n", "")
+    );
     for (args, status, stderr) in [
         ("--prefix", 2, "install: --prefix: a value is required\n"),
         ("--prefix ''", 2, "install: --prefix: a value is required\n"),
     ] {
         sandbox.sh(&format!("r/scripts/install {args}")).fails(status, stderr);
     }
-    let outcome = sandbox.sh("rm bin/cargo r/target/release/bottle-git && r/scripts/install --prefix q");
+    let outcome =
+        sandbox.sh("rm bin/cargo r/target/release/bottle-git && r/scripts/install --prefix q");
     if !Path::new("/usr/bin/cargo").exists() && !Path::new("/usr/local/bin/cargo").exists() {
         outcome.fails(69, "install: no cargo, and no target/release/bottle-git\n");
         assert!(!sandbox.path("q").exists());

@@ -1,6 +1,10 @@
 //! The steps in a pipeline, and what all of them do when something around them goes wrong.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has to panic"
+)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,8 +15,7 @@ use serde_json::{Value, json};
 
 /// Of the programs, this test's own; the others are beside it.
 const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
-const PIPELINE: &str =
-    "bottle-ca -q < plan.json | bottle-prompt -q | bottle-skills -q | bottle-git -q | bottle-supervise -q";
+const PIPELINE: &str = "bottle-ca -q < plan.json | bottle-prompt -q | bottle-skills -q | bottle-git -q | bottle-supervise -q";
 const NO_PLAN: &str = "no plan on stdin: did the step before fail?";
 
 #[test]
@@ -30,7 +33,8 @@ fn a_pipeline_in_which_a_filter_fails_fails() {
     fs::remove_file(sandbox.path("prompt.txt")).unwrap();
     let outcome = sandbox.sh(PIPELINE);
     assert_eq!((outcome.status, outcome.stdout.as_str()), (65, ""));
-    let missing = "bottle-prompt: prompt_file: read DIR/prompt.txt: No such file or directory (os error 2)";
+    let missing =
+        "bottle-prompt: prompt_file: read DIR/prompt.txt: No such file or directory (os error 2)";
     let mut lines: Vec<_> = outcome.stderr.lines().collect();
     lines.sort_unstable();
     let later = ["git", "skills", "supervise"].map(|step| format!("bottle-{step}: {NO_PLAN}"));
@@ -76,7 +80,8 @@ fn a_terminal_on_stdout_gets_the_receipt_alone() {
         assert!(std::env::var_os("CI").is_none(), "script(1) is not there");
         return eprintln!("skipped: script(1) is not there");
     }
-    let outcome = sandbox.run("script").args(["-qec", "bottle-prompt -q -f plan.json", "/dev/null"]).end();
+    let outcome =
+        sandbox.run("script").args(["-qec", "bottle-prompt -q -f plan.json", "/dev/null"]).end();
     assert_eq!(outcome.status, 0, "{outcome:?}");
     assert!(outcome.stdout.starts_with("{\r\n  \"status\": \"done\",\r\n"), "{}", outcome.stdout);
 }
@@ -91,17 +96,20 @@ fn options_of_every_step() {
     let calls = sandbox.calls();
     let verbose = sandbox.sh("bottle-prompt -v -f plan.json");
     let lines: Vec<_> = verbose.stderr.lines().collect();
-    let (output, lines): (Vec<_>, Vec<_>) = lines.into_iter().partition(|line| line.starts_with("    "));
+    let (output, lines): (Vec<_>, Vec<_>) =
+        lines.into_iter().partition(|line| line.starts_with("    "));
     assert_eq!(output[0], "    smolvm 1.32.2");
     assert_eq!(lines.len(), 5);
     assert!(lines[1].starts_with("smolvm --version  # exit status 0, "), "{}", lines[1]);
-    assert!(
-        lines[3].starts_with(&format!("smolvm machine exec --name {MACHINE} --user root -- chmod 600 /home/node/"))
-    );
+    assert!(lines[3].starts_with(&format!(
+        "smolvm machine exec --name {MACHINE} --user root -- chmod 600 /home/node/"
+    )));
     assert!(lines[3].contains("  # exit status 0, ") && lines[3].ends_with(" ms"), "{}", lines[3]);
     // The lines can be pasted.
     sandbox.calls();
-    let pasted = lines[..4].join("\n").replace("DIR", sandbox.path("").to_str().unwrap().trim_end_matches('/'));
+    let pasted = lines[..4]
+        .join("\n")
+        .replace("DIR", sandbox.path("").to_str().unwrap().trim_end_matches('/'));
     assert_eq!(sandbox.sh(&pasted).status, 0);
     assert_eq!(sandbox.calls(), calls);
     sandbox
@@ -139,13 +147,15 @@ fn a_wrong_command_line() {
 fn errors_as_json() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
-    let outcome =
-        sandbox.sh("STAND_IN_FAIL='1 1 Error: vm not found: x' bottle-prompt --error-format json < plan.json");
+    let outcome = sandbox.sh(
+        "STAND_IN_FAIL='1 1 Error: vm not found: x' bottle-prompt --error-format json < plan.json",
+    );
     assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""));
     let error: Value = serde_json::from_str(&outcome.stderr).unwrap();
     let message = "bottle-prompt: write /home/node/.claude-bottle-prompt.txt: smolvm machine cp: exit status 1: Error: vm \
                    not found: x";
-    let hint = "`smolvm machine ls` shows the machines there are; -m NAME takes another than the plan's";
+    let hint =
+        "`smolvm machine ls` shows the machines there are; -m NAME takes another than the plan's";
     assert_eq!(error, json!({"error": {"code": "SMOLVM_ERROR", "message": message, "hint": hint}}));
 }
 
@@ -154,8 +164,10 @@ fn errors_as_json() {
 fn hints() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
-    let programs = "the guest lacks a program: it needs Debian's ca-certificates, git, tar and util-linux";
-    let node = "the guest needs the user `node` (uid and gid 1000, home /home/node), as in the node image";
+    let programs =
+        "the guest lacks a program: it needs Debian's ca-certificates, git, tar and util-linux";
+    let node =
+        "the guest needs the user `node` (uid and gid 1000, home /home/node), as in the node image";
     let root = "the command needs root in the guest: --exec-user auto asks for it from smolvm 1.14.0 on; with an older one \
                 the machine's own user has to be root";
     let ended = format!(
@@ -178,7 +190,11 @@ fn hints() {
         (1, "runuser: failed to execute git: No such file or directory", programs),
         (255, "executable file `runuser` not found in $PATH: No such file or directory", programs),
         (1, "chown: invalid user: 'node:node'", node),
-        (1, "runuser: user node does not exist or the user entry does not contain all the required fields", node),
+        (
+            1,
+            "runuser: user node does not exist or the user entry does not contain all the required fields",
+            node,
+        ),
         (2, "tar: x: Cannot write: No space left on device", "the machine's disk is full"),
         (1, "chown: changing ownership of 'x': Operation not permitted", root),
     ] {
@@ -215,7 +231,8 @@ fn a_smolvm_that_is_too_old() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
     let run = |user: &str, version: &str| {
-        let run = sandbox.run("bottle-supervise").args(["-f", "plan.json", "-q", "--exec-user", user]);
+        let run =
+            sandbox.run("bottle-supervise").args(["-f", "plan.json", "-q", "--exec-user", user]);
         run.env("STAND_IN_VERSION", version).end()
     };
     let argv = "runuser -u node -- env HOME=/home/node claude mcp add --scope user --transport http supervise \
@@ -237,21 +254,26 @@ fn a_smolvm_that_is_too_old() {
 fn a_smolvm_that_talks_too_much() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
-    let program = sandbox.write("loud", "#!/bin/sh\nhead -c 104857600 /dev/zero | tr '\\0' x >&2\nexit 3\n");
+    let program =
+        sandbox.write("loud", "#!/bin/sh\nhead -c 104857600 /dev/zero | tr '\\0' x >&2\nexit 3\n");
     fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
     let outcome = sandbox.sh("bottle-prompt --smolvm ./loud < plan.json");
     assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""));
-    assert!(outcome.stderr.contains("exit status 3: …xxx") && outcome.stderr.len() < 3000, "{}", outcome.stderr.len());
+    assert!(
+        outcome.stderr.contains("exit status 3: …xxx") && outcome.stderr.len() < 3000,
+        "{}",
+        outcome.stderr.len()
+    );
 }
 
 #[test]
 fn a_guests_words_cannot_move_the_cursor() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
-    let outcome =
-        sandbox.sh("STAND_IN_FAIL=$(printf '2 1 a\\033[2Jb\\nbottle-prompt: done') bottle-prompt < plan.json");
-    let doing =
-        "bottle-prompt: chown node:node /home/node/.claude-bottle-prompt.txt: smolvm machine exec: exit status 1:";
+    let outcome = sandbox.sh(
+        "STAND_IN_FAIL=$(printf '2 1 a\\033[2Jb\\nbottle-prompt: done') bottle-prompt < plan.json",
+    );
+    let doing = "bottle-prompt: chown node:node /home/node/.claude-bottle-prompt.txt: smolvm machine exec: exit status 1:";
     outcome.fails(1, &format!("{doing} a\\u{{1b}}[2Jb; bottle-prompt: done\n"));
 }
 
@@ -260,13 +282,17 @@ fn calls_that_fail_for_no_fault_of_their_own_are_repeated() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
     let taken = "1 1 Error: agent operation failed: begin streaming write: failed to open staging file: File exists (os error 17)";
-    for (fault, calls) in [("2 137", 4), ("1 1 Error: agent operation failed: database is locked", 4), (taken, 4)] {
-        let outcome = sandbox.sh(&format!("rm -f log.count; STAND_IN_FAIL='{fault}' bottle-prompt -q < plan.json"));
+    for (fault, calls) in
+        [("2 137", 4), ("1 1 Error: agent operation failed: database is locked", 4), (taken, 4)]
+    {
+        let outcome = sandbox
+            .sh(&format!("rm -f log.count; STAND_IN_FAIL='{fault}' bottle-prompt -q < plan.json"));
         assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{fault}");
         assert_eq!(sandbox.calls().len(), calls, "{fault}");
     }
-    let outcome =
-        sandbox.sh("rm -f log.count; STAND_IN_FAIL='* 1 Error: database is locked' bottle-prompt < plan.json");
+    let outcome = sandbox.sh(
+        "rm -f log.count; STAND_IN_FAIL='* 1 Error: database is locked' bottle-prompt < plan.json",
+    );
     assert_eq!(outcome.status, 1);
     assert_eq!(sandbox.calls().len(), 4, "once, and three times more");
 }

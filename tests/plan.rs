@@ -1,6 +1,11 @@
-//! What every step does with a plan that is not right, tried on `bottle-prompt`: status 65, one line, no call.
+//! What every step does with a plan that is not right, tried on `bottle-prompt`: status 65, one
+//! line, no call.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has to panic"
+)]
 
 use std::fs;
 
@@ -41,11 +46,23 @@ fn text_that_is_no_plan() {
     }
     let outcome = sandbox.run(STEP).stdin(half).end();
     assert_eq!((outcome.status, outcome.stdout.as_str()), (65, ""));
-    assert!(outcome.stderr.starts_with(&format!("bottle-prompt: {json}: it is cut short: EOF")), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.starts_with(&format!("bottle-prompt: {json}: it is cut short: EOF")),
+        "{}",
+        outcome.stderr
+    );
     let outcome = sandbox.run(STEP).stdin(b"{\"a\": \"\xff\"}".to_vec()).end();
-    assert!(outcome.stderr.starts_with("bottle-prompt: the plan is not UTF-8: "), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.starts_with("bottle-prompt: the plan is not UTF-8: "),
+        "{}",
+        outcome.stderr
+    );
     let large = format!("{{\"x\": \"{}\"}}", "x".repeat(17 << 20));
-    sandbox.run(STEP).stdin(large).end().fails(65, "bottle-prompt: the plan on stdin is larger than 16 MiB\n");
+    sandbox
+        .run(STEP)
+        .stdin(large)
+        .end()
+        .fails(65, "bottle-prompt: the plan on stdin is larger than 16 MiB\n");
     assert!(!sandbox.path("log").exists());
 }
 
@@ -55,12 +72,13 @@ fn values_that_are_not_right() {
     let sandbox = Sandbox::new();
     let agent = "/spec/manifest/agents/demo";
     let bottle = "/spec/manifest/bottles/dev";
-    let skill =
-        "a skill name is one path component, not empty, without a leading `.` or `-` and without control characters";
-    let machine = "a machine name has letters, digits, `_` and `-` only, and begins with a letter or a digit";
+    let skill = "a skill name is one path component, not empty, without a leading `.` or `-` and without control characters";
+    let machine =
+        "a machine name has letters, digits, `_` and `-` only, and begins with a letter or a digit";
     let remote_name = "a remote's Name has letters, digits, `.`, `_` and `-` only";
     let upstream = "an Upstream is ssh://[USER@]HOST[:PORT]/PATH, [USER@]HOST:PATH or https://HOST[:PORT]/PATH";
-    let url_credentials = "a URL with credentials would show them in the process list: leave out `user:password@`";
+    let url_credentials =
+        "a URL with credentials would show them in the process list: leave out `user:password@`";
     let email = "must not hold `<`, `>` or control characters: they end the field in a commit";
     let option = "must not begin with `-`: git would take it for an option";
     let git = |remote: Value| json!({"remotes": {"h": remote}});
@@ -74,39 +92,71 @@ fn values_that_are_not_right() {
         ("/version", json!(2), "version: 2 is not supported, only 1 is".to_owned()),
         ("/version", json!("1"), "version: \"1\" is not supported, only 1 is".to_owned()),
         ("/spec", json!([]), "spec: invalid type: sequence, expected an object".to_owned()),
-        ("/proxy_plan", json!([]), "proxy_plan: invalid type: sequence, expected an object".to_owned()),
-        ("/proxy_plan", Value::Null, "proxy_plan: invalid type: null, expected an object".to_owned()),
-        (agent, json!(["dev"]), "spec.manifest.agents.demo: invalid type: sequence, expected an object".to_owned()),
+        (
+            "/proxy_plan",
+            json!([]),
+            "proxy_plan: invalid type: sequence, expected an object".to_owned(),
+        ),
+        (
+            "/proxy_plan",
+            Value::Null,
+            "proxy_plan: invalid type: null, expected an object".to_owned(),
+        ),
+        (
+            agent,
+            json!(["dev"]),
+            "spec.manifest.agents.demo: invalid type: sequence, expected an object".to_owned(),
+        ),
         ("/slugg", json!(""), "slugg: unknown key `slugg`: did you mean `slug`?".to_owned()),
         ("/other", json!(""), "other: unknown key `other`".to_owned()),
         ("/spec/other", json!(""), "spec.other: unknown key `other`".to_owned()),
-        ("/spec/copy_cdw", json!(true), "spec.copy_cdw: unknown key `copy_cdw`: did you mean `copy_cwd`?".to_owned()),
+        (
+            "/spec/copy_cdw",
+            json!(true),
+            "spec.copy_cdw: unknown key `copy_cdw`: did you mean `copy_cwd`?".to_owned(),
+        ),
         (
             "/spec/manifest/agents/demo/skils",
             json!([]),
-            "spec.manifest.agents.demo.skils: unknown key `skils`: did you mean `skills`?".to_owned(),
+            "spec.manifest.agents.demo.skils: unknown key `skils`: did you mean `skills`?"
+                .to_owned(),
         ),
         (
             "/spec/manifest/agents/demo/SKILLS",
             json!([]),
-            "spec.manifest.agents.demo.SKILLS: unknown key `SKILLS`: did you mean `skills`?".to_owned(),
+            "spec.manifest.agents.demo.SKILLS: unknown key `SKILLS`: did you mean `skills`?"
+                .to_owned(),
         ),
-        ("/egress_plan/route", json!([]), "egress_plan.route: unknown key `route`: did you mean `routes`?".to_owned()),
-        ("/spec/agent_name", json!("x"), "spec.agent_name: no `x` in spec.manifest.agents, only `demo`".to_owned()),
+        (
+            "/egress_plan/route",
+            json!([]),
+            "egress_plan.route: unknown key `route`: did you mean `routes`?".to_owned(),
+        ),
+        (
+            "/spec/agent_name",
+            json!("x"),
+            "spec.agent_name: no `x` in spec.manifest.agents, only `demo`".to_owned(),
+        ),
         (
             "/spec/manifest/agents/demo/bottle",
             json!("x"),
-            "spec.manifest.agents.demo.bottle: no `x` in spec.manifest.bottles, only `dev`".to_owned(),
+            "spec.manifest.agents.demo.bottle: no `x` in spec.manifest.bottles, only `dev`"
+                .to_owned(),
         ),
         (
             "/spec/manifest/bottles",
             json!({}),
-            "spec.manifest.agents.demo.bottle: no `dev` in spec.manifest.bottles, which is empty".to_owned(),
+            "spec.manifest.agents.demo.bottle: no `dev` in spec.manifest.bottles, which is empty"
+                .to_owned(),
         ),
         ("/stage_dir", json!(""), "stage_dir: required, but unset".to_owned()),
         ("/stage_dir", json!("a\0b"), "stage_dir: a path must not hold NUL".to_owned()),
         ("/prompt_file", json!("."), "prompt_file: required, but unset".to_owned()),
-        ("/prompt_file", json!(7), "prompt_file: invalid type: integer `7`, expected a string".to_owned()),
+        (
+            "/prompt_file",
+            json!(7),
+            "prompt_file: invalid type: integer `7`, expected a string".to_owned(),
+        ),
         ("/machine_name", json!("-v"), format!("machine_name: {machine}")),
         ("/machine_name", json!("a:b"), format!("machine_name: {machine}")),
         ("/machine_name", json!(""), format!("machine_name: {machine}")),
@@ -114,14 +164,42 @@ fn values_that_are_not_right() {
         ("/spec/manifest/agents/demo/skills", json!([".."]), format!("{at_skill}: {skill}")),
         ("/spec/manifest/agents/demo/skills", json!(["-rf"]), format!("{at_skill}: {skill}")),
         ("/spec/manifest/agents/demo/skills", json!([""]), format!("{at_skill}: {skill}")),
-        ("/agent_git_gate_host", json!("127.0.0.1"), "agent_git_gate_host: not a `host:port`".to_owned()),
-        ("/agent_git_gate_host", json!("a\"]:1"), "agent_git_gate_host: not a `host:port`".to_owned()),
-        ("/agent_git_gate_host", json!("h:99999"), "agent_git_gate_host: not a `host:port`".to_owned()),
-        ("/agent_git_gate_host", json!("h:+80"), "agent_git_gate_host: not a `host:port`".to_owned()),
+        (
+            "/agent_git_gate_host",
+            json!("127.0.0.1"),
+            "agent_git_gate_host: not a `host:port`".to_owned(),
+        ),
+        (
+            "/agent_git_gate_host",
+            json!("a\"]:1"),
+            "agent_git_gate_host: not a `host:port`".to_owned(),
+        ),
+        (
+            "/agent_git_gate_host",
+            json!("h:99999"),
+            "agent_git_gate_host: not a `host:port`".to_owned(),
+        ),
+        (
+            "/agent_git_gate_host",
+            json!("h:+80"),
+            "agent_git_gate_host: not a `host:port`".to_owned(),
+        ),
         ("/agent_git_gate_host", json!("h:"), "agent_git_gate_host: not a `host:port`".to_owned()),
-        ("/agent_supervise_url", json!("ftp://h/"), "agent_supervise_url: not an http(s) URL".to_owned()),
-        ("/agent_supervise_url", json!("--help"), "agent_supervise_url: not an http(s) URL".to_owned()),
-        ("/agent_supervise_url", json!("http://u:SECRET@h/"), format!("agent_supervise_url: {url_credentials}")),
+        (
+            "/agent_supervise_url",
+            json!("ftp://h/"),
+            "agent_supervise_url: not an http(s) URL".to_owned(),
+        ),
+        (
+            "/agent_supervise_url",
+            json!("--help"),
+            "agent_supervise_url: not an http(s) URL".to_owned(),
+        ),
+        (
+            "/agent_supervise_url",
+            json!("http://u:SECRET@h/"),
+            format!("agent_supervise_url: {url_credentials}"),
+        ),
         (
             &format!("{bottle}/git"),
             git(json!({"Name": "a/b", "Upstream": "ssh://h/p"})),
@@ -134,27 +212,49 @@ fn values_that_are_not_right() {
         ),
         (&format!("{bottle}/git"), upstream_of("/srv/repo"), format!("{at_upstream}: {upstream}")),
         (&format!("{bottle}/git"), upstream_of("git://h/p"), format!("{at_upstream}: {upstream}")),
-        (&format!("{bottle}/git"), upstream_of("ssh://-oProxyCommand=x/p"), format!("{at_upstream}: {upstream}")),
+        (
+            &format!("{bottle}/git"),
+            upstream_of("ssh://-oProxyCommand=x/p"),
+            format!("{at_upstream}: {upstream}"),
+        ),
         (&format!("{bottle}/git"), upstream_of("ssh://h/"), format!("{at_upstream}: {upstream}")),
         (
             &format!("{bottle}/git"),
             upstream_of("https://u:SECRET@h/p"),
-            format!("{at_upstream}: an Upstream with credentials would carry them into the guest: leave them out"),
+            format!(
+                "{at_upstream}: an Upstream with credentials would carry them into the guest: leave them out"
+            ),
         ),
         (
             &format!("{bottle}/git"),
             upstream_of("https://h/p?access_token=SECRET"),
             format!("{at_upstream}: {upstream}"),
         ),
-        (&format!("{bottle}/git"), upstream_of("u:SECRET@h:p"), format!("{at_upstream}: {upstream}")),
+        (
+            &format!("{bottle}/git"),
+            upstream_of("u:SECRET@h:p"),
+            format!("{at_upstream}: {upstream}"),
+        ),
         (
             &format!("{bottle}/git"),
             upstream_of("h:p\n[core]"),
             format!("{at_upstream}: an Upstream must not hold control characters"),
         ),
-        (&format!("{bottle}/git"), json!({"user": {"name": "--unset"}}), format!("{at_user}.name: {option}")),
-        (&format!("{bottle}/git"), json!({"user": {"name": ""}}), format!("{at_user}.name: must not be empty")),
-        (&format!("{bottle}/git"), json!({"user": {"email": "a@b>\n"}}), format!("{at_user}.email: {email}")),
+        (
+            &format!("{bottle}/git"),
+            json!({"user": {"name": "--unset"}}),
+            format!("{at_user}.name: {option}"),
+        ),
+        (
+            &format!("{bottle}/git"),
+            json!({"user": {"name": ""}}),
+            format!("{at_user}.name: must not be empty"),
+        ),
+        (
+            &format!("{bottle}/git"),
+            json!({"user": {"email": "a@b>\n"}}),
+            format!("{at_user}.email: {email}"),
+        ),
         (
             &format!("{bottle}/git"),
             json!({"user": ["Ada"]}),
@@ -168,7 +268,8 @@ fn values_that_are_not_right() {
             beyond_the_schema.push(why);
         }
     }
-    let cannot_be_said = ["did you mean", "did you mean", "did you mean", "no `x` in", "no `x` in", "no `dev` in"];
+    let cannot_be_said =
+        ["did you mean", "did you mean", "did you mean", "no `x` in", "no `x` in", "no `dev` in"];
     assert_eq!(beyond_the_schema.len(), cannot_be_said.len(), "{beyond_the_schema:#?}");
     for (why, words) in beyond_the_schema.iter().zip(cannot_be_said) {
         assert!(why.contains(words), "the schema takes what is refused: {why}");
@@ -199,16 +300,20 @@ fn remotes_that_cannot_be_told_apart() {
     let sandbox = Sandbox::new();
     let mut plan = sandbox.plan();
     let mut remotes = |one: Value, two: Value| {
-        plan["spec"]["manifest"]["bottles"]["dev"]["git"] = json!({"remotes": {"one": one, "two": two}});
+        plan["spec"]["manifest"]["bottles"]["dev"]["git"] =
+            json!({"remotes": {"one": one, "two": two}});
         plan.clone()
     };
-    let same_name =
-        remotes(json!({"Name": "n", "Upstream": "ssh://h/p"}), json!({"Name": "n", "Upstream": "ssh://h/q"}));
+    let same_name = remotes(
+        json!({"Name": "n", "Upstream": "ssh://h/p"}),
+        json!({"Name": "n", "Upstream": "ssh://h/q"}),
+    );
     refused(&sandbox, &same_name, "spec.manifest.bottles: two git remotes have the Name `n`");
-    let same_place =
-        remotes(json!({"Name": "a", "Upstream": "ssh://git@h/p"}), json!({"Name": "b", "Upstream": "https://h/p.git"}));
-    let why =
-        "spec.manifest.bottles: the git remotes `a` and `b` cannot be told apart: both are reached as https://h/p.git";
+    let same_place = remotes(
+        json!({"Name": "a", "Upstream": "ssh://git@h/p"}),
+        json!({"Name": "b", "Upstream": "https://h/p.git"}),
+    );
+    let why = "spec.manifest.bottles: the git remotes `a` and `b` cannot be told apart: both are reached as https://h/p.git";
     refused(&sandbox, &same_place, why);
 }
 
@@ -232,7 +337,8 @@ fn other_agents_and_bottles_are_other_plans_business() {
     let sandbox = Sandbox::new();
     let mut plan = sandbox.plan();
     plan["spec"]["manifest"]["agents"]["other"] = json!({"bottle": "none", "skils": [".hidden"]});
-    plan["spec"]["manifest"]["bottles"]["other"] = json!({"git": {"remotes": {"h": {"Upstream": "http://h/r"}}}});
+    plan["spec"]["manifest"]["bottles"]["other"] =
+        json!({"git": {"remotes": {"h": {"Upstream": "http://h/r"}}}});
     sandbox.run(STEP).args(["-q"]).plan(&plan).end().is(0, &plan, "");
 }
 
@@ -244,7 +350,10 @@ fn receipts_of_other_steps_stay() {
     let outcome = sandbox.run(STEP).args(["-q"]).plan(&plan).end();
     let receipts = outcome.is(0, &plan, "");
     assert_eq!(receipts["ca"], json!({"ms": 1}));
-    assert_eq!((&receipts["prompt"]["status"], &receipts["prompt"]["old"]), (&json!("done"), &Value::Null));
+    assert_eq!(
+        (&receipts["prompt"]["status"], &receipts["prompt"]["old"]),
+        (&json!("done"), &Value::Null)
+    );
 }
 
 #[test]

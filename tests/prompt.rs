@@ -1,6 +1,10 @@
 //! `bottle-prompt`, from the outside.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has to panic"
+)]
 
 use harness::{Sandbox, converges, cp, exec};
 use serde_json::{Value, json};
@@ -47,8 +51,11 @@ fn chowns_to_node_after_copy() {
     let sandbox = Sandbox::new();
     let plan = sandbox.plan();
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, EMPTY);
-    let expected =
-        [cp(&sandbox.path("prompt.txt"), PATH), exec(&["chown", "node:node", PATH]), exec(&["chmod", "600", PATH])];
+    let expected = [
+        cp(&sandbox.path("prompt.txt"), PATH),
+        exec(&["chown", "node:node", PATH]),
+        exec(&["chmod", "600", PATH]),
+    ];
     assert_eq!(sandbox.calls(), expected);
 }
 
@@ -62,7 +69,10 @@ fn the_receipt_says_what_was_installed() {
     assert!(receipt["ms"].is_u64());
     receipt["ms"] = json!(0);
     let sha256 = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
-    assert_eq!(receipt, json!({"status": "done", "ms": 0, "calls": 3, "prompt_path": PATH, "sha256": sha256}));
+    assert_eq!(
+        receipt,
+        json!({"status": "done", "ms": 0, "calls": 3, "prompt_path": PATH, "sha256": sha256})
+    );
 }
 
 #[test]
@@ -85,7 +95,9 @@ fn a_prompt_file_that_cannot_be_copied_fails_before_the_first_call() {
     let missing = "No such file or directory (os error 2)";
     let mut plan = sandbox.plan();
     std::process::Command::new("mkfifo").arg(sandbox.path("fifo")).status().unwrap();
-    for (name, why) in [("missing.txt", missing), ("stage", "not a regular file"), ("fifo", "not a regular file")] {
+    for (name, why) in
+        [("missing.txt", missing), ("stage", "not a regular file"), ("fifo", "not a regular file")]
+    {
         plan["prompt_file"] = json!(sandbox.path(name));
         let stderr = format!("bottle-prompt: prompt_file: read DIR/{name}: {why}\n");
         sandbox.run(STEP).plan(&plan).end().fails(1, &stderr);

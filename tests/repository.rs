@@ -1,6 +1,11 @@
-//! `bottle-git`'s repository part with repositories as people have them, compared between host and guest by git.
+//! `bottle-git`'s repository part with repositories as people have them, compared between host and
+//! guest by git.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has to panic"
+)]
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -10,9 +15,11 @@ use serde_json::json;
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-git");
 const DONE: &str = "bottle-git: DIR/project/.git in /home/node/workspace/.git (_s)\n";
-const CLONE: &str = "hint: a clone has all of it: git clone --no-local OLD NEW, with NEW as spec.user_cwd\n";
+const CLONE: &str =
+    "hint: a clone has all of it: git clone --no-local OLD NEW, with NEW as spec.user_cwd\n";
 
-/// Provisions and asserts that git, as node, says of the guest's repository what it says of the host's.
+/// Provisions and asserts that git, as node, says of the guest's repository what it says of the
+/// host's.
 #[track_caller]
 fn arrives(sandbox: &Sandbox, stderr: &str) {
     let plan = sandbox.plan_with_repository();
@@ -24,7 +31,9 @@ fn arrives(sandbox: &Sandbox, stderr: &str) {
     let commit = "git -c user.name=N -c user.email=n@n commit -q --allow-empty -m new && git log -1 --format=%s";
     assert_eq!(sandbox.as_node(commit), "new\n");
     assert_eq!(
-        sandbox.guest("ls -A /home/node/workspace/.git | grep -xE 'worktrees|gitdir|commondir|.*lock' || :"),
+        sandbox.guest(
+            "ls -A /home/node/workspace/.git | grep -xE 'worktrees|gitdir|commondir|.*lock' || :"
+        ),
         ""
     );
 }
@@ -90,7 +99,10 @@ fn submodules_come_along_and_one_can_be_the_project() {
     sandbox.git("above", &["commit", "-q", "-m", "submodule"]);
     sandbox.git("", &["clone", "-q", "--recurse-submodules", "above", "project"]);
     arrives(&sandbox, DONE);
-    assert_eq!(sandbox.as_node("git -C libs/lib status --porcelain && git -C libs/lib log --format=%s"), "README\n");
+    assert_eq!(
+        sandbox.as_node("git -C libs/lib status --porcelain && git -C libs/lib log --format=%s"),
+        "README\n"
+    );
 
     // The same in a linked worktree, whose submodules are elsewhere on the host.
     sandbox.guest("rm -rf /home/node/workspace");
@@ -133,11 +145,14 @@ fn borrowed_objects_come_along() {
 fn every_object_format_and_every_kind_of_clone() {
     let Some(sandbox) = Sandbox::with_guest() else { return };
     for kind in ["sha256", "shallow", "partial", "split", "separate", "linked file", "packed"] {
-        sandbox.repository("from", if kind == "sha256" { &["--object-format=sha256"] } else { &[] });
+        sandbox
+            .repository("from", if kind == "sha256" { &["--object-format=sha256"] } else { &[] });
         sandbox.commit("from", "second", "second\n");
         sandbox.git("from", &["config", "uploadpack.allowFilter", "true"]);
         let url = format!("file://{}", sandbox.path("from").display());
-        let clone = |options: &[&str]| sandbox.git("", &[&["clone", "-q"], options, &[&url, "project"]].concat());
+        let clone = |options: &[&str]| {
+            sandbox.git("", &[&["clone", "-q"], options, &[&url, "project"]].concat())
+        };
         let mut stderr = DONE.to_owned();
         match kind {
             "shallow" => drop(clone(&["--depth=1"])),
@@ -239,9 +254,16 @@ fn a_failure_leaves_nothing_half_done() {
         }
         for call in 1..=3 {
             for fault in ["STAND_IN_FAIL", "STAND_IN_HANG"] {
-                let value = if fault == "STAND_IN_FAIL" { format!("{call} 1 no") } else { call.to_string() };
+                let value = if fault == "STAND_IN_FAIL" {
+                    format!("{call} 1 no")
+                } else {
+                    call.to_string()
+                };
                 let _ = fs::remove_file(sandbox.path("log.count"));
-                let run = sandbox.run(STEP).args(["--replace-repository", "--timeout", "1s"]).env(fault, value);
+                let run = sandbox
+                    .run(STEP)
+                    .args(["--replace-repository", "--timeout", "1s"])
+                    .env(fault, value);
                 assert_eq!(run.plan(&plan).end().status, 1);
                 let expected = if existing { ".git\nnew\nREADME\n" } else { "" };
                 assert_eq!(sandbox.guest(seen), expected, "{fault} at call {call}");
@@ -250,7 +272,8 @@ fn a_failure_leaves_nothing_half_done() {
         }
     }
     // In the middle of unpacking: the old one is put aside, and what took its place is not whole.
-    sandbox.guest("cd /home/node/workspace && mkdir -p ..git.bottle/root && mv .git ..git.bottle/old");
+    sandbox
+        .guest("cd /home/node/workspace && mkdir -p ..git.bottle/root && mv .git ..git.bottle/old");
     let _ = fs::remove_file(sandbox.path("log.count"));
     let run = sandbox.run(STEP).args(["--replace-repository"]).env("STAND_IN_FAIL", "3 1 no");
     assert_eq!(run.plan(&plan).end().status, 1);
@@ -262,9 +285,10 @@ fn objects_that_are_elsewhere_by_a_link_are_refused() {
     let sandbox = Sandbox::new();
     sandbox.repository("project", &[]);
     sandbox.git("project", &["gc", "-q"]);
-    let moved = sandbox
-        .run("sh")
-        .args(["-c", "mv project/.git/objects/pack there && ln -s ../../../there project/.git/objects/pack"]);
+    let moved = sandbox.run("sh").args([
+        "-c",
+        "mv project/.git/objects/pack there && ln -s ../../../there project/.git/objects/pack",
+    ]);
     assert_eq!(moved.end().status, 0);
     let plan = sandbox.plan_with_repository();
     sandbox.run(STEP).plan(&plan).end().fails(

@@ -1,6 +1,11 @@
-//! `bottle-git`'s repository part: what the host keeps secret stays there, and no way leads around the gate.
+//! `bottle-git`'s repository part: what the host keeps secret stays there, and no way leads around
+//! the gate.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has to panic"
+)]
 
 use std::fs;
 use std::process::Command;
@@ -54,7 +59,9 @@ fn with_secrets(sandbox: &Sandbox) -> Value {
     for (key, value) in SECRETS {
         sandbox.git("project", &["config", "-f", ".git/config", "--add", key, value]);
     }
-    for (key, value) in [("user.name", "Somebody Else"), ("user.email", "e@e"), ("commit.gpgsign", "true")] {
+    for (key, value) in
+        [("user.name", "Somebody Else"), ("user.email", "e@e"), ("commit.gpgsign", "true")]
+    {
         sandbox.git("project", &["config", "-f", ".git/config", key, value]);
     }
     let config = fs::read_to_string(sandbox.path("project/.git/config")).unwrap();
@@ -79,7 +86,13 @@ fn no_secret_of_the_host_reaches_the_guest() {
     for file in ["credentials", "config.bak", "cookies/s3cret"] {
         sandbox.write(format!("project/.git/{file}"), "s3cret\n");
     }
-    for file in ["index.lock", "config.lock", "refs/heads/main.lock", "objects/pack/tmp_pack_1", "lfs/logs/1"] {
+    for file in [
+        "index.lock",
+        "config.lock",
+        "refs/heads/main.lock",
+        "objects/pack/tmp_pack_1",
+        "lfs/logs/1",
+    ] {
         sandbox.write(format!("project/.git/{file}"), "s3cret\n");
     }
     let log = "0000000000000000000000000000000000000000 0000000000000000000000000000000000000000 A <a@b> 0 +0000\t\
@@ -91,7 +104,8 @@ fn no_secret_of_the_host_reaches_the_guest() {
 
     sandbox.write("project/.git/svn/a file", "of another tool's\n");
     let why = "is left out: it may hold secrets; --keep-config keeps it";
-    let unknown = |name: &str| format!("bottle-git: warning: repository: DIR/project/.git/{name} {why}\n");
+    let unknown =
+        |name: &str| format!("bottle-git: warning: repository: DIR/project/.git/{name} {why}\n");
     let left_out = |file: &str, names: &str| {
         let what = format!("left out of DIR/project/.git/{file} in the guest: {names}");
         format!("bottle-git: warning: {what}; --keep-config keeps it\n")
@@ -165,10 +179,14 @@ fn without_git_on_the_host_nothing_is_copied_unless_as_it_is() {
     let tools = sandbox.only(&[]);
     let program = sandbox.path("bin/smolvm");
     // smolvm's own PATH is whole.
-    let wrapper = format!("#!/bin/sh\nPATH=/usr/bin:/bin:/usr/sbin:/sbin exec {} \"$@\"\n", program.display());
+    let wrapper = format!(
+        "#!/bin/sh\nPATH=/usr/bin:/bin:/usr/sbin:/sbin exec {} \"$@\"\n",
+        program.display()
+    );
     let wrapper = sandbox.write("wrapper", wrapper);
     fs::set_permissions(&wrapper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let run = sandbox.run(STEP).env("PATH", tools).args(["--keep-config", "--smolvm"]).args([&wrapper]);
+    let run =
+        sandbox.run(STEP).env("PATH", tools).args(["--keep-config", "--smolvm"]).args([&wrapper]);
     run.plan(&plan).end().is(0, &plan, DONE);
     assert_eq!(sandbox.as_node("git log --format=%s"), "README\n");
 }
@@ -176,7 +194,8 @@ fn without_git_on_the_host_nothing_is_copied_unless_as_it_is() {
 #[test]
 fn what_is_broken_is_copied_without_its_secrets() {
     let Some(sandbox) = Sandbox::with_guest() else { return };
-    sandbox.write("project/.git/config", "[http]\n\textraheader = s3cret\n[core]\n\tbare = false\n");
+    sandbox
+        .write("project/.git/config", "[http]\n\textraheader = s3cret\n[core]\n\tbare = false\n");
     sandbox.write("project/.git/refs/heads/main", "broken\n");
     let plan = sandbox.plan_with_repository();
     let stderr = format!(
@@ -205,16 +224,28 @@ fn what_is_broken_is_copied_without_its_secrets() {
 fn nothing_of_the_repository_is_run_on_the_host() {
     let sandbox = Sandbox::new();
     sandbox.repository("project", &[]);
-    let trap = sandbox.write("trap", format!("#!/bin/sh\ntouch {}\n", sandbox.path("sprung").display()));
+    let trap =
+        sandbox.write("trap", format!("#!/bin/sh\ntouch {}\n", sandbox.path("sprung").display()));
     fs::set_permissions(&trap, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let trap = trap.to_str().unwrap().to_owned();
-    for key in ["core.fsmonitor", "core.sshCommand", "core.pager", "core.alternateRefsCommand", "core.editor"] {
+    for key in [
+        "core.fsmonitor",
+        "core.sshCommand",
+        "core.pager",
+        "core.alternateRefsCommand",
+        "core.editor",
+    ] {
         sandbox.git("project", &["config", "-f", ".git/config", key, &trap]);
     }
-    sandbox.git("project", &["config", "-f", ".git/config", "core.hooksPath", sandbox.path("").to_str().unwrap()]);
+    sandbox.git(
+        "project",
+        &["config", "-f", ".git/config", "core.hooksPath", sandbox.path("").to_str().unwrap()],
+    );
     sandbox.repository("other", &[]);
-    sandbox
-        .write("project/.git/objects/info/alternates", format!("{}\n", sandbox.path("other/.git/objects").display()));
+    sandbox.write(
+        "project/.git/objects/info/alternates",
+        format!("{}\n", sandbox.path("other/.git/objects").display()),
+    );
     let plan = sandbox.plan_with_repository();
     // The variables of a git around us are none of the repository's business either.
     let run = sandbox.run(STEP).env("GIT_DIR", "/nowhere").env("GIT_CONFIG_COUNT", "x");
@@ -231,7 +262,10 @@ fn no_further_address_of_a_remote_leads_around_the_gate() {
     sandbox.git("main", &["remote", "add", "odd", "https://ada:pa's3cret\"<> `x@host/odd.git"]);
     sandbox.git("main", &["config", "extensions.worktreeConfig", "true"]);
     sandbox.git("main", &["worktree", "add", "-q", "../project"]);
-    sandbox.git("project", &["config", "--worktree", "remote.origin.url", "https://elsewhere/repo.git"]);
+    sandbox.git(
+        "project",
+        &["config", "--worktree", "remote.origin.url", "https://elsewhere/repo.git"],
+    );
     sandbox.write("main/.git/remotes/old", "URL: https://elsewhere/old.git\n");
     for file in ["CREDENTIALS", "backup/config", "hooks/config.bak", ".env"] {
         sandbox.write(format!("main/.git/{file}"), "s3cret\n");
@@ -241,10 +275,17 @@ fn no_further_address_of_a_remote_leads_around_the_gate() {
         json!({"remotes": {"host": {"Name": "repo", "Upstream": "ssh://git@host/repo.git"}}});
     let outcome = sandbox.run(STEP).args(["-q"]).plan(&plan).end();
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("config.worktree in the guest: remote.origin.url"), "{}", outcome.stderr);
+    assert!(
+        outcome.stderr.contains("config.worktree in the guest: remote.origin.url"),
+        "{}",
+        outcome.stderr
+    );
     let ways = "git remote get-url --push --all origin; git remote get-url odd; git remote get-url old 2>&1 || :";
     let gate = "git://127.0.0.1:55555/repo.git\n";
-    assert_eq!(sandbox.as_node(ways), format!("{gate}https://host/odd.git\nerror: No such remote 'old'\n"));
+    assert_eq!(
+        sandbox.as_node(ways),
+        format!("{gate}https://host/odd.git\nerror: No such remote 'old'\n")
+    );
     assert_eq!(sandbox.search("s3cret"), "");
     assert_eq!(sandbox.run(STEP).args(["--check", "-q"]).plan(&plan).end().status, 0);
 }

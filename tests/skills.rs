@@ -1,6 +1,10 @@
 //! `bottle-skills`, from the outside.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has to panic"
+)]
 
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -51,7 +55,11 @@ fn mkdir_plus_cp_per_skill() {
         assert_eq!(calls[1][..2], ["machine", "cp"]);
         let tar = format!("{}:/home/node/.claude/skills/.{name}.bottle.tar", harness::MACHINE);
         assert_eq!(calls[1][3], tar);
-        assert!(calls[1][2].starts_with(sandbox.path("stage").to_str().unwrap()), "{}", calls[1][2]);
+        assert!(
+            calls[1][2].starts_with(sandbox.path("stage").to_str().unwrap()),
+            "{}",
+            calls[1][2]
+        );
         assert_eq!(calls[2][7..9], ["sh", "-c"]);
         assert_eq!(calls[2][10..13], ["sh", "/home/node/.claude/skills", name]);
         assert_eq!(calls[3], exec(&["chown", "-R", "node:node", &path]));
@@ -62,7 +70,10 @@ fn mkdir_plus_cp_per_skill() {
 #[test]
 fn skills_dir_overridable_via_env() {
     let sandbox = Sandbox::new();
-    sandbox.write("elsewhere/init-prd/SKILL.md", "---\nname: init-prd\ndescription: Writes one\n---\n");
+    sandbox.write(
+        "elsewhere/init-prd/SKILL.md",
+        "---\nname: init-prd\ndescription: Writes one\n---\n",
+    );
     let plan = with_skills(&sandbox, &["init-prd"]);
     let run = sandbox.run(STEP).plan(&plan).env("CLAUDE_BOTTLE_GUEST_SKILLS_DIR", "/srv/skills");
     let outcome = run.env("CLAUDE_BOTTLE_HOST_SKILLS_DIR", sandbox.path("elsewhere")).end();
@@ -95,9 +106,11 @@ fn skills_arrive_as_they_are() {
     let Some(sandbox) = Sandbox::with_guest() else { return };
     let skill = sandbox.path("home/.claude/skills/odd");
     sandbox.write_skill("odd");
-    for name in
-        [OsString::from("with space"), OsString::from("new\nline"), OsString::from_vec(b"not-utf8-\xff".to_vec())]
-    {
+    for name in [
+        OsString::from("with space"),
+        OsString::from("new\nline"),
+        OsString::from_vec(b"not-utf8-\xff".to_vec()),
+    ] {
         fs::write(skill.join(name), "x").unwrap();
     }
     let script = sandbox.write("home/.claude/skills/odd/bin/run.sh", "#!/bin/sh\n");
@@ -121,12 +134,13 @@ fn skills_arrive_as_they_are() {
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);
 
     fs::remove_file(skill.join("socket")).unwrap();
-    let list =
-        "{ find . -printf '%P %y %m %l\\n' | sort; find . -type f -print0 | sort -z | xargs -0 sha256sum; } | od -c";
-    let here = std::process::Command::new("sh").args(["-c", list]).current_dir(&skill).output().unwrap();
+    let list = "{ find . -printf '%P %y %m %l\\n' | sort; find . -type f -print0 | sort -z | xargs -0 sha256sum; } | od -c";
+    let here =
+        std::process::Command::new("sh").args(["-c", list]).current_dir(&skill).output().unwrap();
     let there = sandbox.guest(&format!("cd /home/node/.claude/skills/odd && {list}"));
     assert_eq!(there, String::from_utf8_lossy(&here.stdout));
-    let owners = "cd /home/node && find .claude ! -user node -o ! -group node; ls -A .claude/skills";
+    let owners =
+        "cd /home/node && find .claude ! -user node -o ! -group node; ls -A .claude/skills";
     assert_eq!(sandbox.guest(owners), "odd\n");
 }
 
@@ -135,7 +149,9 @@ fn a_skill_that_is_a_link_is_followed_and_one_of_the_agents_own_stays() {
     let Some(sandbox) = Sandbox::with_guest() else { return };
     sandbox.write("checkout/verify/SKILL.md", "---\nname: verify\ndescription: checked out\n---\n");
     symlink(sandbox.path("checkout/verify"), sandbox.path("home/.claude/skills/verify")).unwrap();
-    sandbox.guest("mkdir -p /home/node/.claude/skills/own && touch /home/node/.claude/skills/own/SKILL.md");
+    sandbox.guest(
+        "mkdir -p /home/node/.claude/skills/own && touch /home/node/.claude/skills/own/SKILL.md",
+    );
     let plan = with_skills(&sandbox, &["verify"]);
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done("verify"));
     let seen = "cd /home/node/.claude/skills; grep -o 'checked out' verify/SKILL.md; ls";
@@ -145,8 +161,13 @@ fn a_skill_that_is_a_link_is_followed_and_one_of_the_agents_own_stays() {
 #[test]
 fn a_skill_that_breaks_the_published_rules_is_warned_about_and_copied() {
     let Some(sandbox) = Sandbox::with_guest() else { return };
-    let write = |name: &str, text: &str| sandbox.write(format!("home/.claude/skills/{name}/SKILL.md"), text);
-    write("fine", "---\nname: fine\ndescription: >-\n  Does\n  well\nmetadata:\n  name: X\n---\n# Fine\n");
+    let write = |name: &str, text: &str| {
+        sandbox.write(format!("home/.claude/skills/{name}/SKILL.md"), text)
+    };
+    write(
+        "fine",
+        "---\nname: fine\ndescription: >-\n  Does\n  well\nmetadata:\n  name: X\n---\n# Fine\n",
+    );
     write("Loud", "---\nname: Loud\ndescription: ''\n---\n");
     write("other", &format!("---\nname: another\ndescription: {}\n---\n", "a".repeat(1025)));
     write("plain", "# Plain\n");
@@ -187,7 +208,8 @@ fn the_same_skill_is_the_same_archive() {
     let sandbox = Sandbox::new();
     sandbox.write_skill("verify");
     let plan = with_skills(&sandbox, &["verify"]);
-    let [first, second] = [(); 2].map(|()| sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done("verify")));
+    let [first, second] =
+        [(); 2].map(|()| sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done("verify")));
     assert_eq!(first["skills"]["skills"], second["skills"]["skills"]);
     sandbox.write("home/.claude/skills/verify/more", "");
     let third = sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done("verify"));
@@ -225,25 +247,40 @@ fn many_skills_go_beside_each_other_each_in_order() {
     let outcome = sandbox.run(STEP).args(["--exec-user", "none"]).plan(&plan).end();
     let receipts = outcome.is(0, &plan, &done(&names.join(", ")));
     assert_eq!(receipts["skills"]["calls"], 1 + 4 * 12);
-    let listed: Vec<_> = receipts["skills"]["skills"].as_array().unwrap().iter().map(|skill| &skill["name"]).collect();
-    assert_eq!(listed, names.iter().map(|name| json!(name)).collect::<Vec<_>>().iter().collect::<Vec<_>>());
+    let listed: Vec<_> = receipts["skills"]["skills"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|skill| &skill["name"])
+        .collect();
+    assert_eq!(
+        listed,
+        names.iter().map(|name| json!(name)).collect::<Vec<_>>().iter().collect::<Vec<_>>()
+    );
     let calls = sandbox.calls();
     assert_eq!((calls.len(), calls[0].last().unwrap().as_str()), (49, "/home/node/.claude/skills"));
     for name in &names {
         let is_its = |call: &&Vec<String>| {
             call.iter().any(|word| {
-                word.ends_with(&format!("/{name}")) || word == name || word.ends_with(&format!("/.{name}.bottle.tar"))
+                word.ends_with(&format!("/{name}"))
+                    || word == name
+                    || word.ends_with(&format!("/.{name}.bottle.tar"))
             })
         };
-        let order: Vec<_> = calls.iter().filter(is_its).map(|call| call[call.len().min(6) - 1].clone()).collect();
+        let order: Vec<_> =
+            calls.iter().filter(is_its).map(|call| call[call.len().min(6) - 1].clone()).collect();
         assert_eq!(order.len(), 4, "{order:?}");
-        assert_eq!((order[0].as_str(), order[2].as_str(), order[3].as_str()), ("rm", "sh", "chown"));
+        assert_eq!(
+            (order[0].as_str(), order[2].as_str(), order[3].as_str()),
+            ("rm", "sh", "chown")
+        );
     }
     assert_eq!(sandbox.run(STEP).args(["--check", "-q"]).plan(&plan).end().status, 0);
 
     // One that fails ends it; what was begun is taken back, and the next run mends it all.
     sandbox.calls();
-    let outcome = sandbox.run(STEP).args(["-q"]).plan(&plan).env("STAND_IN_FAIL", "20 1 Error: no").end();
+    let outcome =
+        sandbox.run(STEP).args(["-q"]).plan(&plan).env("STAND_IN_FAIL", "20 1 Error: no").end();
     assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""));
     assert!(sandbox.calls().len() < 49, "no further skill is begun");
     assert_eq!(sandbox.guest("ls -A /home/node/.claude/skills | grep -v ^skill || :"), "");
@@ -254,17 +291,22 @@ fn many_skills_go_beside_each_other_each_in_order() {
 #[test]
 fn a_skill_md_that_is_no_file_is_a_warning() {
     let sandbox = Sandbox::new();
-    for (name, make) in
-        [("pipe", "mkfifo SKILL.md"), ("directory", "mkdir SKILL.md"), ("dangling", "ln -s no SKILL.md")]
-    {
-        let made = sandbox
-            .run("sh")
-            .args(["-c", &format!("mkdir -p home/.claude/skills/{name}; cd home/.claude/skills/{name}; {make}")]);
+    for (name, make) in [
+        ("pipe", "mkfifo SKILL.md"),
+        ("directory", "mkdir SKILL.md"),
+        ("dangling", "ln -s no SKILL.md"),
+    ] {
+        let made = sandbox.run("sh").args([
+            "-c",
+            &format!("mkdir -p home/.claude/skills/{name}; cd home/.claude/skills/{name}; {make}"),
+        ]);
         assert_eq!(made.end().status, 0);
         let plan = with_skills(&sandbox, &[name]);
         let outcome = sandbox.run("timeout").args(["10", STEP]).plan(&plan).end();
         assert_eq!(outcome.status, 0, "{outcome:?}");
-        let warning = format!("bottle-skills: warning: skill `{name}`: read DIR/home/.claude/skills/{name}/SKILL.md: ");
+        let warning = format!(
+            "bottle-skills: warning: skill `{name}`: read DIR/home/.claude/skills/{name}/SKILL.md: "
+        );
         assert!(outcome.stderr.starts_with(&warning), "{}", outcome.stderr);
     }
 }

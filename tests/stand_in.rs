@@ -1,13 +1,18 @@
-//! The stand-in is held to the real smolvm: the same command lines through both, in guests of the same kind.
+//! The stand-in is held to the real smolvm: the same command lines through both, in guests of the
+//! same kind.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has to panic"
+)]
 
 use std::fs;
 
 use harness::Sandbox;
 
-/// Command lines after `smolvm machine`, in order; `M` is the machine, `D` a directory of the guest's, `LONG` a name that is
-/// too long.
+/// Command lines after `smolvm machine`, in order; `M` is the machine, `D` a directory of the
+/// guest's, `LONG` a name that is too long.
 const SAME: &[&[&str]] = &[
     // exec: statuses, streams, programs that are not there
     &["exec", "--name", "M", "--", "true"],
@@ -127,17 +132,20 @@ const SAME: &[&[&str]] = &[
     &["delete", "--name", "no-such-machine"],
 ];
 
-/// What the stand-in does otherwise, and why it may. Not to be seen in one call: of a FIFO it copies nothing, where the real
-/// one waits; what a command leaves in the background ends with it, since each has namespaces of its own. (No step does
-/// either.)
+/// What the stand-in does otherwise, and why it may. Not to be seen in one call: of a FIFO it
+/// copies nothing, where the real one waits; what a command leaves in the background ends with it,
+/// since each has namespaces of its own. (No step does either.)
 const OTHERWISE: &[(&[&str], &str)] = &[
-    (&["exec", "--name", "M", "--", "sh", "-c", "echo \"$PATH\""], "/opt/bin is first, for the tests' programs"),
+    (
+        &["exec", "--name", "M", "--", "sh", "-c", "echo \"$PATH\""],
+        "/opt/bin is first, for the tests' programs",
+    ),
     (&["exec", "--name", "M", "--", "env"], "fewer SMOLVM_* variables, which no step reads"),
     (&["exec", "--name", "M", "--", "hostname"], "the host's name"),
 ];
 
-/// The same only on bare machines: on image machines the real one's words are others, and for the second one's path not
-/// always the same.
+/// The same only on bare machines: on image machines the real one's words are others, and for the
+/// second one's path not always the same.
 const SAME_ON_BARE: &[&[&str]] = &[&["cp", "file", "M:"], &["cp", "file", "M:D/owned/x"]];
 
 const DIRECTORY: &str = "/opt/bottle-table";
@@ -151,16 +159,22 @@ fn outcome(sandbox: &Sandbox, args: &[&str]) -> String {
         "--name=M" => format!("--name={machine}"),
         _ => arg.replace("M:", &format!("{machine}:")).replace("D/", &format!("{DIRECTORY}/")),
     };
-    let args = args
-        .iter()
-        .map(|arg| if arg.ends_with("D | od -c") { arg.replace("D ", &format!("{DIRECTORY} ")) } else { put(arg) });
+    let args = args.iter().map(|arg| {
+        if arg.ends_with("D | od -c") {
+            arg.replace("D ", &format!("{DIRECTORY} "))
+        } else {
+            put(arg)
+        }
+    });
     let outcome = sandbox.run("smolvm").args(["machine".to_owned()]).args(args).end();
     let stderr = match outcome.status {
-        // Below that is what clap makes of all options that there are, of which the stand-in has few.
+        // Below that is what clap makes of all options that there are, of which the stand-in has
+        // few.
         2 => outcome.stderr.lines().next().unwrap_or_default().to_owned(),
         _ => without_progress(&outcome.stderr),
     };
-    format!("status {}\nstdout {:?}\nstderr {stderr:?}", outcome.status, outcome.stdout).replace(machine, "M")
+    format!("status {}\nstdout {:?}\nstderr {stderr:?}", outcome.status, outcome.stdout)
+        .replace(machine, "M")
 }
 
 /// Sizes and rates are printed again and again as the copy goes on.
@@ -181,7 +195,9 @@ fn without_progress(stderr: &str) -> String {
 }
 
 fn prepare(sandbox: &Sandbox) {
-    for (name, content) in [("file", "content\n"), ("empty", ""), ("a:b", "x"), ("na me\nü", "x"), ("dir/file", "x")] {
+    for (name, content) in
+        [("file", "content\n"), ("empty", ""), ("a:b", "x"), ("na me\nü", "x"), ("dir/file", "x")]
+    {
         sandbox.write(name, content);
     }
     std::os::unix::fs::symlink("file", sandbox.path("link")).unwrap();
@@ -192,8 +208,13 @@ fn prepare(sandbox: &Sandbox) {
 #[test]
 fn the_stand_in_answers_as_the_real_smolvm_does() {
     let Some(real) = Sandbox::with_real_guest() else { return };
-    let user = real.run("smolvm").args(["machine", "exec", "--name", real.machine(), "--", "id", "-un"]).end().stdout;
-    let options = if real.is_image() { vec!["--image", "any", "--user", user.trim()] } else { vec![] };
+    let user = real
+        .run("smolvm")
+        .args(["machine", "exec", "--name", real.machine(), "--", "id", "-un"])
+        .end()
+        .stdout;
+    let options =
+        if real.is_image() { vec!["--image", "any", "--user", user.trim()] } else { vec![] };
     let Some(stand_in) = Sandbox::with_guest_of(&options) else { return };
     prepare(&real);
     prepare(&stand_in);

@@ -1,6 +1,10 @@
 //! `bottle-supervise`, from the outside.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has to panic"
+)]
 
 use harness::{Sandbox, exec};
 use serde_json::{Value, json};
@@ -26,7 +30,10 @@ fn done(url: &str) -> String {
 }
 
 fn claude_mcp(args: &[&str]) -> Vec<String> {
-    exec(&[&["runuser", "-u", "node", "--", "env", "HOME=/home/node", "claude", "mcp"], args].concat())
+    exec(
+        &[&["runuser", "-u", "node", "--", "env", "HOME=/home/node", "claude", "mcp"], args]
+            .concat(),
+    )
 }
 
 fn add(url: &str) -> Vec<String> {
@@ -49,7 +56,10 @@ fn calls_claude_mcp_add_when_supervise_enabled() {
     let plan = with_supervisor(&sandbox, URL);
     let receipts = sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done(URL));
     assert_eq!(sandbox.calls(), [add(URL)]);
-    assert_eq!((&receipts["supervise"]["status"], &receipts["supervise"]["url"]), (&json!("done"), &json!(URL)));
+    assert_eq!(
+        (&receipts["supervise"]["status"], &receipts["supervise"]["url"]),
+        (&json!("done"), &json!(URL))
+    );
 }
 
 #[test]
@@ -62,7 +72,10 @@ fn non_zero_exit_logs_warning_but_does_not_raise() {
          machine exec: exit status 1: boom"
     );
     let receipts = run.end().is(0, &plan, &format!("bottle-supervise: warning: {why}\n"));
-    assert_eq!((&receipts["supervise"]["status"], &receipts["supervise"]["why"]), (&json!("failed"), &json!(why)));
+    assert_eq!(
+        (&receipts["supervise"]["status"], &receipts["supervise"]["why"]),
+        (&json!("failed"), &json!(why))
+    );
 }
 
 #[test]
@@ -70,7 +83,9 @@ fn a_second_run_changes_nothing_and_another_port_is_registered() {
     let Some(sandbox) = with_claude() else { return };
     let entry = "cat /home/node/.claude.json";
     let written = |url: &str| {
-        format!("{{\"mcpServers\":{{\"supervise\":{{\"type\":\"http\",\"url\":\"{url}\"}}}},\"token\":\"SECRET\"}}\n")
+        format!(
+            "{{\"mcpServers\":{{\"supervise\":{{\"type\":\"http\",\"url\":\"{url}\"}}}},\"token\":\"SECRET\"}}\n"
+        )
     };
     let bare = |calls: Vec<Vec<String>>| -> Vec<Vec<String>> {
         // The first is refused: a bare machine takes no --user.
@@ -81,7 +96,14 @@ fn a_second_run_changes_nothing_and_another_port_is_registered() {
         calls.into_iter().map(without_user).collect()
     };
     let read = "set -eu; cat \"$1\"; if [ -f \"$2\" ]; then cat \"$2\"; fi";
-    let question = exec(&["sh", "-c", read, "sh", "/home/node/.claude.json", "/home/node/workspace/.mcp.json"]);
+    let question = exec(&[
+        "sh",
+        "-c",
+        read,
+        "sh",
+        "/home/node/.claude.json",
+        "/home/node/workspace/.mcp.json",
+    ]);
 
     let plan = with_supervisor(&sandbox, URL);
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done(URL));
@@ -134,8 +156,9 @@ fn without_smolvm_it_is_an_error_all_the_same() {
     let sandbox = Sandbox::new();
     let plan = with_supervisor(&sandbox, URL);
     let outcome = sandbox.run(STEP).args(["--smolvm", "./no-smolvm"]).plan(&plan).end();
-    let argv =
-        format!("runuser -u node -- env HOME=/home/node claude mcp add --scope user --transport http supervise {URL}");
+    let argv = format!(
+        "runuser -u node -- env HOME=/home/node claude mcp add --scope user --transport http supervise {URL}"
+    );
     outcome.fails(
         69,
         &format!(

@@ -1,6 +1,11 @@
-//! The command lines of older smolvms, from a directory that `CLAUDE_BOTTLE_TEST_SMOLVMS` names: `VERSION/smol/smolvm`.
+//! The command lines of older smolvms, from a directory that `CLAUDE_BOTTLE_TEST_SMOLVMS` names:
+//! `VERSION/smol/smolvm`.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on has to panic or say so")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on has to panic or say so"
+)]
 
 use std::fs;
 use std::path::PathBuf;
@@ -19,7 +24,9 @@ fn smolvms() -> Vec<(semver::Version, PathBuf)> {
         return Vec::new();
     };
     let directory = repository().join(directory);
-    let entries = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let entries = fs::read_dir(&directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut versions: Vec<semver::Version> = entries.map(|name| name.parse().unwrap()).collect();
     versions.sort();
     assert!(!versions.is_empty(), "nothing in {}", directory.display());
@@ -37,29 +44,60 @@ fn each_version_takes_the_calls_that_it_is_made() {
     for (version, program) in smolvms() {
         let smolvm = |args: &[&str]| sandbox.run(&program).args(args).end();
         assert_eq!(smolvm(&["--version"]).stdout, format!("smolvm {version}\n"));
-        // It is read before the machine is looked for, so that what is wrong with it would be said instead.
+        // It is read before the machine is looked for, so that what is wrong with it would be said
+        // instead.
         let not_found = (1, "Error: vm not found: no-such-machine\n".to_owned());
         for args in [
             &["cp", "prompt.txt", "no-such-machine:/x"][..],
-            &["exec", "--name", "no-such-machine", "-e", "A=b", "-e", "C=d", "--", "sh", "-c", "--name"],
+            &[
+                "exec",
+                "--name",
+                "no-such-machine",
+                "-e",
+                "A=b",
+                "-e",
+                "C=d",
+                "--",
+                "sh",
+                "-c",
+                "--name",
+            ],
         ] {
             let outcome = smolvm(&[&["machine"], args].concat());
             assert_eq!((outcome.status, outcome.stderr), not_found, "{version} {args:?}");
         }
-        let as_root = smolvm(&["machine", "exec", "--name", "no-such-machine", "--user", "root", "--", "true"]);
+        let as_root = smolvm(&[
+            "machine",
+            "exec",
+            "--name",
+            "no-such-machine",
+            "--user",
+            "root",
+            "--",
+            "true",
+        ]);
         let takes_user = version >= semver::Version::new(1, 14, 0);
         assert_eq!(as_root.status, if takes_user { 1 } else { 2 }, "{version}: {}", as_root.stderr);
 
         // bottle asks for the user only where it is taken, and says what to do where one insists.
         let run = |user: &str| {
-            let args = ["-v", "-m", "no-such-machine", "--exec-user", user, "--smolvm", program.to_str().unwrap()];
+            let args = [
+                "-v",
+                "-m",
+                "no-such-machine",
+                "--exec-user",
+                user,
+                "--smolvm",
+                program.to_str().unwrap(),
+            ];
             sandbox.run(STEP).args(args).plan(&plan).end()
         };
         let auto = run("auto").stderr;
         let call = auto.lines().filter(|line| !line.starts_with("    ")).nth(1).unwrap();
         assert_eq!(call.contains(" --user root "), takes_user, "{call}");
-        let failed =
-            format!("bottle-supervise: warning: {ARGV}: smolvm machine exec: exit status 1: Error: vm not found: ");
+        let failed = format!(
+            "bottle-supervise: warning: {ARGV}: smolvm machine exec: exit status 1: Error: vm not found: "
+        );
         assert!(auto.contains(&failed), "{version}: {auto}");
         let insisting = run("root").stderr;
         let hint = "hint: `machine exec --user` came with smolvm 1.14.0; with --exec-user none the machine's own user is \

@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use crate::Sandbox;
 
-/// Runs `step` in guests of their own, killed before and after each of its calls and then run again; asserts that the
-/// guest ends like after one clean run, and that one more run changes nothing.
+/// Runs `step` in guests of their own, killed before and after each of its calls and then run
+/// again; asserts that the guest ends like after one clean run, and that one more run changes
+/// nothing.
 ///
 /// `prepare` sets up each host and gives the plan.
 #[track_caller]
@@ -38,12 +39,20 @@ pub fn converges_in(
         for moment in moments {
             let sandbox = sandbox().unwrap();
             let plan = prepare(&sandbox);
-            let killed = sandbox.run(step).plan(&plan).env("STAND_IN_KILL", format!("{call} {moment}")).end();
+            let killed = sandbox
+                .run(step)
+                .plan(&plan)
+                .env("STAND_IN_KILL", format!("{call} {moment}"))
+                .end();
             assert_eq!((killed.status, killed.stdout.as_str()), (137, ""), "{}", killed.stderr);
             sandbox.calls();
             let outcome = sandbox.run(step).plan(&plan).end();
             assert_eq!(outcome.status, 0, "{}", outcome.stderr);
-            assert_same(&tree, &sandbox.tree(), &format!("a run after one killed {moment} call {call}"));
+            assert_same(
+                &tree,
+                &sandbox.tree(),
+                &format!("a run after one killed {moment} call {call}"),
+            );
         }
     }
 }
@@ -53,5 +62,8 @@ fn assert_same(expected: &str, found: &str, what: &str) {
     let (expected, found): (Vec<_>, Vec<_>) = (expected.lines().collect(), found.lines().collect());
     let missing: Vec<_> = expected.iter().filter(|line| !found.contains(line)).collect();
     let extra: Vec<_> = found.iter().filter(|line| !expected.contains(line)).collect();
-    assert!(missing.is_empty() && extra.is_empty(), "{what} ends otherwise; missing: {missing:#?}; extra: {extra:#?}");
+    assert!(
+        missing.is_empty() && extra.is_empty(),
+        "{what} ends otherwise; missing: {missing:#?}; extra: {extra:#?}"
+    );
 }

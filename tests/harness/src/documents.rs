@@ -8,7 +8,8 @@ use jsonschema::Validator;
 
 use crate::repository;
 
-/// Asserts that the file at `path` in the repository is `content`; with `UPDATE_DOCS` set, makes it so.
+/// Asserts that the file at `path` in the repository is `content`; with `UPDATE_DOCS` set, makes it
+/// so.
 #[track_caller]
 pub fn document(path: &str, content: &str) {
     let file = repository().join(path);
@@ -59,8 +60,9 @@ bottle-provision(1), bottle-ca(1), bottle-prompt(1), bottle-skills(1), bottle-gi
 #[track_caller]
 pub fn command_documents(command: &Command, description: &str) {
     let name = command.get_name().to_owned();
-    let man =
-        clap_mangen::Man::new(command.clone()).manual("bottle").source(format!("bottle {}", env!("CARGO_PKG_VERSION")));
+    let man = clap_mangen::Man::new(command.clone())
+        .manual("bottle")
+        .source(format!("bottle {}", env!("CARGO_PKG_VERSION")));
     let mut page = Vec::new();
     man.render_title(&mut page).unwrap();
     man.render_name_section(&mut page).unwrap();

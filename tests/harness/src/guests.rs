@@ -1,4 +1,5 @@
-//! The guests: one of the stand-in's, fresh each time, or the real smolvm's machine that the person names.
+//! The guests: one of the stand-in's, fresh each time, or the real smolvm's machine that the person
+//! names.
 
 use std::ffi::OsString;
 use std::fs;
@@ -19,7 +20,8 @@ const EMPTY: &str = "cd /home/node && rm -rf .claude .claude.json* .claude-bottl
 /// All that a step can have changed in a guest of the stand-in.
 const WHOLE: &str = "cd / && find home etc/ssl run usr/local/share tmp root -printf '%M %u:%g %p -> %l\\n' | sort; \
     find home etc/ssl usr/local/share tmp root -type f -exec sha256sum {} + | sort -k 2";
-/// The same of a machine on which others work, too: Claude Code's own files have times and random ids in them.
+/// The same of a machine on which others work, too: Claude Code's own files have times and random
+/// ids in them.
 const OURS: &str = "cd / && ours=\"$(ls -d home/node/.claude-bottle* home/node/.gitconfig* home/node/workspace \
         home/node/.claude/skills etc/ssl usr/local/share/ca-certificates run/claude-bottle* 2>/dev/null)\"; \
     find home/node home/node/.claude -maxdepth 0 -printf '%M %u:%g %p\\n' 2>/dev/null; \
@@ -44,7 +46,8 @@ pub(crate) enum Guest {
 }
 
 impl Sandbox {
-    /// A host with a running machine; none, said on stderr, where namespaces cannot be had (in CI that is a failure).
+    /// A host with a running machine; none, said on stderr, where namespaces cannot be had (in CI
+    /// that is a failure).
     pub fn with_guest() -> Option<Self> {
         Self::with_guest_of(&[])
     }
@@ -54,7 +57,11 @@ impl Sandbox {
         let mut sandbox = Self::new();
         sandbox.guest = Guest::StandIn(options.contains(&"--image"));
         for (verb, options) in [("create", options), ("start", &[])] {
-            let outcome = sandbox.run("smolvm").args(["machine", verb, "--name", MACHINE]).args(options).end();
+            let outcome = sandbox
+                .run("smolvm")
+                .args(["machine", verb, "--name", MACHINE])
+                .args(options)
+                .end();
             if outcome.status == 69 && std::env::var_os("CI").is_none() {
                 eprintln!("skipped, no guest can be had here: {}", outcome.stderr);
                 return None;
@@ -65,10 +72,13 @@ impl Sandbox {
         Some(sandbox)
     }
 
-    /// A host with the real smolvm's machine that `CLAUDE_BOTTLE_TEST_MACHINE` names, emptied of what steps install;
-    /// none, said on stderr, where that is unset or smolvm is not the real one (in CI that is a failure). Calls go through the stand-in, which logs them and makes the faults.
+    /// A host with the real smolvm's machine that `CLAUDE_BOTTLE_TEST_MACHINE` names, emptied of
+    /// what steps install; none, said on stderr, where that is unset or smolvm is not the real one
+    /// (in CI that is a failure). Calls go through the stand-in, which logs them and makes the
+    /// faults.
     pub fn with_real_guest() -> Option<Self> {
-        let Some(machine) = std::env::var(VARIABLE).ok().filter(|machine| !machine.is_empty()) else {
+        let Some(machine) = std::env::var(VARIABLE).ok().filter(|machine| !machine.is_empty())
+        else {
             eprintln!("skipped: {VARIABLE} names no machine of a real smolvm");
             return None;
         };
@@ -81,8 +91,9 @@ impl Sandbox {
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         sandbox.guest = Guest::Real { machine, is_image: true, _alone: alone };
         let machine = sandbox.machine();
-        let as_root =
-            sandbox.run("smolvm").args(["machine", "exec", "--name", machine, "--user", "root", "--", "true"]);
+        let as_root = sandbox
+            .run("smolvm")
+            .args(["machine", "exec", "--name", machine, "--user", "root", "--", "true"]);
         let as_root = as_root.end();
         if let Guest::Real { is_image, .. } = &mut sandbox.guest {
             *is_image = as_root.status == 0;
@@ -92,14 +103,15 @@ impl Sandbox {
         Some(sandbox)
     }
 
-    /// Puts the smolvm of our own PATH behind the sandbox's, with all the variables that it has for us; false where it is
-    /// not the real one.
+    /// Puts the smolvm of our own PATH behind the sandbox's, with all the variables that it has for
+    /// us; false where it is not the real one.
     fn find_real_smolvm(&self) -> bool {
         let Ok(help) = Command::new("smolvm").arg("--help").output() else { return false };
         if String::from_utf8_lossy(&help.stdout).contains("stand-in") {
             return false;
         }
-        let script = r#"echo '#!/bin/sh'; export -p; printf 'exec "%s" "$@"\n' "$(command -v smolvm)""#;
+        let script =
+            r#"echo '#!/bin/sh'; export -p; printf 'exec "%s" "$@"\n' "$(command -v smolvm)""#;
         let script = Command::new("sh").args(["-c", script]).output().unwrap().stdout;
         let script = self.write("real-smolvm", script);
         fs::set_permissions(script, fs::Permissions::from_mode(0o755)).unwrap();
@@ -116,7 +128,9 @@ impl Sandbox {
         match self.guest {
             Guest::None => variables.push(("STAND_IN_ANSWER", crate::ANSWER.into())),
             Guest::StandIn(_) => {}
-            Guest::Real { .. } => variables.push(("STAND_IN_REAL", self.path("real-smolvm").into())),
+            Guest::Real { .. } => {
+                variables.push(("STAND_IN_REAL", self.path("real-smolvm").into()))
+            }
         }
         variables
     }
@@ -139,11 +153,17 @@ impl Sandbox {
         let user = if self.is_image() { &["--user", "root"][..] } else { &[] };
         let run = self.run("smolvm").args(["machine", "exec", "--name", self.machine()]).args(user);
         let outcome = run.args(["--", "sh", "-c", script]).end();
-        assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{script}: {}", outcome.stdout);
+        assert_eq!(
+            (outcome.status, outcome.stderr.as_str()),
+            (0, ""),
+            "{script}: {}",
+            outcome.stdout
+        );
         outcome.stdout
     }
 
-    /// All that a step can have changed in the guest: modes, owners, names, link targets and contents.
+    /// All that a step can have changed in the guest: modes, owners, names, link targets and
+    /// contents.
     pub fn tree(&self) -> String {
         let tree = self.guest(if matches!(self.guest, Guest::Real { .. }) { OURS } else { WHOLE });
         let _ = fs::remove_file(self.path("log"));

@@ -1,4 +1,5 @@
-//! What the tests share: a host, a guest, and a way to run programs between them and see all that came of it.
+//! What the tests share: a host, a guest, and a way to run programs between them and see all that
+//! came of it.
 
 mod certificates;
 mod converge;
@@ -118,18 +119,25 @@ impl Sandbox {
     /// `program` is looked up on this host's PATH unless it is a path.
     pub fn run(&self, program: impl AsRef<OsStr>) -> Run<'_> {
         let mut command = Command::new(program);
-        let path = format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", self.path("bin").display());
-        command.env_clear().env("PATH", path).env("HOME", self.path("home")).current_dir(self.directory.path());
+        let path =
+            format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", self.path("bin").display());
+        command
+            .env_clear()
+            .env("PATH", path)
+            .env("HOME", self.path("home"))
+            .current_dir(self.directory.path());
         command.envs(self.smolvm_variables());
         Run { sandbox: self, command, stdin: Vec::new() }
     }
 
-    /// The calls of smolvm's since the last time this was asked, each with its arguments; `--version` is left out.
+    /// The calls of smolvm's since the last time this was asked, each with its arguments;
+    /// `--version` is left out.
     pub fn calls(&self) -> Vec<Vec<String>> {
         let log = self.log();
         let _ = fs::remove_file(self.path("log"));
         let calls = log.split("\u{1e}\n").filter(|record| !record.is_empty());
-        let calls = calls.map(|record| record.split_terminator('\u{1f}').map(str::to_owned).collect());
+        let calls =
+            calls.map(|record| record.split_terminator('\u{1f}').map(str::to_owned).collect());
         calls.filter(|call: &Vec<String>| call[0] == "machine").collect()
     }
 
@@ -204,7 +212,12 @@ impl Run<'_> {
         if group {
             self.command.process_group(0);
         }
-        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        self.command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     }
 }
 
@@ -212,7 +225,10 @@ impl Sandbox {
     /// Waits for `child`.
     pub fn outcome(&self, child: Child) -> Outcome {
         let output = child.wait_with_output().unwrap();
-        let status = output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or_default());
+        let status = output
+            .status
+            .code()
+            .unwrap_or_else(|| 128 + output.status.signal().unwrap_or_default());
         let stdout = String::from_utf8(output.stdout).unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         let directory = fs::canonicalize(self.directory.path()).unwrap();
@@ -246,7 +262,9 @@ fn without_times(text: &str) -> String {
     let mut result = String::new();
     for line in text.lines() {
         match line.rsplit_once(" (") {
-            Some((before, time)) if time.ends_with("s)") => writeln!(result, "{before} (_s)").unwrap(),
+            Some((before, time)) if time.ends_with("s)") => {
+                writeln!(result, "{before} (_s)").unwrap()
+            }
             _ => writeln!(result, "{line}").unwrap(),
         }
     }
@@ -266,5 +284,10 @@ pub fn exec(argv: &[&str]) -> Vec<String> {
 
 /// `cp FROM TO` for the sandbox's machine.
 pub fn cp(from: &Path, to: &str) -> Vec<String> {
-    vec!["machine".to_owned(), "cp".to_owned(), from.to_str().unwrap().to_owned(), format!("{MACHINE}:{to}")]
+    vec![
+        "machine".to_owned(),
+        "cp".to_owned(),
+        from.to_str().unwrap().to_owned(),
+        format!("{MACHINE}:{to}"),
+    ]
 }

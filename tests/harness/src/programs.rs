@@ -36,22 +36,29 @@ impl Sandbox {
         fs::set_permissions(claude, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// Puts all programs on PATH, those that were built beside `built`, and a full plan in `plan.json`.
+    /// Puts all programs on PATH, those that were built beside `built`, and a full plan in
+    /// `plan.json`.
     pub fn set_up(&self, built: &str) -> Value {
         let built = Path::new(built).parent().unwrap();
         for step in STEPS {
             let program = built.join(format!("bottle-{step}"));
-            assert!(program.exists(), "{} is not built: run the tests of the whole workspace", program.display());
+            assert!(
+                program.exists(),
+                "{} is not built: run the tests of the whole workspace",
+                program.display()
+            );
             symlink(program, self.path(format!("bin/bottle-{step}"))).unwrap();
         }
         symlink(repository().join("scripts/provision"), self.path("bin/provision")).unwrap();
         self.write_skill("verify");
-        let git = Command::new("git").args(["init", "-q", "project"]).current_dir(self.path("")).status();
+        let git =
+            Command::new("git").args(["init", "-q", "project"]).current_dir(self.path("")).status();
         assert!(git.unwrap().success());
         let mut plan = self.plan();
         plan["spec"]["copy_cwd"] = json!(true);
         plan["spec"]["manifest"]["agents"]["demo"]["skills"] = json!(["verify"]);
-        plan["spec"]["manifest"]["agents"]["demo"]["prompt"] = json!("You are a helpful assistant.");
+        plan["spec"]["manifest"]["agents"]["demo"]["prompt"] =
+            json!("You are a helpful assistant.");
         plan["spec"]["manifest"]["bottles"]["dev"]["git"] = json!({
             "remotes": {"host": {"Name": "claude-bottle", "Upstream": "ssh://git@host/repo.git"}},
             "user": {"name": "Ada Lovelace", "email": "ada@example.com"},
@@ -74,7 +81,8 @@ impl Sandbox {
             let environment = fs::read(process.path().join("environ")).unwrap_or_default();
             environment.split(|&byte| byte == 0).any(|variable| variable == mark.as_bytes())
         });
-        ours.map(|process| fs::read_to_string(process.path().join("cmdline")).unwrap_or_default()).collect()
+        ours.map(|process| fs::read_to_string(process.path().join("cmdline")).unwrap_or_default())
+            .collect()
     }
 
     /// Starts `program`, waits for its first smolvm call, which hangs, and sends it `signal`.

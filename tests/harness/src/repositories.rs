@@ -14,14 +14,25 @@ const STATE: &str = "git status --porcelain=v2 --branch; git symbolic-ref -q HEA
                      git rev-parse --show-object-format --is-shallow-repository; git fsck --no-progress --no-dangling 2>&1";
 
 impl Sandbox {
-    /// Runs git on this host as nobody in particular, always at the same time, and gives what it prints.
+    /// Runs git on this host as nobody in particular, always at the same time, and gives what it
+    /// prints.
     #[track_caller]
     pub fn git(&self, directory: &str, args: &[&str]) -> String {
-        let who = [("GIT_AUTHOR_NAME", "A"), ("GIT_AUTHOR_EMAIL", "a@b"), ("GIT_COMMITTER_NAME", "A")];
-        let when = [("GIT_AUTHOR_DATE", "2026-01-01T00:00:00Z"), ("GIT_COMMITTER_DATE", "2026-01-01T00:00:00Z")];
+        let who =
+            [("GIT_AUTHOR_NAME", "A"), ("GIT_AUTHOR_EMAIL", "a@b"), ("GIT_COMMITTER_NAME", "A")];
+        let when = [
+            ("GIT_AUTHOR_DATE", "2026-01-01T00:00:00Z"),
+            ("GIT_COMMITTER_DATE", "2026-01-01T00:00:00Z"),
+        ];
         let mut command = Command::new("git");
-        command.args(["-c", "protocol.file.allow=always", "-c", "init.defaultBranch=main"]).args(args);
-        command.current_dir(self.path(directory)).env("GIT_CONFIG_GLOBAL", "/dev/null").envs(who).envs(when);
+        command
+            .args(["-c", "protocol.file.allow=always", "-c", "init.defaultBranch=main"])
+            .args(args);
+        command
+            .current_dir(self.path(directory))
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .envs(who)
+            .envs(when);
         let output = command.env("GIT_COMMITTER_EMAIL", "a@b").output().unwrap();
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
@@ -49,18 +60,27 @@ impl Sandbox {
         self.git(directory, &["commit", "-q", "-m", name]);
     }
 
-    /// What git makes of the repository in `directory`, and of the agent's with the same files, as node.
+    /// What git makes of the repository in `directory`, and of the agent's with the same files, as
+    /// node.
     #[track_caller]
     pub fn states(&self, directory: &str) -> [String; 2] {
         let tree = self.path("tree.tar");
         let mut tar = Command::new("tar");
-        tar.arg("-C").arg(self.path(directory)).args(["--exclude=./.git", "-cf"]).arg(&tree).arg(".");
+        tar.arg("-C")
+            .arg(self.path(directory))
+            .args(["--exclude=./.git", "-cf"])
+            .arg(&tree)
+            .arg(".");
         assert!(tar.status().unwrap().success());
         let to = format!("{MACHINE}:/tmp/tree.tar");
         let copied = self.run("smolvm").args(["machine", "cp", tree.to_str().unwrap(), &to]).end();
         assert_eq!(copied.status, 0, "{}", copied.stderr);
         self.guest("cd /home/node/workspace && tar -xf /tmp/tree.tar --no-same-owner && chown -R node:node . && rm /tmp/tree.tar");
-        let host = Command::new("sh").args(["-c", STATE]).current_dir(self.path(directory)).output().unwrap();
+        let host = Command::new("sh")
+            .args(["-c", STATE])
+            .current_dir(self.path(directory))
+            .output()
+            .unwrap();
         [String::from_utf8_lossy(&host.stdout).into_owned(), self.as_node(STATE)]
     }
 
@@ -68,7 +88,9 @@ impl Sandbox {
     #[track_caller]
     pub fn as_node(&self, script: &str) -> String {
         let script = script.replace('\'', "'\\''");
-        self.guest(&format!("HOME=/home/node runuser -u node -- sh -c 'cd /home/node/workspace && {{ {script}; }}'"))
+        self.guest(&format!(
+            "HOME=/home/node runuser -u node -- sh -c 'cd /home/node/workspace && {{ {script}; }}'"
+        ))
     }
 
     /// Where in the guest `word` is, in whatever file or name.
@@ -84,7 +106,10 @@ impl Sandbox {
         let directory = self.path("only");
         fs::create_dir_all(&directory).unwrap();
         for program in programs {
-            let _ = std::os::unix::fs::symlink(Path::new("/usr/bin").join(program), directory.join(program));
+            let _ = std::os::unix::fs::symlink(
+                Path::new("/usr/bin").join(program),
+                directory.join(program),
+            );
         }
         directory.to_str().unwrap().to_owned()
     }
