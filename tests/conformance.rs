@@ -14,7 +14,9 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
-use harness::{Certificate, Outcome, STEPS, Sandbox, certificate, converges_in, keys};
+use harness::{
+    Certificate, Outcome, STEPS, Sandbox, certificate, converges_in, keys, send, wait_for,
+};
 use serde_json::{Value, json};
 
 /// Of the programs, this test's own; the others are beside it.
@@ -268,18 +270,12 @@ fn a_large_project_arrives_whatever_happened_before() {
 
 /// Ctrl-C, which the terminal sends to all of a pipeline, while the repository is on its way.
 fn interrupt_the_copy(sandbox: &Sandbox) {
-    let child = sandbox.run("provision").args(["-q", "-f", "plan.json"]).start_group();
-    let is_copying = || sandbox.log().contains("workspace/..git.bottle.tar\u{1f}");
-    for _ in 0..6000 {
-        if is_copying() {
-            break;
-        }
-        sleep(Duration::from_millis(20));
-    }
-    assert!(is_copying());
+    let run = sandbox.run_interruptible("provision").args(["-q", "-f", "plan.json"]);
+    let child = run.start_group();
+    wait_for("the copy", || sandbox.log().contains("workspace/..git.bottle.tar\u{1f}"));
+    // Into the middle of it: 300 MiB take seconds.
     sleep(Duration::from_millis(300));
-    let group = format!("-{}", child.id());
-    assert!(Command::new("kill").args(["-s", "INT", "--", &group]).status().unwrap().success());
+    send("INT", &format!("-{}", child.id()));
     sandbox.outcome(child).fails(130, "bottle-git: interrupted\n");
     assert_eq!(sandbox.left_over(), "");
     assert_eq!(sandbox.staged(), [""; 0]);

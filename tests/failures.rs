@@ -11,7 +11,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
-use harness::{Outcome, Sandbox};
+use harness::{Outcome, Sandbox, wait_for};
 use serde_json::json;
 
 /// Of the programs, this test's own; the others are beside it.
@@ -204,12 +204,8 @@ fn a_machine_that_ends_in_the_middle_of_a_copy() {
     std::fs::File::create(sandbox.path("project/.git/large")).unwrap().set_len(300 << 20).unwrap();
     let machine = sandbox.machine();
     let child = sandbox.run("bottle-git").args(["-q", "-f", "plan.json"]).start();
-    for _ in 0..3000 {
-        if sandbox.log().contains("workspace/..git.bottle.tar\u{1f}") {
-            break;
-        }
-        sleep(Duration::from_millis(20));
-    }
+    wait_for("the copy", || sandbox.log().contains("workspace/..git.bottle.tar\u{1f}"));
+    // Into the middle of it: 300 MiB take seconds.
     sleep(Duration::from_millis(500));
     let smolvm = |verb: &str| {
         assert!(

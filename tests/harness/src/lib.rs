@@ -16,6 +16,9 @@ use std::os::unix::fs::symlink;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -25,12 +28,16 @@ use guests::Guest;
 pub use certificates::{Certificate, certificate};
 pub use converge::{converges, converges_in};
 pub use documents::{command_documents, document, schema, step_documents};
-pub use programs::{STEPS, keys};
+pub use programs::{STEPS, keys, send};
 
 /// The machine's name in the plans made here.
 pub const MACHINE: &str = "claude-bottle-demo-abc12";
 /// What the stand-in answers when it makes no calls: enough for every step.
 const ANSWER: &str = "Updating certificates in /etc/ssl/certs...\n1 added, 0 removed; done.\n";
+
+/// How long a program of a test may take, and an event that a test waits for. Nothing takes as long:
+/// it is for a run that would otherwise hang for ever.
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// A host of its own with a smolvm on PATH, and perhaps a guest; gone when dropped.
 pub struct Sandbox {
@@ -192,7 +199,7 @@ impl Run<'_> {
         let (sandbox, stdin) = (self.sandbox, self.stdin.clone());
         let mut child = self.start();
         let mut pipe = child.stdin.take().unwrap();
-        let writer = std::thread::spawn(move || drop(pipe.write_all(&stdin)));
+        let writer = thread::spawn(move || drop(pipe.write_all(&stdin)));
         let outcome = sandbox.outcome(child);
         writer.join().unwrap();
         outcome
@@ -222,9 +229,17 @@ impl Run<'_> {
 }
 
 impl Sandbox {
-    /// Waits for `child`.
+    /// Waits for `child`. When it does not end, it and all that it started are killed, and the test
+    /// fails.
     pub fn outcome(&self, child: Child) -> Outcome {
-        let output = child.wait_with_output().unwrap();
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || sender.send(child.wait_with_output()));
+        let Ok(output) = receiver.recv_timeout(LIMIT) else {
+            let left_over = self.left_over();
+            self.kill_left_over();
+            panic!("after {LIMIT:?} these had not ended: {left_over}");
+        };
+        let output = output.unwrap();
         let status = output
             .status
             .code()
@@ -269,6 +284,16 @@ fn without_times(text: &str) -> String {
         }
     }
     result
+}
+
+/// Waits until `is_so`, which is asked again and again.
+#[track_caller]
+pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < LIMIT, "waited {LIMIT:?} for {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// The root of the repository.

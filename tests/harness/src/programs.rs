@@ -2,14 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread::sleep;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::{Outcome, Sandbox, repository};
+use crate::{Outcome, Run, Sandbox, repository, wait_for};
 
 /// The steps, in their order.
 pub const STEPS: [&str; 5] = ["ca", "prompt", "skills", "git", "supervise"];
@@ -75,28 +73,67 @@ impl Sandbox {
 
     /// The command lines of processes that were started in this sandbox and are still there.
     pub fn left_over(&self) -> String {
+        let lines = self.processes().into_iter().map(|process| process.join("cmdline"));
+        lines.map(|line| fs::read_to_string(line).unwrap_or_default()).collect()
+    }
+
+    /// Kills the processes that were started in this sandbox and are still there.
+    pub fn kill_left_over(&self) {
+        for process in self.processes() {
+            // It may have ended just now.
+            let _ = Command::new("kill").arg("-KILL").arg(process.file_name().unwrap()).output();
+        }
+    }
+
+    /// The directories in /proc of the processes that were started in this sandbox.
+    fn processes(&self) -> Vec<PathBuf> {
         let mark = format!("STAND_IN_LOG={}", self.path("log").display());
-        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let ours = processes.filter(|process| {
-            let environment = fs::read(process.path().join("environ")).unwrap_or_default();
+        let is_ours = |process: &PathBuf| {
+            let environment = fs::read(process.join("environ")).unwrap_or_default();
             environment.split(|&byte| byte == 0).any(|variable| variable == mark.as_bytes())
-        });
-        ours.map(|process| fs::read_to_string(process.path().join("cmdline")).unwrap_or_default())
-            .collect()
+        };
+        let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+        processes.filter(is_ours).collect()
+    }
+
+    /// `program`, which a signal of the test's will end.
+    ///
+    /// Who started the tests may have told them to ignore signals, as nohup(1) does and a shell for
+    /// its background jobs. That is inherited, and no shell can trap a signal which it was started
+    /// to ignore; so each is given its default action again.
+    pub fn run_interruptible(&self, program: &str) -> Run<'_> {
+        self.run("env").args(["--default-signal=HUP,INT,TERM", program])
     }
 
     /// Starts `program`, waits for its first smolvm call, which hangs, and sends it `signal`.
+    #[track_caller]
     pub fn interrupt(&self, program: &str, signal: &str) -> Outcome {
-        let child = self.run(program).args(["-f", "plan.json"]).env("STAND_IN_HANG", "1").start();
-        for _ in 0..500 {
-            if self.path("log.count").exists() {
-                break;
-            }
-            sleep(Duration::from_millis(20));
-        }
-        Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
+        let run = self.run_interruptible(program).args(["-f", "plan.json"]);
+        self.interrupt_at_call(run, 1, signal)
+    }
+
+    /// The same with `run`, which is interruptible, at its call number `call`.
+    #[track_caller]
+    pub fn interrupt_at_call(&self, run: Run, call: usize, signal: &str) -> Outcome {
+        let child = run.env("STAND_IN_HANG", call.to_string()).start();
+        self.wait_for_call(call);
+        send(signal, &child.id().to_string());
         self.outcome(child)
     }
+
+    /// Waits until call number `call` is made; those are counted for which a fault is set.
+    #[track_caller]
+    pub fn wait_for_call(&self, call: usize) {
+        let (count, call) = (self.path("log.count"), format!("{call}\n"));
+        wait_for("a call", || fs::read_to_string(&count).is_ok_and(|count| count == call));
+    }
+}
+
+/// Sends a signal to a process, or to a process group, which is a number with a `-` before it.
+#[track_caller]
+pub fn send(signal: &str, to: &str) {
+    let status = Command::new("kill").args(["-s", signal, "--", to]).status();
+    assert!(status.unwrap().success(), "kill -s {signal} {to}");
 }
 
 /// The names in a JSON object, in order.
