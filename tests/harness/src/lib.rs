@@ -11,7 +11,7 @@ mod repositories;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
+use std::io::{Write as _, pipe};
 use std::os::unix::fs::symlink;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -50,6 +50,7 @@ pub struct Run<'a> {
     sandbox: &'a Sandbox,
     command: Command,
     stdin: Vec<u8>,
+    stdout: Stdio,
 }
 
 /// What came of a [`Run`].
@@ -134,7 +135,7 @@ impl Sandbox {
             .env("HOME", self.path("home"))
             .current_dir(self.directory.path());
         command.envs(self.smolvm_variables());
-        Run { sandbox: self, command, stdin: Vec::new() }
+        Run { sandbox: self, command, stdin: Vec::new(), stdout: Stdio::piped() }
     }
 
     /// The calls of smolvm's since the last time this was asked, each with its arguments;
@@ -194,6 +195,14 @@ impl Run<'_> {
         self
     }
 
+    /// Gives a pipe whose reader is gone for stdout.
+    #[must_use]
+    pub fn without_reader(mut self) -> Self {
+        let (_reader, writer) = pipe().unwrap();
+        self.stdout = writer.into();
+        self
+    }
+
     /// Runs the program to its end.
     pub fn end(self) -> Outcome {
         let (sandbox, stdin) = (self.sandbox, self.stdin.clone());
@@ -221,7 +230,7 @@ impl Run<'_> {
         }
         self.command
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stdout(self.stdout)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap()
