@@ -245,6 +245,7 @@ fn a_failure_leaves_nothing_half_done() {
     let Some(sandbox) = Sandbox::with_guest() else { return };
     sandbox.repository("project", &[]);
     let plan = sandbox.plan_with_repository();
+    sandbox.write("plan.json", plan.to_string());
     let seen = "cd /home/node; [ ! -d workspace ] || ls -A workspace; [ ! -d workspace/.git ] || \
                 git -c safe.directory='*' -C workspace log --format=%s";
     for existing in [false, true] {
@@ -253,20 +254,18 @@ fn a_failure_leaves_nothing_half_done() {
             sandbox.as_node("git -c user.name=N -c user.email=n@n commit -q --allow-empty -m new");
         }
         for call in 1..=3 {
-            for fault in ["STAND_IN_FAIL", "STAND_IN_HANG"] {
-                let value = if fault == "STAND_IN_FAIL" {
-                    format!("{call} 1 no")
-                } else {
-                    call.to_string()
-                };
+            for is_interrupted in [false, true] {
                 let _ = fs::remove_file(sandbox.path("log.count"));
-                let run = sandbox
-                    .run(STEP)
-                    .args(["--replace-repository", "--timeout", "1s"])
-                    .env(fault, value);
-                assert_eq!(run.plan(&plan).end().status, 1);
+                let run = sandbox.run_interruptible(STEP);
+                let run = run.args(["--replace-repository", "-f", "plan.json"]);
+                let outcome = if is_interrupted {
+                    sandbox.interrupt_at_call(run, call, "TERM")
+                } else {
+                    run.env("STAND_IN_FAIL", format!("{call} 1 no")).end()
+                };
+                assert_eq!(outcome.status, if is_interrupted { 143 } else { 1 }, "{outcome:?}");
                 let expected = if existing { ".git\nnew\nREADME\n" } else { "" };
-                assert_eq!(sandbox.guest(seen), expected, "{fault} at call {call}");
+                assert_eq!(sandbox.guest(seen), expected, "call {call}, {outcome:?}");
                 assert_eq!(sandbox.staged(), [""; 0]);
             }
         }
