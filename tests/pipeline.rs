@@ -247,8 +247,9 @@ fn a_smolvm_that_is_too_old() {
 fn a_smolvm_that_talks_too_much() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
+    // More than the real one lets through, which is about 11 MiB.
     let program =
-        sandbox.write("loud", "#!/bin/sh\nhead -c 104857600 /dev/zero | tr '\\0' x >&2\nexit 3\n");
+        sandbox.write("loud", "#!/bin/sh\nhead -c 16777216 /dev/zero | tr '\\0' x >&2\nexit 3\n");
     fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
     let outcome = sandbox.sh("bottle-prompt --smolvm ./loud < plan.json");
     assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""));
