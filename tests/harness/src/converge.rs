@@ -11,18 +11,18 @@ use crate::Sandbox;
 /// `prepare` sets up each host and gives the plan.
 #[track_caller]
 pub fn converges(step: &str, prepare: impl Fn(&Sandbox) -> Value) {
-    converges_in(Sandbox::with_guest, step, &["before", "after"], prepare);
+    converges_in(|| Sandbox::with_guest_of(&[]), step, &["before", "after"], prepare);
 }
 
 /// The same in the guests that `sandbox` gives, killed at these moments of each call.
 #[track_caller]
 pub fn converges_in(
-    sandbox: impl Fn() -> Option<Sandbox>,
+    sandbox: impl Fn() -> Sandbox,
     step: &str,
     moments: &[&str],
     prepare: impl Fn(&Sandbox) -> Value,
 ) {
-    let Some(clean) = sandbox() else { return };
+    let clean = sandbox();
     let plan = prepare(&clean);
     let outcome = clean.run(step).plan(&plan).end();
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
@@ -37,7 +37,7 @@ pub fn converges_in(
 
     for call in 1..=calls {
         for moment in moments {
-            let sandbox = sandbox().unwrap();
+            let sandbox = sandbox();
             let plan = prepare(&sandbox);
             let killed = sandbox
                 .run(step)
