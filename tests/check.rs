@@ -397,10 +397,9 @@ fn nothing_to_check_and_a_guest_that_does_not_answer() {
     assert!(sandbox.calls().is_empty());
     for step in STEPS {
         for answer in ["rubbish", "f 644 node:node\0/x"] {
-            let run = sandbox
-                .run(format!("bottle-{step}"))
-                .args(["--check"])
-                .env("STAND_IN_ANSWER", answer.replace('\0', ""));
+            let answer = sandbox.write("answer", answer);
+            let run = sandbox.run(format!("bottle-{step}")).args(["--check"]);
+            let run = run.env("STAND_IN_ANSWER_FILE", answer);
             let cut = format!("bottle-{step}: the guest's answer is cut short\n");
             run.plan(&plan).end().fails(1, &cut);
         }
