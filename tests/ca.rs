@@ -156,6 +156,7 @@ fn what_is_no_ca_certificate_alone_fails_before_the_first_call() {
             .end()
             .fails(1, &format!("bottle-ca: {KEY}: DIR/ca.pem: {stderr}"));
     }
+    assert!(sandbox.calls().is_empty());
     for text in [
         format!("Subject: CN=a\n{}", ca.pem),
         ca.pem.replace('\n', "\r\n"),

@@ -120,7 +120,10 @@ fn a_script_makes_the_same_calls() {
             }
             assert_eq!(scripted, calls, "{step} {user}");
             let execs = calls.iter().filter(|call| call[1] == "exec");
-            execs.for_each(|call| assert_eq!(call[4..4 + words.len()], *words, "{step}"));
+            for call in execs {
+                assert_eq!(call[4..4 + words.len()], *words, "{step}");
+                assert!(!call[4 + words.len()..].contains(&"--user".to_owned()), "{step}");
+            }
         }
     }
 }

@@ -103,7 +103,9 @@ fn copies_cwd_git_when_copy_cwd_and_git_present() {
     let calls = sandbox.calls();
     assert_eq!(calls.len(), 4);
     assert_eq!(calls[0], exec(&["mkdir", "-p", "/home/node/workspace"]));
-    assert_eq!(calls[1], cp(Path::new(&calls[1][2]), "/home/node/workspace/..git.bottle.tar"));
+    let source = Path::new(&calls[1][2]);
+    assert_eq!(source.parent().unwrap(), sandbox.path("stage"));
+    assert_eq!(calls[1], cp(source, "/home/node/workspace/..git.bottle.tar"));
     assert_eq!(calls[2][7..9], ["sh", "-c"]);
     assert_eq!(calls[2][10..13], ["sh", "/home/node/workspace", ".git"]);
     assert_eq!(calls[3], exec(&["chown", "-R", "node:node", "/home/node/workspace/.git"]));
