@@ -7,22 +7,23 @@
     reason = "a test that cannot go on has to panic"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::thread;
 
 use harness::Sandbox;
 use proptest::collection::btree_set;
 use proptest::prelude::*;
-use proptest::strategy::ValueTree;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use serde_json::json;
+use proptest::test_runner::{Config, FileFailurePersistence};
+use serde_json::{Value, json};
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-git");
 /// How many plans are made, with up to 40 remotes each.
-const PLANS: u32 = 60;
+const PLANS: u32 = 100;
+/// Where the seeds of plans are kept that failed, to be tried first the next time.
+const FAILURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/gate.failures");
 
 /// An upstream in the parts that decide on its spellings.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -138,74 +139,92 @@ impl Upstream {
     }
 }
 
-/// Where git goes for each of `urls` with the configuration `config`.
-fn destinations(config: &Path, urls: &[String]) -> Vec<String> {
-    let ask = |url: &String| {
-        let mut git = Command::new("git");
-        git.args(["ls-remote", "--get-url", "--", url])
-            .env("GIT_CONFIG_GLOBAL", config)
-            .env("GIT_CONFIG_NOSYSTEM", "1");
-        let output = git.current_dir("/").output().unwrap();
-        assert!(output.status.success(), "{url}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().trim_end_matches('\n').to_owned()
-    };
-    let chunk = urls.len().div_ceil(4).max(1);
-    thread::scope(|scope| {
-        let threads: Vec<_> = urls
-            .chunks(chunk)
-            .map(|urls| scope.spawn(move || urls.iter().map(ask).collect::<Vec<_>>()))
-            .collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
-    })
+/// The gate of each address that leads to one of `upstreams`, and the remotes to put into a plan.
+///
+/// A plan with two remotes that are reached by the same address is refused, so the later one is left
+/// out.
+fn declare(upstreams: &BTreeSet<Upstream>) -> (BTreeMap<String, String>, Value) {
+    let (mut gates, mut remotes) = (BTreeMap::new(), serde_json::Map::new());
+    for upstream in upstreams {
+        let spellings = upstream.spellings();
+        if spellings.iter().any(|spelling| gates.contains_key(spelling)) {
+            continue;
+        }
+        let name = format!("repo-{}", remotes.len());
+        let gate = format!("git://127.0.0.1:9418/{name}.git");
+        gates.extend(spellings.into_iter().map(|spelling| (spelling, gate.clone())));
+        remotes.insert(name.clone(), json!({"Name": name, "Upstream": upstream.written()}));
+    }
+    (gates, Value::Object(remotes))
 }
 
-#[test]
-fn every_spelling_goes_to_its_own_gate_and_nothing_else_does() {
-    let sandbox = Sandbox::new();
-    let mut runner = TestRunner::new_with_rng(
-        Config::default(),
-        TestRng::deterministic_rng(RngAlgorithm::default()),
-    );
-    let (mut upstreams, mut asked) = (0, 0);
-    for round in 0..PLANS {
-        let tree = btree_set(upstream(), 1..40).new_tree(&mut runner).unwrap();
-        // Two that are reached by the same address are refused, so the later one is left out.
-        let mut gates = BTreeMap::new();
-        let mut remotes = serde_json::Map::new();
-        for upstream in tree.current() {
-            let spellings = upstream.spellings();
-            if spellings.iter().any(|spelling| gates.contains_key(spelling)) {
-                continue;
-            }
-            let name = format!("repo-{}", remotes.len());
-            let gate = format!("git://127.0.0.1:9418/{name}.git");
-            gates.extend(
-                spellings.into_iter().map(|spelling| (spelling, (gate.clone(), upstream.clone()))),
-            );
-            remotes.insert(name.clone(), json!({"Name": name, "Upstream": upstream.written()}));
-        }
-        upstreams += remotes.len();
+/// What git prints of a command with the global configuration `global`, in `directory`.
+fn git(global: &Path, directory: &Path, args: &[&str]) -> String {
+    let mut git = Command::new("git");
+    git.args(args).current_dir(directory);
+    git.env("GIT_CONFIG_GLOBAL", global).env("GIT_CONFIG_NOSYSTEM", "1");
+    let output = git.output().unwrap();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Where git fetches from and pushes to for each of `urls`.
+///
+/// `git ls-remote --get-url` says it of one address; of a repository that has each of them for a
+/// remote, `git remote -v` says it of all at once.
+fn destinations(sandbox: &Sandbox, global: &Path, urls: &[&str]) -> Vec<[String; 2]> {
+    let mut config = String::from("[core]\n\trepositoryformatversion = 0\n");
+    for (number, url) in urls.iter().enumerate() {
+        let quoted = url.replace('\\', "\\\\").replace('"', "\\\"");
+        writeln!(config, "[remote \"{number:05}\"]\n\turl = \"{quoted}\"").unwrap();
+    }
+    sandbox.write("remotes/HEAD", "ref: refs/heads/main\n");
+    sandbox.write("remotes/config", config);
+    for directory in ["objects", "refs"] {
+        fs::create_dir_all(sandbox.path("remotes").join(directory)).unwrap();
+    }
+    let printed = git(global, &sandbox.path("remotes"), &["remote", "-v"]);
+    let lines: Vec<_> = printed.lines().collect();
+    let url = |line: &str, number: usize, kind: &str| {
+        let line = line.strip_prefix(&format!("{number:05}\t")).unwrap();
+        line.strip_suffix(kind).unwrap().to_owned()
+    };
+    let pairs = lines.chunks(2).enumerate();
+    pairs.map(|(at, line)| [url(line[0], at, " (fetch)"), url(line[1], at, " (push)")]).collect()
+}
+
+proptest! {
+    #![proptest_config(Config {
+        cases: PLANS,
+        // A failure is shrunk for no longer than that.
+        max_shrink_time: 60_000,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(FAILURES))),
+        ..Config::default()
+    })]
+
+    #[test]
+    fn every_spelling_goes_to_its_own_gate_and_nothing_else_does(
+        upstreams in btree_set(upstream(), 1..40),
+    ) {
+        let sandbox = Sandbox::new();
+        let (gates, remotes) = declare(&upstreams);
         let mut plan = sandbox.plan();
         plan["agent_git_gate_host"] = json!("127.0.0.1:9418");
         plan["spec"]["manifest"]["bottles"]["dev"]["git"] = json!({"remotes": remotes});
         let outcome = sandbox.run(STEP).args(["-q"]).plan(&plan).end();
-        assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{plan}");
-        let config =
-            sandbox.write(format!("config-{round}"), fs::read(sandbox.path("log.copy")).unwrap());
+        prop_assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
 
-        let own: Vec<_> =
-            gates.iter().map(|(spelling, (gate, _))| (spelling.clone(), gate.clone())).collect();
-        // All of the strangers would take a minute; they are as many as there are spellings, from
-        // all over.
-        let others =
-            gates.values().flat_map(|(_, upstream)| upstream.strangers()).step_by(17).take(60);
-        let others = others.filter(|url| !gates.contains_key(url)).map(|url| (url.clone(), url));
-        let (urls, expected): (Vec<_>, Vec<_>) = own.into_iter().step_by(4).chain(others).unzip();
-        asked += urls.len();
-        for ((url, expected), found) in urls.iter().zip(&expected).zip(destinations(&config, &urls))
-        {
-            assert_eq!(&found, expected, "{url} in {}", fs::read_to_string(&config).unwrap());
+        let strangers: BTreeSet<_> = upstreams.iter().flat_map(Upstream::strangers).collect();
+        let strangers = strangers.iter().filter(|&url| !gates.contains_key(url));
+        let expected: Vec<_> = gates.iter().chain(strangers.map(|url| (url, url))).collect();
+        let urls: Vec<_> = expected.iter().map(|(url, _)| url.as_str()).collect();
+        let config = sandbox.path("log.copy");
+        let found = destinations(&sandbox, &config, &urls);
+        prop_assert_eq!(found.len(), expected.len());
+        for ((url, expected), found) in expected.iter().zip(&found) {
+            prop_assert_eq!(found, &[(*expected).clone(), (*expected).clone()], "{}", url);
         }
+        let fetched = git(&config, Path::new("/"), &["ls-remote", "--get-url", "--", urls[0]]);
+        prop_assert_eq!(fetched.trim_end_matches('\n'), found[0][0].as_str());
     }
-    assert!(upstreams > 500 && asked > 4000, "{upstreams} upstreams, {asked} addresses");
 }
