@@ -1,0 +1,91 @@
+//! What a step says where there is no room for what it makes or copies.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has to panic"
+)]
+
+use std::fs;
+use std::io::Write;
+
+use harness::{MACHINE, Outcome, Sandbox};
+
+/// Of the programs, this test's own; the others are beside it.
+const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
+/// A file of the skill that the plan names.
+const LARGE: &str = "home/.claude/skills/verify/large";
+
+/// Runs `step` with a `stage_dir` of 64 KiB, after the shell command `before`.
+fn with_small_stage(sandbox: &Sandbox, before: &str, step: &str) -> Outcome {
+    let mount = "mount -t tmpfs -o size=64k,mode=700 tmpfs stage";
+    let script = format!("{mount} && {before} && exec {step} -f plan.json");
+    sandbox.run("unshare").args(["--map-root-user", "--mount", "sh", "-c", &script]).end()
+}
+
+/// Makes /srv in the guest a file system of 64 KiB, which is empty again for each call.
+fn make_srv_small(sandbox: &Sandbox) {
+    sandbox.guest("mkdir /srv");
+    let fstab = sandbox.path("machines").join(MACHINE).join("fstab");
+    let mut fstab = fs::OpenOptions::new().append(true).open(fstab).unwrap();
+    writeln!(fstab, "tmpfs root/srv tmpfs size=64k").unwrap();
+}
+
+#[test]
+fn a_stage_dir_without_room_for_a_directory_fails_before_the_first_call() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    sandbox.write(LARGE, vec![b'x'; 100_000]);
+    with_small_stage(&sandbox, "true", "bottle-skills").fails(
+        1,
+        "bottle-skills: no room in stage_dir DIR/stage: 101.0 KiB needed, 64.0 KiB free\n\
+         hint: stage_dir in the plan names another directory\n",
+    );
+    assert!(sandbox.calls().is_empty());
+}
+
+/// The room may be gone between the question and the writing.
+#[test]
+fn a_stage_dir_that_is_full_fails_before_the_first_call() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    let fill = "head -c 65536 /dev/zero > stage/filler";
+    let outcome = with_small_stage(&sandbox, fill, "bottle-git --only gate");
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""));
+    let said = outcome.stderr.lines().last().unwrap();
+    assert!(said.starts_with("bottle-git: write DIR/stage/bottle-"), "{said}");
+    assert!(said.contains(": No space left on device (os error 28)"), "{said}");
+    assert!(sandbox.calls().is_empty());
+}
+
+/// From 256 MiB on the guest is asked before the copy begins.
+#[test]
+fn a_guest_without_room_for_a_large_directory_fails_before_the_copy() {
+    let Some(sandbox) = Sandbox::with_guest() else { return };
+    sandbox.set_up(BUILT);
+    make_srv_small(&sandbox);
+    fs::File::create(sandbox.path(LARGE)).unwrap().set_len(256 << 20).unwrap();
+    let outcome = sandbox.sh("bottle-skills --guest-skills-dir /srv < plan.json");
+    outcome.fails(
+        1,
+        "bottle-skills: make room for /srv/verify: smolvm machine exec: exit status 1: no room in \
+         /srv: 524294 KiB needed, 64 KiB free\n",
+    );
+    assert!(sandbox.calls().iter().all(|call| call[1] == "exec"));
+    assert_eq!(sandbox.staged(), [""; 0]);
+}
+
+#[test]
+fn a_guest_whose_disk_becomes_full_fails_with_a_hint() {
+    let Some(sandbox) = Sandbox::with_guest() else { return };
+    sandbox.set_up(BUILT);
+    make_srv_small(&sandbox);
+    sandbox.write(LARGE, vec![b'x'; 100_000]);
+    let outcome = sandbox.sh("bottle-skills --guest-skills-dir /srv < plan.json");
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""));
+    let doing = "bottle-skills: write /srv/.verify.bottle.tar: smolvm machine cp: exit status 1: ";
+    assert!(outcome.stderr.starts_with(doing), "{}", outcome.stderr);
+    let hint = "No space left on device\nhint: the machine's disk is full\n";
+    assert!(outcome.stderr.ends_with(hint), "{}", outcome.stderr);
+    assert_eq!(sandbox.staged(), [""; 0]);
+}
