@@ -9,7 +9,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use harness::{MACHINE, STEPS, Sandbox, keys, send};
+use harness::{MACHINE, STEPS, Sandbox, keys, send, wait_for};
 use serde_json::{Value, json};
 
 /// Of the programs, this test's own; the others are beside it.
@@ -77,6 +77,59 @@ fn a_terminal_on_stdout_gets_the_receipt_alone() {
         sandbox.run("script").args(["-qec", "bottle-prompt -q -f plan.json", "/dev/null"]).end();
     assert_eq!(outcome.status, 0, "{outcome:?}");
     assert!(outcome.stdout.starts_with("{\r\n  \"status\": \"done\",\r\n"), "{}", outcome.stdout);
+}
+
+/// A smolvm whose copies say over and over how far they are, until there is a file `enough`; how
+/// often is the size of `said`.
+const SLOW: &str = r#"#!/bin/sh
+while [ "$2" = cp ] && [ ! -e enough ]; do
+    printf '\rUploading a -> b: 1 B / 2 B (50.0%%, 1 B/s)' >&2
+    printf x >>said
+    sleep 0.05
+done
+exec smolvm "$@"
+"#;
+
+#[test]
+fn a_terminal_on_stderr_gets_the_progress_of_a_long_copy() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    let slow = sandbox.write("slow", SLOW);
+    fs::set_permissions(slow, fs::Permissions::from_mode(0o755)).unwrap();
+    let command = "bottle-prompt --smolvm ./slow -f plan.json > provisioned.json";
+    let child = sandbox.run("script").args(["-qefc", command, "typescript"]).start();
+    let seen = || fs::read_to_string(sandbox.path("typescript")).unwrap_or_default();
+    let path = "/home/node/.claude-bottle-prompt.txt";
+    let line = format!("\rwrite {path}: 1 B / 2 B (50.0%, 1 B/s)\x1b[K");
+    // More than once: the line changes.
+    wait_for("progress", || seen().matches(&line).count() > 1);
+    sandbox.write("enough", "");
+    let outcome = sandbox.outcome(child);
+    assert_eq!(outcome.status, 0, "{outcome:?}");
+    // The line is taken away before what was done is said.
+    let seen = outcome.stdout;
+    let done = format!("\r\x1b[Kbottle-prompt: prompt in {path} (");
+    let (before, _) = seen.split_once(&done).unwrap_or_else(|| panic!("{seen:?}"));
+    assert_eq!(before.replace(&line, ""), "");
+
+    // For nobody else, and not when told to be quiet.
+    let quiet = "bottle-prompt -q --smolvm ./slow -f plan.json > provisioned.json";
+    for run in [
+        sandbox.run("script").args(["-qefc", quiet, "typescript"]),
+        sandbox.run("bottle-prompt").args(["-q", "--smolvm", "./slow", "-f", "plan.json"]),
+    ] {
+        fs::remove_file(sandbox.path("enough")).unwrap();
+        fs::remove_file(sandbox.path("said")).unwrap();
+        let child = run.start();
+        // For a second, twice as long as it takes to be shown.
+        wait_for("20 lines", || {
+            fs::metadata(sandbox.path("said")).is_ok_and(|said| said.len() >= 20)
+        });
+        sandbox.write("enough", "");
+        let outcome = sandbox.outcome(child);
+        assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
+        assert!(!outcome.stdout.contains("50.0%"), "{}", outcome.stdout);
+    }
 }
 
 #[test]
