@@ -73,6 +73,36 @@ fn the_script_of_each_step_does_what_the_step_does() {
     }
 }
 
+/// A step's own options are in what its script does, not in how the script is run.
+#[test]
+fn the_script_of_a_step_with_options_of_its_own() {
+    let ca = certificate(&Certificate::Ca).pem;
+    let [done, scripted] = [(); 2].map(|()| {
+        let sandbox = Sandbox::with_guest().unwrap();
+        odd(&sandbox, &ca);
+        sandbox.git("project", &["config", "http.extraHeader", "kept"]);
+        sandbox
+    });
+    for run in [
+        "bottle-skills --guest-skills-dir \"/home/node/it's \\$HOME\"",
+        "bottle-git --only gate",
+        "bottle-git --only identity",
+        "bottle-git --only repository --keep-config",
+    ] {
+        let outcome = done.sh(&format!("{run} -q -f plan.json"));
+        assert_eq!(outcome.status, 0, "{run}: {outcome:?}");
+        let outcome = scripted.sh(&format!("{run} -qn -f plan.json > script && sh script"));
+        assert_eq!(outcome.status, 0, "{run}: {outcome:?}");
+        assert_eq!(scripted.tree(), done.tree(), "{run}");
+    }
+    let seen =
+        "cd /home/node && cat \"it's \\$HOME/verify/SKILL.md\" workspace/.git/config .gitconfig";
+    let seen = scripted.guest(seen);
+    for part in ["name: verify\n", "extraHeader = kept\n", "claude-bottle.git\"]\n", "[user]\n"] {
+        assert!(seen.contains(part), "no {part:?} in {seen}");
+    }
+}
+
 #[test]
 fn one_script_for_all_steps() {
     let ca = certificate(&Certificate::Ca).pem;
