@@ -77,6 +77,26 @@ fn a_worktree_of_a_bare_repository_has_its_work_tree() {
 }
 
 #[test]
+fn a_worktree_can_keep_its_configuration() {
+    let Some(sandbox) = Sandbox::with_guest() else { return };
+    sandbox.repository("main", &[]);
+    sandbox.git("main", &["config", "extensions.worktreeConfig", "true"]);
+    sandbox.git("main", &["config", "--worktree", "core.bare", "true"]);
+    sandbox.git("main", &["config", "http.extraHeader", "shared"]);
+    sandbox.git("main", &["worktree", "add", "-q", "-b", "topic", "../project"]);
+    sandbox.git("project", &["config", "--worktree", "http.proxy", "own"]);
+    sandbox.git("main", &["config", "--worktree", "http.proxy", "the main one's"]);
+    sandbox.write("main/.git/credentials", "shared\n");
+    let plan = sandbox.plan_with_repository();
+    sandbox.run(STEP).args(["--keep-config"]).plan(&plan).end().is(0, &plan, DONE);
+    let [host, guest] = sandbox.states("project");
+    assert_eq!(host, guest);
+    let seen = "git config http.extraHeader; git config http.proxy; cat .git/credentials; \
+                git rev-parse --is-bare-repository; git worktree list | wc -l";
+    assert_eq!(sandbox.as_node(seen), "shared\nown\nshared\nfalse\n1\n");
+}
+
+#[test]
 fn a_worktree_converges_wherever_it_was_killed() {
     converges(STEP, |sandbox| {
         sandbox.repository("main", &[]);
