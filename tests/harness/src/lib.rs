@@ -287,7 +287,7 @@ fn without_times(text: &str) -> String {
     for line in text.lines() {
         match line.rsplit_once(" (") {
             Some((before, time)) if time.ends_with("s)") => {
-                writeln!(result, "{before} (_s)").unwrap()
+                writeln!(result, "{before} (_s)").unwrap();
             }
             _ => writeln!(result, "{line}").unwrap(),
         }
