@@ -141,8 +141,8 @@ impl Upstream {
 
 /// The gate of each address that leads to one of `upstreams`, and the remotes to put into a plan.
 ///
-/// A plan with two remotes that are reached by the same address is refused, so the later one is left
-/// out.
+/// A plan with two remotes that are reached by the same address is refused, so the later one is
+/// left out.
 fn declare(upstreams: &BTreeSet<Upstream>) -> (BTreeMap<String, String>, Value) {
     let (mut gates, mut remotes) = (BTreeMap::new(), serde_json::Map::new());
     for upstream in upstreams {

@@ -353,7 +353,8 @@ fn a_deadline_ends_the_call() {
     let outcome = run.args(["-f", "plan.json"]).env("STAND_IN_HANG", "1").end();
     outcome.fails(
         1,
-        "bottle-skills: mkdir -p /home/node/.claude/skills: smolvm machine exec: not done after 300ms\n\
+        "bottle-skills: mkdir -p /home/node/.claude/skills: smolvm machine exec: \
+         not done after 300ms\n\
          hint: --timeout allows a call more than 300ms\n",
     );
     assert_eq!(sandbox.left_over(), "");

@@ -47,6 +47,7 @@ pub(crate) enum Guest {
 
 impl Sandbox {
     /// A host with a running machine. Where none can be had the test fails, and says what it needs.
+    #[track_caller]
     pub fn with_guest() -> Option<Self> {
         Some(Self::with_guest_of(&[]))
     }
@@ -67,8 +68,8 @@ impl Sandbox {
         sandbox
     }
 
-    /// A host with the real smolvm's machine that `CLAUDE_BOTTLE_TEST_MACHINE` names, emptied of what
-    /// steps install. Calls go through the stand-in, which logs them and makes the faults.
+    /// A host with the real smolvm's machine that `CLAUDE_BOTTLE_TEST_MACHINE` names, emptied of
+    /// what steps install. Calls go through the stand-in, which logs them and makes the faults.
     #[track_caller]
     pub fn with_real_guest() -> Self {
         let machine = std::env::var(VARIABLE).unwrap_or_default();

@@ -35,8 +35,8 @@ pub const MACHINE: &str = "claude-bottle-demo-abc12";
 /// What the stand-in answers when it makes no calls: enough for every step.
 const ANSWER: &str = "Updating certificates in /etc/ssl/certs...\n1 added, 0 removed; done.\n";
 
-/// How long a program of a test may take, and an event that a test waits for. Nothing takes as long:
-/// it is for a run that would otherwise hang for ever.
+/// How long a program of a test may take, and an event that a test waits for. Nothing takes as
+/// long: it is for a run that would otherwise hang for ever.
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// A host of its own with a smolvm on PATH, and perhaps a guest; gone when dropped.
