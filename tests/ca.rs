@@ -18,7 +18,11 @@ const KEY: &str = "proxy_plan.ca_cert_host_path";
 
 fn fingerprint(path: &std::path::Path) -> String {
     let args = ["x509", "-noout", "-fingerprint", "-sha256", "-in"];
-    let output = Command::new("openssl").args(args).arg(path).output().expect("openssl");
+    let output = Command::new("openssl")
+        .args(args)
+        .arg(path)
+        .output()
+        .expect("openssl");
     let text = String::from_utf8(output.stdout).unwrap();
     text.trim().split_once('=').unwrap().1.to_owned()
 }
@@ -41,7 +45,12 @@ fn pipelock_path_when_no_routes() {
     assert_eq!(receipts["ca"]["fingerprint"], json!(fingerprint));
     assert_eq!(receipts["ca"]["env"]["NODE_EXTRA_CA_CERTS"], PATH);
     let bundle = "/etc/ssl/certs/ca-certificates.crt";
-    for name in ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO"] {
+    for name in [
+        "SSL_CERT_FILE",
+        "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
+        "GIT_SSL_CAINFO",
+    ] {
         assert_eq!(receipts["ca"]["env"][name], bundle);
     }
 
@@ -72,11 +81,19 @@ fn dies_when_selected_cert_missing() {
     let mut plan = sandbox.plan();
     plan["proxy_plan"]["ca_cert_host_path"] = json!(sandbox.path("does-not-exist.pem"));
     let why = "read DIR/does-not-exist.pem: No such file or directory (os error 2)";
-    sandbox.run(STEP).plan(&plan).end().fails(1, &format!("bottle-ca: {KEY}: {why}\n"));
+    sandbox
+        .run(STEP)
+        .plan(&plan)
+        .end()
+        .fails(1, &format!("bottle-ca: {KEY}: {why}\n"));
     for unset in [json!(""), json!("."), Value::Null] {
         plan["proxy_plan"]["ca_cert_host_path"] = unset;
         let why = "unset, so there is no certificate to trust";
-        sandbox.run(STEP).plan(&plan).end().fails(1, &format!("bottle-ca: {KEY}: {why}\n"));
+        sandbox
+            .run(STEP)
+            .plan(&plan)
+            .end()
+            .fails(1, &format!("bottle-ca: {KEY}: {why}\n"));
     }
     assert!(sandbox.calls().is_empty());
 }
@@ -86,7 +103,11 @@ fn dies_when_no_certificate_was_added() {
     let sandbox = Sandbox::new();
     let plan = sandbox.plan();
     let answer = "Updating certificates in /etc/ssl/certs...\n0 added, 0 removed; done.\n";
-    let outcome = sandbox.run(STEP).plan(&plan).env("STAND_IN_ANSWER", answer).end();
+    let outcome = sandbox
+        .run(STEP)
+        .plan(&plan)
+        .env("STAND_IN_ANSWER", answer)
+        .end();
     let said = "Updating certificates in /etc/ssl/certs...; 0 added, 0 removed; done.";
     outcome.fails(
         1,
@@ -101,7 +122,11 @@ fn dies_when_no_certificate_was_added() {
         ("00 added", 1),
         ("added", 1),
     ] {
-        let outcome = sandbox.run(STEP).plan(&plan).env("STAND_IN_ANSWER", answer).end();
+        let outcome = sandbox
+            .run(STEP)
+            .plan(&plan)
+            .env("STAND_IN_ANSWER", answer)
+            .end();
         assert_eq!(outcome.status, status, "{answer}");
     }
 }
@@ -116,7 +141,10 @@ fn what_is_no_ca_certificate_alone_fails_before_the_first_call() {
     let key_why = "the file holds a private key, which must never reach the guest\nhint: take the proxy's file that has \
                    the certificate alone\n";
     for (content, why) in [
-        (format!("{}{}", ca.pem, ca.key).into_bytes(), key_why.to_owned()),
+        (
+            format!("{}{}", ca.pem, ca.key).into_bytes(),
+            key_why.to_owned(),
+        ),
         (
             format!("{}-----BEGIN RSA PRIVATE KEY-----\nrubbish", ca.pem).into_bytes(),
             key_why.to_owned(),
@@ -133,11 +161,19 @@ fn what_is_no_ca_certificate_alone_fails_before_the_first_call() {
             certificate(&Certificate::CaThatMayNotSign).pem.into_bytes(),
             "not a CA certificate: its key usage does not let it sign certificates\n".to_owned(),
         ),
-        (ca.der.clone(), format!("no PEM certificate in it\n{der_hint}")),
-        (b"rubbish".to_vec(), format!("no PEM certificate in it\n{der_hint}")),
+        (
+            ca.der.clone(),
+            format!("no PEM certificate in it\n{der_hint}"),
+        ),
+        (
+            b"rubbish".to_vec(),
+            format!("no PEM certificate in it\n{der_hint}"),
+        ),
         (Vec::new(), format!("no PEM certificate in it\n{der_hint}")),
         (
-            ca.pem.replace("CERTIFICATE", "CERTIFICATE REQUEST").into_bytes(),
+            ca.pem
+                .replace("CERTIFICATE", "CERTIFICATE REQUEST")
+                .into_bytes(),
             "a `CERTIFICATE REQUEST` in it, not a certificate\n".to_owned(),
         ),
         (vec![b'x'; (1 << 20) + 1], String::new()),
@@ -145,11 +181,18 @@ fn what_is_no_ca_certificate_alone_fails_before_the_first_call() {
             format!("{}{}", ca.pem.trim_end(), certificate(&Certificate::Ca).pem).into_bytes(),
             behind.to_owned(),
         ),
-        (format!("{}{}", ca.pem, ca.key.lines().nth(1).unwrap()).into_bytes(), behind.to_owned()),
+        (
+            format!("{}{}", ca.pem, ca.key.lines().nth(1).unwrap()).into_bytes(),
+            behind.to_owned(),
+        ),
         (format!("{}\0", ca.pem).into_bytes(), behind.to_owned()),
     ] {
         sandbox.write("ca.pem", content);
-        let stderr = if why.is_empty() { "too large for a certificate\n".to_owned() } else { why };
+        let stderr = if why.is_empty() {
+            "too large for a certificate\n".to_owned()
+        } else {
+            why
+        };
         sandbox
             .run(STEP)
             .plan(&plan)
@@ -170,19 +213,16 @@ fn what_is_no_ca_certificate_alone_fails_before_the_first_call() {
         certificate(&kind).write(&sandbox.path("ca.pem"));
         let outcome = sandbox.run(STEP).plan(&plan).end();
         assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""));
-        assert!(
-            outcome
-                .stderr
-                .starts_with(&format!("bottle-ca: {KEY}: DIR/ca.pem: not in date: valid from "))
-        );
+        assert!(outcome.stderr.starts_with(&format!(
+            "bottle-ca: {KEY}: DIR/ca.pem: not in date: valid from "
+        )));
     }
     fs::remove_file(sandbox.path("ca.pem")).unwrap();
     fs::create_dir(sandbox.path("ca.pem")).unwrap();
-    sandbox
-        .run(STEP)
-        .plan(&plan)
-        .end()
-        .fails(1, &format!("bottle-ca: {KEY}: read DIR/ca.pem: not a regular file\n"));
+    sandbox.run(STEP).plan(&plan).end().fails(
+        1,
+        &format!("bottle-ca: {KEY}: read DIR/ca.pem: not a regular file\n"),
+    );
     assert!(sandbox.calls().is_empty());
 }
 
@@ -193,20 +233,30 @@ const TRUSTED: &str = "cd /etc/ssl/certs && readlink claude-bottle-mitm.pem && \
 
 #[test]
 fn the_guest_trusts_it_and_still_all_others() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
-    let before: u32 =
-        sandbox.guest("grep -c BEGIN /etc/ssl/certs/ca-certificates.crt").trim().parse().unwrap();
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
+    let before: u32 = sandbox
+        .guest("grep -c BEGIN /etc/ssl/certs/ca-certificates.crt")
+        .trim()
+        .parse()
+        .unwrap();
     let plan = sandbox.plan();
     let outcome = sandbox.run(STEP).plan(&plan).end();
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
     let seen = sandbox.guest(&format!("{TRUSTED} || :"));
     let verified = "claude-bottle-mitm.pem: OK\n";
-    assert_eq!(seen, format!("{PATH}\n{verified}{verified}{}\n0\n", before + 1));
+    assert_eq!(
+        seen,
+        format!("{PATH}\n{verified}{verified}{}\n0\n", before + 1)
+    );
 }
 
 #[test]
 fn another_certificate_replaces_it_also_after_a_run_killed_in_the_middle() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     let plan = sandbox.plan();
     assert_eq!(sandbox.run(STEP).plan(&plan).end().status, 0);
     let count = sandbox.guest("grep -c BEGIN /etc/ssl/certs/ca-certificates.crt");
@@ -224,9 +274,14 @@ fn another_certificate_replaces_it_also_after_a_run_killed_in_the_middle() {
 
 #[test]
 fn four_at_once_are_one_after_another() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
-    let before: u32 =
-        sandbox.guest("grep -c BEGIN /etc/ssl/certs/ca-certificates.crt").trim().parse().unwrap();
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
+    let before: u32 = sandbox
+        .guest("grep -c BEGIN /etc/ssl/certs/ca-certificates.crt")
+        .trim()
+        .parse()
+        .unwrap();
     sandbox.write("plan.json", sandbox.plan().to_string());
     let runs = [(); 4].map(|()| sandbox.run(STEP).args(["-f", "plan.json"]).start());
     for run in runs {

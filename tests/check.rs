@@ -51,7 +51,9 @@ fn difference(what: &str, path: &str, plan: impl Into<Value>, guest: impl Into<V
 
 #[test]
 fn a_guest_in_place_is_left_as_it_is() {
-    let Some((sandbox, plan)) = provisioned() else { return };
+    let Some((sandbox, plan)) = provisioned() else {
+        return;
+    };
     let tree = sandbox.tree();
     for step in STEPS {
         assert_eq!(found(&sandbox, &plan, step), [Value::Null; 0], "{step}");
@@ -77,7 +79,9 @@ fn a_guest_in_place_is_left_as_it_is() {
 
 #[test]
 fn the_prompt() {
-    let Some((sandbox, plan)) = provisioned() else { return };
+    let Some((sandbox, plan)) = provisioned() else {
+        return;
+    };
     sandbox.guest(&format!("chmod 644 {PROMPT}; chown root {PROMPT}"));
     let outcome = sandbox.sh("bottle-prompt --check -o receipt < plan.json");
     let said = format!(
@@ -93,22 +97,39 @@ fn the_prompt() {
             difference("owner", PROMPT, "node:node", "root:node")
         ])
     );
-    sandbox.guest(&format!("chown node {PROMPT}; chmod 600 {PROMPT}; echo other > {PROMPT}"));
+    sandbox.guest(&format!(
+        "chown node {PROMPT}; chmod 600 {PROMPT}; echo other > {PROMPT}"
+    ));
     let sha256 = |text: &str| {
-        sandbox.guest(&format!("printf '{text}' | sha256sum | cut -d ' ' -f 1")).trim().to_owned()
+        sandbox
+            .guest(&format!("printf '{text}' | sha256sum | cut -d ' ' -f 1"))
+            .trim()
+            .to_owned()
     };
-    let differs =
-        difference("sha256", PROMPT, sha256("You are a helpful assistant.\\n"), sha256("other\\n"));
+    let differs = difference(
+        "sha256",
+        PROMPT,
+        sha256("You are a helpful assistant.\\n"),
+        sha256("other\\n"),
+    );
     assert_eq!(found(&sandbox, &plan, "prompt"), [differs]);
     sandbox.guest(&format!("ln -sf /etc/passwd {PROMPT}"));
-    assert_eq!(found(&sandbox, &plan, "prompt"), [difference("type", PROMPT, "file", "link")]);
+    assert_eq!(
+        found(&sandbox, &plan, "prompt"),
+        [difference("type", PROMPT, "file", "link")]
+    );
     sandbox.guest(&format!("rm {PROMPT}"));
-    assert_eq!(found(&sandbox, &plan, "prompt"), [difference("type", PROMPT, "file", Value::Null)]);
+    assert_eq!(
+        found(&sandbox, &plan, "prompt"),
+        [difference("type", PROMPT, "file", Value::Null)]
+    );
 }
 
 #[test]
 fn the_skills() {
-    let Some((sandbox, plan)) = provisioned() else { return };
+    let Some((sandbox, plan)) = provisioned() else {
+        return;
+    };
     sandbox.guest(&format!(
         "cd {SKILL}; mkdir -p more/deep; touch more/deep/file; chmod 755 bin/run; echo x >> SKILL.md; ln -s x '*\n'; \
          chown root .."
@@ -117,14 +138,26 @@ fn the_skills() {
     let mut differences = found(&sandbox, &plan, "skills");
     for sha256 in ["plan", "guest"] {
         assert_eq!(
-            differences[1].as_object_mut().unwrap().remove(sha256).unwrap().as_str().unwrap().len(),
+            differences[1]
+                .as_object_mut()
+                .unwrap()
+                .remove(sha256)
+                .unwrap()
+                .as_str()
+                .unwrap()
+                .len(),
             64
         );
     }
     assert_eq!(
         differences,
         [
-            difference("owner", "/home/node/.claude/skills", "node:node", "root:node"),
+            difference(
+                "owner",
+                "/home/node/.claude/skills",
+                "node:node",
+                "root:node"
+            ),
             json!({"what": "sha256", "path": format!("{SKILL}/SKILL.md")}),
             difference("mode", &format!("{SKILL}/bin/run"), "644", "755"),
             difference("type", &odd, Value::Null, "link"),
@@ -142,9 +175,13 @@ fn the_skills() {
 
 #[test]
 fn the_certificate() {
-    let Some((sandbox, plan)) = provisioned() else { return };
+    let Some((sandbox, plan)) = provisioned() else {
+        return;
+    };
     let bundle = "/etc/ssl/certs/ca-certificates.crt";
-    let fingerprint = sandbox.sh("openssl x509 -noout -fingerprint -sha256 -in ca.pem").stdout;
+    let fingerprint = sandbox
+        .sh("openssl x509 -noout -fingerprint -sha256 -in ca.pem")
+        .stdout;
     let fingerprint = fingerprint.trim().split_once('=').unwrap().1;
     sandbox.guest("cd /etc/ssl/certs; find . -lname claude-bottle-mitm.pem -delete");
     assert_eq!(
@@ -154,7 +191,9 @@ fn the_certificate() {
     let linked =
         "cd /etc/ssl/certs; find . -name '*.pem' -type l -exec cat {} + | grep -c 'BEGIN CERT'";
     let linked = sandbox.guest(linked);
-    sandbox.guest(&format!("sed -n '1,/END CERT/p' {bundle} > x; cat x > {bundle}"));
+    sandbox.guest(&format!(
+        "sed -n '1,/END CERT/p' {bundle} > x; cat x > {bundle}"
+    ));
     assert_eq!(
         found(&sandbox, &plan, "ca"),
         [
@@ -173,7 +212,12 @@ fn the_certificate() {
         sandbox.guest(&format!("{damage} {bundle}"));
         assert_eq!(
             found(&sandbox, &plan, "ca"),
-            [difference("type", bundle, "certificates in PEM", "damaged PEM")],
+            [difference(
+                "type",
+                bundle,
+                "certificates in PEM",
+                "damaged PEM"
+            )],
             "{damage}"
         );
     }
@@ -191,9 +235,14 @@ fn the_certificate() {
 }
 
 #[test]
-#[allow(clippy::too_many_lines, reason = "one guest, broken in one way after another")]
+#[allow(
+    clippy::too_many_lines,
+    reason = "one guest, broken in one way after another"
+)]
 fn git() {
-    let Some((sandbox, plan)) = provisioned() else { return };
+    let Some((sandbox, plan)) = provisioned() else {
+        return;
+    };
     let gate = "git://127.0.0.1:55555/claude-bottle.git";
     // The agent's own rules: one that goes around the gate, in the repository, and one with a
     // token.
@@ -237,7 +286,10 @@ fn git() {
         git config --global protocol.git.allow never
         git config author.name Eve; git config user.name Eve; git config core.bare true'",
     );
-    assert_eq!(sandbox.sh("bottle-git -q --only gate < plan.json").status, 0);
+    assert_eq!(
+        sandbox.sh("bottle-git -q --only gate < plan.json").status,
+        0
+    );
     let local = format!("{REPOSITORY}/config");
     assert_eq!(
         found(&sandbox, &plan, "git"),
@@ -261,21 +313,43 @@ fn git() {
     );
     sandbox
         .guest("runuser -u node -- git config -f /home/node/workspace/.git/config core.bare false");
-    sandbox.guest(&format!("echo '[broken' > {CONFIG}; chown root {REPOSITORY}/HEAD {CONFIG}"));
+    sandbox.guest(&format!(
+        "echo '[broken' > {CONFIG}; chown root {REPOSITORY}/HEAD {CONFIG}"
+    ));
     let differences = found(&sandbox, &plan, "git");
     assert_eq!(
         differences[0],
-        difference("owner", &format!("{REPOSITORY}/HEAD"), "node:node", "root:node")
+        difference(
+            "owner",
+            &format!("{REPOSITORY}/HEAD"),
+            "node:node",
+            "root:node"
+        )
     );
     let broken = format!("fatal: bad config line 1 in file {CONFIG}");
-    assert_eq!(differences[1], difference("git status", REPOSITORY, "works", broken.as_str()));
-    assert_eq!(differences[2], difference("owner", CONFIG, "node:node", "root:node"));
-    assert_eq!(differences[3], difference("url", "ssh://git@host/repo.git", gate, broken.as_str()));
+    assert_eq!(
+        differences[1],
+        difference("git status", REPOSITORY, "works", broken.as_str())
+    );
+    assert_eq!(
+        differences[2],
+        difference("owner", CONFIG, "node:node", "root:node")
+    );
+    assert_eq!(
+        differences[3],
+        difference("url", "ssh://git@host/repo.git", gate, broken.as_str())
+    );
 
-    assert_eq!(sandbox.sh("bottle-git -q --only gate < plan.json").status, 0);
+    assert_eq!(
+        sandbox.sh("bottle-git -q --only gate < plan.json").status,
+        0
+    );
     sandbox.guest(&format!("chown root {REPOSITORY}"));
     let dubious = found(&sandbox, &plan, "git");
-    assert_eq!(dubious[0], difference("owner", REPOSITORY, "node:node", "root:node"));
+    assert_eq!(
+        dubious[0],
+        difference("owner", REPOSITORY, "node:node", "root:node")
+    );
     assert_eq!(
         dubious[1]["guest"],
         "fatal: detected dubious ownership in repository at '/home/node/workspace'"
@@ -298,12 +372,18 @@ fn git() {
     )));
     // A part alone.
     let outcome = sandbox.sh("bottle-git --check --only identity -o receipt < plan.json");
-    assert_eq!((outcome.status, outcome.stderr.lines().count()), (3, 2), "{outcome:?}");
+    assert_eq!(
+        (outcome.status, outcome.stderr.lines().count()),
+        (3, 2),
+        "{outcome:?}"
+    );
 }
 
 #[test]
 fn the_supervisor() {
-    let Some((sandbox, plan)) = provisioned() else { return };
+    let Some((sandbox, plan)) = provisioned() else {
+        return;
+    };
     let file = "/home/node/.claude.json";
     let url = "http://127.0.0.1:55556/";
     for (edit, guest) in [
@@ -313,7 +393,11 @@ fn the_supervisor() {
         ("truncate -s 5", Value::Null),
     ] {
         assert_eq!(
-            sandbox.sh(&format!("smolvm machine exec --name {MACHINE} -- {edit} {file}")).status,
+            sandbox
+                .sh(&format!(
+                    "smolvm machine exec --name {MACHINE} -- {edit} {file}"
+                ))
+                .status,
             0
         );
         let outcome = sandbox.sh("bottle-supervise --check -v < plan.json");
@@ -339,7 +423,10 @@ fn the_supervisor() {
     );
     sandbox
         .guest("cd /home/node/workspace; echo '{\"mcpServers\": {\"supervise\": {}}}' > .mcp.json");
-    assert_eq!(found(&sandbox, &plan, "supervise")[0]["what"], "other scope");
+    assert_eq!(
+        found(&sandbox, &plan, "supervise")[0]["what"],
+        "other scope"
+    );
     sandbox.guest("rm /home/node/workspace/.mcp.json");
     sandbox.guest(&format!("rm {file}"));
     assert_eq!(
@@ -350,7 +437,9 @@ fn the_supervisor() {
 
 #[test]
 fn all_steps_are_checked_also_when_one_differs_or_cannot_tell() {
-    let Some((sandbox, _)) = provisioned() else { return };
+    let Some((sandbox, _)) = provisioned() else {
+        return;
+    };
     sandbox.guest(&format!("chmod 640 {PROMPT}; rm -r {SKILL}"));
     let outcome = sandbox.sh("provision --check -q --keep-plan kept.json < plan.json");
     assert_eq!(outcome.status, 3);
@@ -358,7 +447,10 @@ fn all_steps_are_checked_also_when_one_differs_or_cannot_tell() {
     let checked: Value = serde_json::from_str(&outcome.stdout).unwrap();
     let counts = STEPS.map(|step| checked["checks"][step].as_array().unwrap().len());
     assert_eq!(counts, [0, 1, 1, 0, 0]);
-    assert_eq!(fs::read_to_string(sandbox.path("kept.json")).unwrap(), outcome.stdout);
+    assert_eq!(
+        fs::read_to_string(sandbox.path("kept.json")).unwrap(),
+        outcome.stdout
+    );
     // A pipeline goes on, too.
     let outcome = sandbox.sh("bottle-prompt --check -q < plan.json | bottle-skills --check -q");
     assert_eq!((outcome.status, outcome.stderr.lines().count()), (3, 2));
@@ -374,7 +466,11 @@ fn all_steps_are_checked_also_when_one_differs_or_cannot_tell() {
         (1, "", format!("{cannot}{differs}"))
     );
     let outcome = sandbox.sh("provision --check --smolvm ./nothing < plan.json");
-    assert_eq!((outcome.status, outcome.stderr.lines().count()), (69, 2), "{outcome:?}");
+    assert_eq!(
+        (outcome.status, outcome.stderr.lines().count()),
+        (69, 2),
+        "{outcome:?}"
+    );
 }
 
 #[test]
@@ -393,7 +489,10 @@ fn nothing_to_check_and_a_guest_that_does_not_answer() {
             .plan(&empty)
             .end();
         let said = format!("bottle-{step}: nothing to check: {why}\n");
-        assert_eq!((outcome.status, outcome.stdout.as_str(), outcome.stderr), (0, "[]\n", said));
+        assert_eq!(
+            (outcome.status, outcome.stdout.as_str(), outcome.stderr),
+            (0, "[]\n", said)
+        );
     }
     assert!(sandbox.calls().is_empty());
     for step in STEPS {

@@ -14,7 +14,11 @@ const ADD: &str =
 fn with_claude() -> Sandbox {
     let sandbox = Sandbox::with_real_guest();
     let claude = sandbox.guest("command -v claude || :");
-    assert!(!claude.is_empty(), "this test needs Claude Code in the guest {}", sandbox.machine());
+    assert!(
+        !claude.is_empty(),
+        "this test needs Claude Code in the guest {}",
+        sandbox.machine()
+    );
     sandbox
 }
 
@@ -53,16 +57,34 @@ fn entry(port: u16) -> Value {
 fn registers_and_a_second_run_with_another_port_changes_the_url() {
     let sandbox = with_claude();
     let first = plan(&sandbox, 9100);
-    sandbox.run(STEP).plan(&first).end().is(0, &first, &done(9100));
+    sandbox
+        .run(STEP)
+        .plan(&first)
+        .end()
+        .is(0, &first, &done(9100));
     assert_eq!(settings(&sandbox), (entry(9100), Value::Null));
-    assert_eq!(sandbox.guest("stat -c '%a %U:%G' /home/node/.claude.json"), "600 node:node\n");
+    assert_eq!(
+        sandbox.guest("stat -c '%a %U:%G' /home/node/.claude.json"),
+        "600 node:node\n"
+    );
     let file = sandbox.guest("sha256sum /home/node/.claude.json");
-    sandbox.run(STEP).plan(&first).end().is(0, &first, &done(9100));
+    sandbox
+        .run(STEP)
+        .plan(&first)
+        .end()
+        .is(0, &first, &done(9100));
     assert_eq!(sandbox.guest("sha256sum /home/node/.claude.json"), file);
 
-    claude(&sandbox, "add --scope user --transport http other http://127.0.0.1:1/");
+    claude(
+        &sandbox,
+        "add --scope user --transport http other http://127.0.0.1:1/",
+    );
     let second = plan(&sandbox, 9200);
-    sandbox.run(STEP).plan(&second).end().is(0, &second, &done(9200));
+    sandbox
+        .run(STEP)
+        .plan(&second)
+        .end()
+        .is(0, &second, &done(9200));
     let mut both = entry(9200);
     both["other"] = json!({"type": "http", "url": "http://127.0.0.1:1/"});
     assert_eq!(settings(&sandbox).0, both);
@@ -89,21 +111,45 @@ fn an_entry_of_another_scope_is_warned_about_and_left_alone() {
         )
     };
     let plan = plan(&sandbox, 9100);
-    sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done(9100));
-    claude(&sandbox, "add --scope local --transport http supervise http://127.0.0.1:1/");
-    sandbox.run(STEP).plan(&plan).end().is(0, &plan, &format!("{local}{}", done(9100)));
+    sandbox
+        .run(STEP)
+        .plan(&plan)
+        .end()
+        .is(0, &plan, &done(9100));
+    claude(
+        &sandbox,
+        "add --scope local --transport http supervise http://127.0.0.1:1/",
+    );
+    sandbox
+        .run(STEP)
+        .plan(&plan)
+        .end()
+        .is(0, &plan, &format!("{local}{}", done(9100)));
     // It is the one that the agent would talk to.
     assert!(claude(&sandbox, "get supervise").contains("URL: http://127.0.0.1:1/"));
 
-    claude(&sandbox, "add --scope project --transport http supervise http://127.0.0.1:2/");
-    let both = format!("{local}{}{}", shared("/home/node/workspace/.mcp.json"), done(9100));
+    claude(
+        &sandbox,
+        "add --scope project --transport http supervise http://127.0.0.1:2/",
+    );
+    let both = format!(
+        "{local}{}{}",
+        shared("/home/node/workspace/.mcp.json"),
+        done(9100)
+    );
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, &both);
     let (servers, projects) = settings(&sandbox);
     assert_eq!(servers, entry(9100));
-    assert_eq!(projects["/home/node/workspace"]["mcpServers"], entry_at("http://127.0.0.1:1/"));
+    assert_eq!(
+        projects["/home/node/workspace"]["mcpServers"],
+        entry_at("http://127.0.0.1:1/")
+    );
 
     // What Claude Code wrote there is what a project on the host brings with it.
-    sandbox.write("project/.mcp.json", sandbox.guest("cat /home/node/workspace/.mcp.json"));
+    sandbox.write(
+        "project/.mcp.json",
+        sandbox.guest("cat /home/node/workspace/.mcp.json"),
+    );
     sandbox.guest("cd /home/node && rm -r .claude.json workspace");
     let mut plan = plan;
     plan["spec"]["copy_cwd"] = json!(true);
@@ -120,7 +166,11 @@ fn entry_at(url: &str) -> Value {
 fn a_claude_that_is_not_on_the_path() {
     let sandbox = with_claude();
     let plan = plan(&sandbox, 9100);
-    let quote = if sandbox.is_image() { ["‘", "’"] } else { ["'"; 2] };
+    let quote = if sandbox.is_image() {
+        ["‘", "’"]
+    } else {
+        ["'"; 2]
+    };
     let stderr = |hint: &str| {
         format!(
             "bottle-supervise: warning: {ADD} http://127.0.0.1:9100/: smolvm machine exec: exit status 127: \

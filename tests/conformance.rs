@@ -52,13 +52,15 @@ impl Host {
             );
         }
         let manifest = format!("---\nname: {name}\ndescription: A skill.\n---\n");
-        self.0.write(format!("home/.claude/skills/{name}/SKILL.md"), manifest);
+        self.0
+            .write(format!("home/.claude/skills/{name}/SKILL.md"), manifest);
     }
 
     fn skills(&self) -> Vec<String> {
         let entries = fs::read_dir(self.0.path("home/.claude/skills")).unwrap();
-        let mut names: Vec<_> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort_unstable();
         names
     }
@@ -67,7 +69,11 @@ impl Host {
     fn plan(&self, sandbox: &Sandbox) -> Value {
         let mut plan = sandbox.set_up(BUILT);
         fs::remove_dir_all(sandbox.path("home/.claude/skills")).unwrap();
-        symlink(self.0.path("home/.claude/skills"), sandbox.path("home/.claude/skills")).unwrap();
+        symlink(
+            self.0.path("home/.claude/skills"),
+            sandbox.path("home/.claude/skills"),
+        )
+        .unwrap();
         plan["spec"]["user_cwd"] = json!(self.0.path("project"));
         plan["spec"]["manifest"]["agents"]["demo"]["skills"] = json!(self.skills());
         plan["proxy_plan"]["ca_cert_host_path"] = json!(self.0.path("ca.pem"));
@@ -78,9 +84,10 @@ impl Host {
     /// Asserts that the guest has what this host has, as node's.
     #[track_caller]
     fn is_in(&self, sandbox: &Sandbox) {
-        for (here, there) in
-            [("home/.claude/skills", ".claude/skills"), ("project/.git", "workspace/.git")]
-        {
+        for (here, there) in [
+            ("home/.claude/skills", ".claude/skills"),
+            ("project/.git", "workspace/.git"),
+        ] {
             let here = Command::new("sh")
                 .args(["-c", LIST])
                 .current_dir(self.0.path(here))
@@ -108,7 +115,11 @@ impl Host {
         );
         let bundle = sandbox.guest("cat /etc/ssl/certs/ca-certificates.crt");
         let ours = fs::read_to_string(self.0.path("ca.pem")).unwrap();
-        assert_eq!(bundle.matches(ours.trim()).count(), 1, "our certificate is in the bundle once");
+        assert_eq!(
+            bundle.matches(ours.trim()).count(),
+            1,
+            "our certificate is in the bundle once"
+        );
         assert!(
             bundle.matches("BEGIN CERTIFICATE").count() > 50,
             "the public roots are in it, too"
@@ -124,7 +135,11 @@ fn supervised(sandbox: &Sandbox, is_quiet: bool) -> String {
         let done = format!("bottle-supervise: MCP server at {url} (_s)\n");
         return if is_quiet { String::new() } else { done };
     }
-    let [open, close] = if sandbox.is_image() { ["‘", "’"] } else { ["'"; 2] };
+    let [open, close] = if sandbox.is_image() {
+        ["‘", "’"]
+    } else {
+        ["'"; 2]
+    };
     format!(
         "bottle-supervise: warning: runuser -u node -- env HOME=/home/node claude mcp add --scope \
          user --transport http supervise {url}: smolvm machine exec: exit status 127: env: \
@@ -139,7 +154,13 @@ fn fingerprint(path: &Path) -> String {
         .args(["x509", "-noout", "-fingerprint", "-sha256", "-in"])
         .arg(path)
         .output();
-    String::from_utf8(output.unwrap().stdout).unwrap().trim().split_once('=').unwrap().1.to_owned()
+    String::from_utf8(output.unwrap().stdout)
+        .unwrap()
+        .trim()
+        .split_once('=')
+        .unwrap()
+        .1
+        .to_owned()
 }
 
 /// After a call is before the next one.
@@ -151,9 +172,12 @@ fn every_step_converges_wherever_it_was_killed() {
     host.write_skill("verify", 4);
     for step in STEPS {
         let program = Path::new(BUILT).with_file_name(format!("bottle-{step}"));
-        converges_in(Sandbox::with_real_guest, program.to_str().unwrap(), &["after"], |sandbox| {
-            host.plan(sandbox)
-        });
+        converges_in(
+            Sandbox::with_real_guest,
+            program.to_str().unwrap(),
+            &["after"],
+            |sandbox| host.plan(sandbox),
+        );
     }
 }
 
@@ -176,7 +200,10 @@ fn provision_says_what_it_did_and_another_plan_takes_the_place_of_the_first() {
         )
     };
     let outcome = sandbox.sh("provision < plan.json");
-    let copied = format!("bottle-git: {} in /home/node/workspace/.git", project.display());
+    let copied = format!(
+        "bottle-git: {} in /home/node/workspace/.git",
+        project.display()
+    );
     let stderr = all(&host.0.path("ca.pem"), &copied) + &supervised(&sandbox, false);
     let receipts = outcome.is(0, &plan, &stderr);
     assert_eq!(keys(&receipts), STEPS);
@@ -187,7 +214,11 @@ fn provision_says_what_it_did_and_another_plan_takes_the_place_of_the_first() {
     fs::remove_dir_all(host.0.path("home/.claude/skills/verify/3")).unwrap();
     let outcome = sandbox.sh("provision < plan.json");
     let kept = format!("{KEPT}bottle-git: /home/node/workspace/.git as it was");
-    outcome.is(0, &plan, &(all(&host.0.path("ca.pem"), &kept) + &supervised(&sandbox, false)));
+    outcome.is(
+        0,
+        &plan,
+        &(all(&host.0.path("ca.pem"), &kept) + &supervised(&sandbox, false)),
+    );
     host.is_in(&sandbox);
 }
 
@@ -214,15 +245,19 @@ fn a_script_makes_the_same_guest_and_a_check_finds_it_in_place() {
         } else {
             &STEPS[..]
         };
-        let outcome =
-            sandbox.sh(&format!("provision --check -q --only {} < plan.json", steps.join(",")));
+        let outcome = sandbox.sh(&format!(
+            "provision --check -q --only {} < plan.json",
+            steps.join(",")
+        ));
         assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{run}");
         assert_eq!(sandbox.tree(), tree, "a check changed the guest");
         let checked: Value = serde_json::from_str(&outcome.stdout).unwrap();
         assert_eq!(checked["spec"], plan["spec"]);
         // What Claude Code writes down of each run of its own.
         let its_own = ["/.claude.json", "/.claude/backups", "/.claude/telemetry"];
-        let lines = tree.lines().filter(|line| !its_own.iter().any(|name| line.contains(name)));
+        let lines = tree
+            .lines()
+            .filter(|line| !its_own.iter().any(|name| line.contains(name)));
         trees.push(lines.map(|line| line.to_owned() + "\n").collect::<String>());
     }
     assert_eq!(trees[0], trees[1], "one after another, and as a script");
@@ -255,9 +290,16 @@ fn a_large_project_arrives_whatever_happened_before() {
     for call in [git + 1, git + 2] {
         let _ = fs::remove_file(sandbox.path("log.count"));
         let killed = format!("{call} during");
-        let run = sandbox.run("provision").args(["-q", "-f", "plan.json", "--exec-user", user]);
+        let run = sandbox
+            .run("provision")
+            .args(["-q", "-f", "plan.json", "--exec-user", user]);
         let outcome = run.env("STAND_IN_KILL", killed).end();
-        assert_eq!((outcome.status, outcome.stdout.as_str()), (137, ""), "{}", outcome.stderr);
+        assert_eq!(
+            (outcome.status, outcome.stdout.as_str()),
+            (137, ""),
+            "{}",
+            outcome.stderr
+        );
         assert!(
             outcome
                 .stderr
@@ -266,7 +308,11 @@ fn a_large_project_arrives_whatever_happened_before() {
     }
     let outcome = sandbox.sh("provision -q < plan.json");
     // The second may have been killed when all was in place but its tar.
-    let kept = if outcome.stderr.starts_with(KEPT) { KEPT } else { "" };
+    let kept = if outcome.stderr.starts_with(KEPT) {
+        KEPT
+    } else {
+        ""
+    };
     outcome.is(0, &plan, &format!("{kept}{}", supervised(&sandbox, true)));
     host.is_in(&sandbox);
 
@@ -274,18 +320,28 @@ fn a_large_project_arrives_whatever_happened_before() {
     let outcome = sandbox.sh("provision -q < plan.json");
     outcome.is(0, &plan, &format!("{KEPT}{}", supervised(&sandbox, true)));
     assert_eq!(sandbox.tree(), tree);
-    assert_eq!(sandbox.staged(), [""; 0], "what the killed steps staged is gone, too");
+    assert_eq!(
+        sandbox.staged(),
+        [""; 0],
+        "what the killed steps staged is gone, too"
+    );
 }
 
 /// Ctrl-C, which the terminal sends to all of a pipeline, while the repository is on its way.
 fn interrupt_the_copy(sandbox: &Sandbox) {
-    let run = sandbox.run_interruptible("provision").args(["-q", "-f", "plan.json"]);
+    let run = sandbox
+        .run_interruptible("provision")
+        .args(["-q", "-f", "plan.json"]);
     let child = run.start_group();
-    wait_for("the copy", || sandbox.log().contains("workspace/..git.bottle.tar\u{1f}"));
+    wait_for("the copy", || {
+        sandbox.log().contains("workspace/..git.bottle.tar\u{1f}")
+    });
     // Into the middle of it: 300 MiB take seconds.
     sleep(Duration::from_millis(300));
     send("INT", &format!("-{}", child.id()));
-    sandbox.outcome(child).fails(130, "bottle-git: interrupted\n");
+    sandbox
+        .outcome(child)
+        .fails(130, "bottle-git: interrupted\n");
     assert_eq!(sandbox.left_over(), "");
     assert_eq!(sandbox.staged(), [""; 0]);
 }

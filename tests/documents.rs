@@ -32,21 +32,32 @@ fn provision(help: &str) -> Command {
     let steps: &'static Command = Box::leak(Box::new(CommandLine::<NoOptions>::command()));
     let handed_on = steps
         .get_arguments()
-        .filter(|arg| !["output", "archive", "receipt"].contains(&arg.get_id().as_str()));
+        .filter(|arg| !["output", "archive", "receipt", "known"].contains(&arg.get_id().as_str()));
     // Made anew: what an option cannot be used with is not among ours.
     let handed_on = handed_on.map(|arg| {
         let new = Arg::new(arg.get_id().clone())
             .long(arg.get_long().unwrap())
             .help(arg.get_help().unwrap().clone());
-        let new = new.action(arg.get_action().clone()).help_heading("Common options");
-        let new =
-            new.default_values(arg.get_default_values().to_vec()).value_hint(arg.get_value_hint());
-        let new = if let Some(short) = arg.get_short() { new.short(short) } else { new };
-        let new = if let Some(env) = arg.get_env() { new.env(env) } else { new };
+        let new = new
+            .action(arg.get_action().clone())
+            .help_heading("Common options");
+        let new = new
+            .default_values(arg.get_default_values().to_vec())
+            .value_hint(arg.get_value_hint());
+        let new = if let Some(short) = arg.get_short() {
+            new.short(short)
+        } else {
+            new
+        };
+        let new = if let Some(env) = arg.get_env() {
+            new.env(env)
+        } else {
+            new
+        };
         match arg.get_value_names() {
-            Some(names) if arg.get_action().takes_values() => {
-                new.value_names(names.to_vec()).value_parser(arg.get_value_parser().clone())
-            }
+            Some(names) if arg.get_action().takes_values() => new
+                .value_names(names.to_vec())
+                .value_parser(arg.get_value_parser().clone()),
             _ => new,
         }
     });
@@ -54,7 +65,7 @@ fn provision(help: &str) -> Command {
         Arg::new("only")
             .long("only")
             .value_name("STEP,...")
-            .help("Run these steps alone (ca, prompt, skills, git, supervise)"),
+            .help("Run only these steps (ca, prompt, skills, git, supervise)"),
         Arg::new("from")
             .long("from")
             .value_name("STEP")
@@ -63,10 +74,8 @@ fn provision(help: &str) -> Command {
         Arg::new("jobs")
             .short('j')
             .long("jobs")
-            .value_name("N")
-            .num_args(0..=1)
-            .require_equals(true)
-            .help("Run the steps side by side, N at once [default: all]"),
+            .action(ArgAction::SetTrue)
+            .help("Run all steps at once"),
         Arg::new("keep-plan")
             .long("keep-plan")
             .value_name("FILE")
@@ -96,26 +105,34 @@ fn the_documents_of_provision_are_those_of_its_command_line() {
     command_documents(
         &command,
         "Runs bottle-ca, bottle-prompt, bottle-skills, bottle-git and bottle-supervise, in this order, on one plan: a JSON\n\
-         object on stdin. The provisioned plan, with a receipt of each step, goes to stdout. The machine is changed only\n\
-         when the options of all steps are good.\n\
-         .PP\nWhen a step fails, the later ones do not run, and the exit status is that of the step.",
+         object on stdin. The provisioned plan, with a receipt of each step, goes to stdout.\n\
+         .PP\nNothing is changed in the guest before every step has accepted its options, the plan and the files on the\n\
+         host. When a step fails, the later ones do not run, and the exit status is that of the step.",
     );
     // As many options as its own text has, and each is known to it.
     command.build();
-    let long =
-        |word: &str| word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '-').to_owned();
+    let long = |word: &str| {
+        word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+            .to_owned()
+    };
     let said: BTreeSet<_> = help
         .split([' ', '\n', '/', '[', '='])
         .map(long)
         .filter(|word| word.starts_with("--") && word.len() > 2)
         .collect();
-    let known =
-        command.get_arguments().map(|arg| format!("--{}", arg.get_long().unwrap())).collect();
+    let known = command
+        .get_arguments()
+        .map(|arg| format!("--{}", arg.get_long().unwrap()))
+        .collect();
     assert_eq!(said, known);
-    for arg in command.get_arguments().filter(|arg| matches!(arg.get_action(), ArgAction::SetTrue))
+    for arg in command
+        .get_arguments()
+        .filter(|arg| matches!(arg.get_action(), ArgAction::SetTrue))
     {
-        let outcome = sandbox
-            .sh(&format!("bottle-provision --{} --from x < plan.json", arg.get_long().unwrap()));
+        let outcome = sandbox.sh(&format!(
+            "bottle-provision --{} --from x < plan.json",
+            arg.get_long().unwrap()
+        ));
         assert_eq!(
             outcome.stderr,
             "bottle-provision: no step `x`\nhint: the steps are ca prompt skills git supervise\n"
@@ -136,8 +153,11 @@ fn the_examples_in_the_help_work() {
         "bottle-supervise",
     ] {
         let help = sandbox.sh(&format!("{program} --help")).stdout;
-        let examples: Vec<_> =
-            help.lines().skip_while(|line| *line != "Examples:").skip(1).collect();
+        let examples: Vec<_> = help
+            .lines()
+            .skip_while(|line| *line != "Examples:")
+            .skip(1)
+            .collect();
         assert!(examples.len() > 2, "{help}");
         for example in examples {
             sandbox.sh("cp plan.json provisioned.json");
@@ -152,10 +172,17 @@ fn the_examples_in_the_help_work() {
 #[test]
 fn the_schemas_take_what_the_steps_read_and_print() {
     let (plan, receipts, checks) = (schema("plan"), schema("receipts"), schema("checks"));
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     fits(&plan, &sandbox.plan());
     fits(&plan, &sandbox.set_up(BUILT));
-    for run in ["< plan.json", "--check < plan.json", "< empty.json", "--check < empty.json"] {
+    for run in [
+        "< plan.json",
+        "--check < plan.json",
+        "< empty.json",
+        "--check < empty.json",
+    ] {
         sandbox.write("empty.json", sandbox.plan().to_string());
         let outcome = sandbox.sh(&format!("provision {run}"));
         let printed: Value = serde_json::from_str(&outcome.stdout).unwrap();
@@ -168,9 +195,10 @@ fn the_schemas_take_what_the_steps_read_and_print() {
         // Without a claude, the supervisor's receipt says that it failed.
         sandbox.guest("rm -f /home/node/.claude-bottle-prompt.txt");
     }
-    for receipt in
-        [json!({"ca": {"status": "well"}}), json!({"ca": {"status": "done", "ms": -1, "calls": 1}})]
-    {
+    for receipt in [
+        json!({"ca": {"status": "well"}}),
+        json!({"ca": {"status": "done", "ms": -1, "calls": 1}}),
+    ] {
         assert!(!receipts.is_valid(&receipt));
     }
     assert!(!checks.is_valid(&json!({"ca": [{"what": "mode"}]})));

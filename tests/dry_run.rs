@@ -23,9 +23,15 @@ fn odd(sandbox: &Sandbox, ca: &str) -> Value {
     let mut plan = sandbox.set_up(BUILT);
     sandbox.add_claude();
     sandbox.write("ca.pem", ca);
-    let script = sandbox.write(format!("home/.claude/skills/{ODD}/bin/{ODD}"), "END\n$HOME `id`\n");
+    let script = sandbox.write(
+        format!("home/.claude/skills/{ODD}/bin/{ODD}"),
+        "END\n$HOME `id`\n",
+    );
     fs::set_permissions(script, fs::Permissions::from_mode(0o755)).unwrap();
-    sandbox.write("dir: $(id)/prompt.txt", "END\nEND_\n$HOME `id` \\\\ no newline");
+    sandbox.write(
+        "dir: $(id)/prompt.txt",
+        "END\nEND_\n$HOME `id` \\\\ no newline",
+    );
     plan["prompt_file"] = json!(sandbox.path("dir: $(id)/prompt.txt"));
     plan["guest_env"] = json!({"EOF": "END\nEND\n$x"});
     plan["agent_supervise_url"] = json!("http://127.0.0.1:9100/?a='$HOME'&b=`id`");
@@ -43,7 +49,9 @@ fn odd(sandbox: &Sandbox, ca: &str) -> Value {
 fn the_script_of_each_step_does_what_the_step_does() {
     let ca = certificate(&Certificate::Ca).pem;
     for step in STEPS {
-        let Some(done) = Sandbox::with_guest() else { return };
+        let Some(done) = Sandbox::with_guest() else {
+            return;
+        };
         odd(&done, &ca);
         let outcome = done.sh(&format!("bottle-{step} -q < plan.json > out.json"));
         // The odd skill is not by the rules.
@@ -98,7 +106,12 @@ fn the_script_of_a_step_with_options_of_its_own() {
     let seen =
         "cd /home/node && cat \"it's \\$HOME/verify/SKILL.md\" workspace/.git/config .gitconfig";
     let seen = scripted.guest(seen);
-    for part in ["name: verify\n", "extraHeader = kept\n", "claude-bottle.git\"]\n", "[user]\n"] {
+    for part in [
+        "name: verify\n",
+        "extraHeader = kept\n",
+        "claude-bottle.git\"]\n",
+        "[user]\n",
+    ] {
         assert!(seen.contains(part), "no {part:?} in {seen}");
     }
 }
@@ -106,13 +119,20 @@ fn the_script_of_a_step_with_options_of_its_own() {
 #[test]
 fn one_script_for_all_steps() {
     let ca = certificate(&Certificate::Ca).pem;
-    let Some(done) = Sandbox::with_guest() else { return };
+    let Some(done) = Sandbox::with_guest() else {
+        return;
+    };
     odd(&done, &ca);
     assert_eq!(done.sh("provision -q < plan.json").status, 0);
     let scripted = Sandbox::with_guest().unwrap();
     odd(&scripted, &ca);
     let outcome = scripted.sh("provision -qn < plan.json > script");
-    assert_eq!((outcome.status, outcome.stderr.lines().count()), (0, 1), "{}", outcome.stderr);
+    assert_eq!(
+        (outcome.status, outcome.stderr.lines().count()),
+        (0, 1),
+        "{}",
+        outcome.stderr
+    );
     assert!(!scripted.path("log").exists());
     let outcome = scripted.sh("cat script | sh");
     assert_eq!(outcome.status, 0, "{outcome:?}");
@@ -125,17 +145,22 @@ fn one_script_for_all_steps() {
 fn a_script_makes_the_same_calls() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
-    for (user, words) in
-        [("auto", &["--user", "root"][..]), ("none", &[]), ("ada", &["--user", "ada"])]
-    {
+    for (user, words) in [
+        ("auto", &["--user", "root"][..]),
+        ("none", &[]),
+        ("ada", &["--user", "ada"]),
+    ] {
         for step in STEPS {
             assert_eq!(
-                sandbox.sh(&format!("bottle-{step} -q --exec-user {user} < plan.json")).status,
+                sandbox
+                    .sh(&format!("bottle-{step} -q --exec-user {user} < plan.json"))
+                    .status,
                 0
             );
             let mut calls = sandbox.calls();
-            let outcome = sandbox
-                .sh(&format!("bottle-{step} -n --exec-user {user} < plan.json | TMPDIR=$PWD sh"));
+            let outcome = sandbox.sh(&format!(
+                "bottle-{step} -n --exec-user {user} < plan.json | TMPDIR=$PWD sh"
+            ));
             assert_eq!(outcome.status, 0, "{outcome:?}");
             let mut scripted = sandbox.calls();
             if user == "auto" {
@@ -143,7 +168,11 @@ fn a_script_makes_the_same_calls() {
                 assert_eq!(scripted.remove(0)[4..], ["--user", "root", "--", "true"]);
             }
             // Files that are made have other names.
-            for call in calls.iter_mut().chain(&mut scripted).filter(|call| call[1] == "cp") {
+            for call in calls
+                .iter_mut()
+                .chain(&mut scripted)
+                .filter(|call| call[1] == "cp")
+            {
                 if call[2].contains("/stage/") || call[2].contains("/tmp.") {
                     call[2] = "staged".to_owned();
                 }
@@ -152,7 +181,10 @@ fn a_script_makes_the_same_calls() {
             let execs = calls.iter().filter(|call| call[1] == "exec");
             for call in execs {
                 assert_eq!(call[4..4 + words.len()], *words, "{step}");
-                assert!(!call[4 + words.len()..].contains(&"--user".to_owned()), "{step}");
+                assert!(
+                    !call[4 + words.len()..].contains(&"--user".to_owned()),
+                    "{step}"
+                );
             }
         }
     }
@@ -163,7 +195,9 @@ fn a_script_fails_as_the_step_does() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
     let run = |step: &str, fault: &str| {
-        sandbox.sh(&format!("bottle-{step} -n < plan.json > script && {fault} sh script"))
+        sandbox.sh(&format!(
+            "bottle-{step} -n < plan.json > script && {fault} sh script"
+        ))
     };
     let outcome = run("ca", "STAND_IN_ANSWER='0 added, 0 removed; done.\n'");
     assert_eq!(
@@ -171,24 +205,44 @@ fn a_script_fails_as_the_step_does() {
         (1, "no `[1-9][0-9]* added` in this answer\n")
     );
     let outcome = run("git", "STAND_IN_FAIL='4 1 chown: no'");
-    assert_eq!((outcome.status, outcome.stderr.as_str()), (1, "chown: no\n"));
+    assert_eq!(
+        (outcome.status, outcome.stderr.as_str()),
+        (1, "chown: no\n")
+    );
     let outcome = run("supervise", "STAND_IN_FAIL='* 1 boom'");
     let warning = "bottle-supervise: warning: that failed; the bottle works without it\n";
-    assert_eq!((outcome.status, outcome.stderr), (0, format!("boom\n{warning}")));
+    assert_eq!(
+        (outcome.status, outcome.stderr),
+        (0, format!("boom\n{warning}"))
+    );
     let outcome = sandbox.sh("bottle-prompt -n --smolvm ./nothing < plan.json | sh");
-    assert_eq!((outcome.status, outcome.stderr.as_str()), (69, "./nothing: cannot be run\n"));
+    assert_eq!(
+        (outcome.status, outcome.stderr.as_str()),
+        (69, "./nothing: cannot be run\n")
+    );
     // A filter that fails prints no script.
-    sandbox.sh("echo {} | bottle-git -n").fails(65, "bottle-git: missing field `spec`\n");
+    sandbox
+        .sh("echo {} | bottle-git -n")
+        .fails(65, "bottle-git: missing field `spec`\n");
 }
 
 #[test]
 fn what_cannot_be_asked_for_together() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
-    for args in ["-n --check", "-n -o receipt", "-n --archive /x", "--check --archive /x"] {
+    for args in [
+        "-n --check",
+        "-n -o receipt",
+        "-n --archive /x",
+        "--check --archive /x",
+    ] {
         let outcome = sandbox.sh(&format!("bottle-git {args} < plan.json"));
         assert_eq!((outcome.status, outcome.stdout.as_str()), (2, ""), "{args}");
-        assert!(outcome.stderr.contains("cannot be used with"), "{}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains("cannot be used with"),
+            "{}",
+            outcome.stderr
+        );
     }
     sandbox
         .sh("bottle-git --archive /x < plan.json")

@@ -80,8 +80,14 @@ fn a_guest_without_a_program() {
             not_started("chown"),
         ),
     ] {
-        let path = sandbox.guest(&format!("command -v {program}")).trim().to_owned();
-        let (away, back) = (format!("mv {path} {path}.away"), format!("mv {path}.away {path}"));
+        let path = sandbox
+            .guest(&format!("command -v {program}"))
+            .trim()
+            .to_owned();
+        let (away, back) = (
+            format!("mv {path} {path}.away"),
+            format!("mv {path}.away {path}"),
+        );
         let outcome = while_it_is(&sandbox, &away, &format!("bottle-{step}"), &back);
         outcome.fails(
             1,
@@ -95,7 +101,11 @@ fn a_guest_without_a_program() {
 fn a_guest_without_the_user_node() {
     let sandbox = Sandbox::with_real_guest();
     let plan = sandbox.set_up(BUILT);
-    let quote = if sandbox.is_image() { ["‘", "’"] } else { ["'"; 2] };
+    let quote = if sandbox.is_image() {
+        ["‘", "’"]
+    } else {
+        ["'"; 2]
+    };
     for (file, kind) in [("passwd", "user"), ("group", "group")] {
         let before = format!("cp -p /etc/{file} /etc/{file}.away && sed -i /^node:/d /etc/{file}");
         let after = format!("mv /etc/{file}.away /etc/{file}");
@@ -110,12 +120,20 @@ fn a_guest_without_the_user_node() {
         );
     }
     let before = "cp -p /etc/passwd /etc/passwd.away && sed -i /^node:/d /etc/passwd";
-    let outcome =
-        while_it_is(&sandbox, before, "bottle-supervise", "mv /etc/passwd.away /etc/passwd");
+    let outcome = while_it_is(
+        &sandbox,
+        before,
+        "bottle-supervise",
+        "mv /etc/passwd.away /etc/passwd",
+    );
     let why = "runuser -u node -- env HOME=/home/node claude mcp add --scope user --transport http supervise \
                http://127.0.0.1:55556/: smolvm machine exec: exit status 1: runuser: user node does not exist or the user \
                entry does not contain all the required fields";
-    outcome.is(0, &plan, &format!("bottle-supervise: warning: {why}\nhint: {NODE}\n"));
+    outcome.is(
+        0,
+        &plan,
+        &format!("bottle-supervise: warning: {why}\nhint: {NODE}\n"),
+    );
 }
 
 #[test]
@@ -132,10 +150,21 @@ fn a_machine_that_is_not_there_or_not_running() {
              hint: `smolvm machine ls` shows the machines there are; -m NAME takes another than the plan's\n"
         ),
     );
-    assert_eq!(sandbox.run("smolvm").args(["machine", "create", "--name", &name]).end().status, 0);
+    assert_eq!(
+        sandbox
+            .run("smolvm")
+            .args(["machine", "create", "--name", &name])
+            .end()
+            .status,
+        0
+    );
     let outcome = sandbox.sh(&format!("bottle-prompt -m {name} < plan.json"));
     assert_eq!(
-        sandbox.run("smolvm").args(["machine", "delete", "--force", "--name", &name]).end().status,
+        sandbox
+            .run("smolvm")
+            .args(["machine", "delete", "--force", "--name", &name])
+            .end()
+            .status,
         0
     );
     outcome.fails(
@@ -174,7 +203,11 @@ fn a_disk_that_is_full() {
             "No space left on device",
         ),
         // tar's last block may be written in part.
-        (160, "unpack /mnt/bottle-full/skills/verify: smolvm machine exec", ": tar: root/large: "),
+        (
+            160,
+            "unpack /mnt/bottle-full/skills/verify: smolvm machine exec",
+            ": tar: root/large: ",
+        ),
     ] {
         let before = format!(
             "mkdir -p /mnt/bottle-full && mount -t tmpfs -o size={kib}k tmpfs /mnt/bottle-full"
@@ -188,7 +221,10 @@ fn a_disk_that_is_full() {
         );
         assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""));
         let stderr = outcome.stderr;
-        assert!(stderr.starts_with(&format!("bottle-skills: {doing}: exit status ")), "{stderr}");
+        assert!(
+            stderr.starts_with(&format!("bottle-skills: {doing}: exit status ")),
+            "{stderr}"
+        );
         assert!(stderr.contains(words), "{stderr}");
         assert!(
             stderr.ends_with("\nhint: the machine's disk is full\n") && stderr.lines().count() == 2,
@@ -206,10 +242,18 @@ fn a_machine_that_ends_in_the_middle_of_a_copy() {
     let mut plan = sandbox.set_up(BUILT);
     plan["spec"]["manifest"]["bottles"]["dev"]["git"] = json!({});
     sandbox.write("plan.json", plan.to_string());
-    std::fs::File::create(sandbox.path("project/.git/large")).unwrap().set_len(300 << 20).unwrap();
+    std::fs::File::create(sandbox.path("project/.git/large"))
+        .unwrap()
+        .set_len(300 << 20)
+        .unwrap();
     let machine = sandbox.machine();
-    let child = sandbox.run("bottle-git").args(["-q", "-f", "plan.json"]).start();
-    wait_for("the copy", || sandbox.log().contains("workspace/..git.bottle.tar\u{1f}"));
+    let child = sandbox
+        .run("bottle-git")
+        .args(["-q", "-f", "plan.json"])
+        .start();
+    wait_for("the copy", || {
+        sandbox.log().contains("workspace/..git.bottle.tar\u{1f}")
+    });
     // Into the middle of it: 300 MiB take seconds.
     sleep(Duration::from_millis(500));
     let smolvm = |verb: &str| {
@@ -224,7 +268,12 @@ fn a_machine_that_ends_in_the_middle_of_a_copy() {
     smolvm("stop");
     let outcome = sandbox.outcome(child);
     smolvm("start");
-    assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""), "{}", outcome.stderr);
+    assert_eq!(
+        (outcome.status, outcome.stdout.as_str()),
+        (1, ""),
+        "{}",
+        outcome.stderr
+    );
     let doing = "bottle-git: write /home/node/workspace/..git.bottle.tar: smolvm machine cp: exit status 1: Error: ";
     assert!(outcome.stderr.starts_with(doing), "{}", outcome.stderr);
     let hint = format!(

@@ -67,7 +67,11 @@ fn upstream() -> impl Strategy<Value = Upstream> {
             host: host.to_owned(),
             port: port.filter(|_| form != Form::Scp),
             // In a web address it would begin something else than a path.
-            stem: if form == Form::Https { stem.replace('#', "+") } else { stem },
+            stem: if form == Form::Https {
+                stem.replace('#', "+")
+            } else {
+                stem
+            },
             has_suffix,
         },
     )
@@ -89,14 +93,23 @@ impl Upstream {
     }
 
     fn user(&self) -> String {
-        self.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default()
+        self.user
+            .as_ref()
+            .map(|user| format!("{user}@"))
+            .unwrap_or_default()
     }
 
     /// What the contract lists, written down once more and otherwise than in the program.
     fn spellings(&self) -> Vec<String> {
         let mut spellings = vec![self.written()];
-        let (host, port) =
-            (&self.host, if self.form == Form::Ssh { self.port.unwrap_or(22) } else { 22 });
+        let (host, port) = (
+            &self.host,
+            if self.form == Form::Ssh {
+                self.port.unwrap_or(22)
+            } else {
+                22
+            },
+        );
         let users = match (self.form, &self.user) {
             (Form::Https, _) => vec!["git@"],
             (_, None) => vec!["", "git@"],
@@ -118,7 +131,9 @@ impl Upstream {
         }
         let origins = [
             Some(String::new()),
-            self.port.filter(|_| self.form == Form::Https).map(|port| format!(":{port}")),
+            self.port
+                .filter(|_| self.form == Form::Https)
+                .map(|port| format!(":{port}")),
         ];
         for origin in origins.into_iter().flatten() {
             spellings.push(format!("https://{host}{origin}/{}", self.stem));
@@ -129,13 +144,22 @@ impl Upstream {
 
     /// The same on another host, and under a path whose first byte is another.
     fn strangers(&self) -> Vec<String> {
-        let elsewhere = Self { host: "elsewhere".to_owned(), ..self.clone() };
-        let path = Self { stem: format!("z{}", &self.stem[1..]), ..self.clone() };
+        let elsewhere = Self {
+            host: "elsewhere".to_owned(),
+            ..self.clone()
+        };
+        let path = Self {
+            stem: format!("z{}", &self.stem[1..]),
+            ..self.clone()
+        };
         let longer = Self {
             host: format!("x{}", self.host.trim_matches(['[', ']']).replace(':', "x")),
             ..self.clone()
         };
-        [elsewhere, path, longer].iter().flat_map(Self::spellings).collect()
+        [elsewhere, path, longer]
+            .iter()
+            .flat_map(Self::spellings)
+            .collect()
     }
 }
 
@@ -147,13 +171,23 @@ fn declare(upstreams: &BTreeSet<Upstream>) -> (BTreeMap<String, String>, Value) 
     let (mut gates, mut remotes) = (BTreeMap::new(), serde_json::Map::new());
     for upstream in upstreams {
         let spellings = upstream.spellings();
-        if spellings.iter().any(|spelling| gates.contains_key(spelling)) {
+        if spellings
+            .iter()
+            .any(|spelling| gates.contains_key(spelling))
+        {
             continue;
         }
         let name = format!("repo-{}", remotes.len());
         let gate = format!("git://127.0.0.1:9418/{name}.git");
-        gates.extend(spellings.into_iter().map(|spelling| (spelling, gate.clone())));
-        remotes.insert(name.clone(), json!({"Name": name, "Upstream": upstream.written()}));
+        gates.extend(
+            spellings
+                .into_iter()
+                .map(|spelling| (spelling, gate.clone())),
+        );
+        remotes.insert(
+            name.clone(),
+            json!({"Name": name, "Upstream": upstream.written()}),
+        );
     }
     (gates, Value::Object(remotes))
 }
@@ -162,9 +196,14 @@ fn declare(upstreams: &BTreeSet<Upstream>) -> (BTreeMap<String, String>, Value) 
 fn git(global: &Path, directory: &Path, args: &[&str]) -> String {
     let mut git = Command::new("git");
     git.args(args).current_dir(directory);
-    git.env("GIT_CONFIG_GLOBAL", global).env("GIT_CONFIG_NOSYSTEM", "1");
+    git.env("GIT_CONFIG_GLOBAL", global)
+        .env("GIT_CONFIG_NOSYSTEM", "1");
     let output = git.output().unwrap();
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -190,7 +229,9 @@ fn destinations(sandbox: &Sandbox, global: &Path, urls: &[&str]) -> Vec<[String;
         line.strip_suffix(kind).unwrap().to_owned()
     };
     let pairs = lines.chunks(2).enumerate();
-    pairs.map(|(at, line)| [url(line[0], at, " (fetch)"), url(line[1], at, " (push)")]).collect()
+    pairs
+        .map(|(at, line)| [url(line[0], at, " (fetch)"), url(line[1], at, " (push)")])
+        .collect()
 }
 
 proptest! {

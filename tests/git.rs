@@ -57,9 +57,17 @@ fn git(sandbox: &Sandbox, args: &[&str]) -> String {
         ("GIT_AUTHOR_DATE", "2026-01-01T00:00:00Z"),
         ("GIT_COMMITTER_DATE", "2026-01-01T00:00:00Z"),
     ];
-    let output =
-        Command::new("git").args(args).current_dir(sandbox.path("")).envs(dates).output().unwrap();
-    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("git")
+        .args(args)
+        .current_dir(sandbox.path(""))
+        .envs(dates)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -77,7 +85,9 @@ fn set(key: &str, value: &str) -> Vec<String> {
         "-e",
         "USER=node",
     ];
-    let argv = ["--", "runuser", "-u", "node", "--", "git", "config", "--global", key, value];
+    let argv = [
+        "--", "runuser", "-u", "node", "--", "git", "config", "--global", key, value,
+    ];
     call.into_iter().chain(argv).map(str::to_owned).collect()
 }
 
@@ -105,10 +115,16 @@ fn copies_cwd_git_when_copy_cwd_and_git_present() {
     assert_eq!(calls[0], exec(&["mkdir", "-p", "/home/node/workspace"]));
     let source = Path::new(&calls[1][2]);
     assert_eq!(source.parent().unwrap(), sandbox.path("stage"));
-    assert_eq!(calls[1], cp(source, "/home/node/workspace/..git.bottle.tar"));
+    assert_eq!(
+        calls[1],
+        cp(source, "/home/node/workspace/..git.bottle.tar")
+    );
     assert_eq!(calls[2][7..9], ["sh", "-c"]);
     assert_eq!(calls[2][10..13], ["sh", "/home/node/workspace", ".git"]);
-    assert_eq!(calls[3], exec(&["chown", "-R", "node:node", "/home/node/workspace/.git"]));
+    assert_eq!(
+        calls[3],
+        exec(&["chown", "-R", "node:node", "/home/node/workspace/.git"])
+    );
     assert_eq!(sandbox.staged(), [""; 0]);
 }
 
@@ -147,8 +163,14 @@ fn writes_gitconfig_with_ip_port_form_for_smolmachines() {
 
     let calls = sandbox.calls();
     assert_eq!(calls.len(), 2);
-    assert_eq!(Path::new(&calls[0][2]).parent().unwrap(), sandbox.path("stage"));
-    assert_eq!(calls[0], cp(Path::new(&calls[0][2]), "/home/node/.gitconfig"));
+    assert_eq!(
+        Path::new(&calls[0][2]).parent().unwrap(),
+        sandbox.path("stage")
+    );
+    assert_eq!(
+        calls[0],
+        cp(Path::new(&calls[0][2]), "/home/node/.gitconfig")
+    );
     assert_eq!(calls[1][7..9], ["sh", "-c"]);
     assert_eq!(calls[1][10..], ["sh", "/home/node/.gitconfig", "node:node"]);
     let sent = fs::read_to_string(sandbox.path("log.copy")).unwrap();
@@ -173,19 +195,30 @@ fn writes_gitconfig_with_ip_port_form_for_smolmachines() {
 fn noop_when_no_git_user() {
     let sandbox = Sandbox::new();
     let plan = sandbox.plan();
-    sandbox.run(STEP).args(["--only", "identity"]).plan(&plan).end().is(0, &plan, NOTHING);
+    sandbox
+        .run(STEP)
+        .args(["--only", "identity"])
+        .plan(&plan)
+        .end()
+        .is(0, &plan, NOTHING);
     assert!(sandbox.calls().is_empty());
 }
 
 #[test]
 fn sets_name_and_email_as_node() {
     let sandbox = Sandbox::new();
-    let plan = with_user(&sandbox, json!({"name": "Eric Bauerfeld", "email": "eric@dideric.is"}));
+    let plan = with_user(
+        &sandbox,
+        json!({"name": "Eric Bauerfeld", "email": "eric@dideric.is"}),
+    );
     let stderr = "bottle-git: commits as Eric Bauerfeld <eric@dideric.is> (_s)\n";
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, stderr);
     assert_eq!(
         sandbox.calls(),
-        [set("user.name", "Eric Bauerfeld"), set("user.email", "eric@dideric.is")]
+        [
+            set("user.name", "Eric Bauerfeld"),
+            set("user.email", "eric@dideric.is")
+        ]
     );
 }
 
@@ -193,7 +226,11 @@ fn sets_name_and_email_as_node() {
 fn name_only() {
     let sandbox = Sandbox::new();
     let plan = with_user(&sandbox, json!({"name": "Bot"}));
-    sandbox.run(STEP).plan(&plan).end().is(0, &plan, "bottle-git: commits as Bot (_s)\n");
+    sandbox
+        .run(STEP)
+        .plan(&plan)
+        .end()
+        .is(0, &plan, "bottle-git: commits as Bot (_s)\n");
     assert_eq!(sandbox.calls(), [set("user.name", "Bot")]);
 }
 
@@ -225,15 +262,24 @@ fn the_exec_user_follows_smolvms_version() {
         ("1.32.2", &["--exec-user", "none"], &without),
         ("0.8.0", &["--exec-user", "root"], &with_user),
     ] {
-        let run = sandbox.run(STEP).args(args).env("STAND_IN_VERSION", version);
+        let run = sandbox
+            .run(STEP)
+            .args(args)
+            .env("STAND_IN_VERSION", version);
         assert_eq!(run.plan(&plan).end().status, 0);
-        assert_eq!(sandbox.calls(), std::slice::from_ref(expected), "{version} {args:?}");
+        assert_eq!(
+            sandbox.calls(),
+            std::slice::from_ref(expected),
+            "{version} {args:?}"
+        );
     }
 }
 
 #[test]
 fn the_repository_works_for_node_and_the_agents_commits_survive() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     let mut plan = with_repository(&sandbox);
     plan["spec"]["manifest"]["bottles"]["dev"]["git"] =
         json!({"user": {"name": "Ada \\ \"q\" L", "email": "ada@example.com"}});
@@ -261,7 +307,12 @@ fn the_repository_works_for_node_and_the_agents_commits_survive() {
 
     let args = ["--replace-repository", "--only", "repository"];
     let stderr = "bottle-git: DIR/project/.git in /home/node/workspace/.git (_s)\n";
-    sandbox.run(STEP).args(args).plan(&plan).end().is(0, &plan, stderr);
+    sandbox
+        .run(STEP)
+        .args(args)
+        .plan(&plan)
+        .end()
+        .is(0, &plan, stderr);
     assert_eq!(
         sandbox.guest("runuser -u node -- git -C /home/node/workspace log --format=%s"),
         "first\n"
@@ -271,7 +322,9 @@ fn the_repository_works_for_node_and_the_agents_commits_survive() {
 /// Every spelling of an upstream, and the gate's URL that real git makes of it in the guest.
 #[test]
 fn git_sends_every_spelling_to_its_own_gate() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     let mut plan = with_remote(&sandbox, "ssh://git@host/repo.git");
     let upstreams = [
         ("claude-bottle", "ssh://git@host/repo.git"),
@@ -283,7 +336,12 @@ fn git_sends_every_spelling_to_its_own_gate() {
     ];
     let remotes: serde_json::Map<_, _> = upstreams
         .iter()
-        .map(|(name, upstream)| ((*name).to_owned(), json!({"Name": name, "Upstream": upstream})))
+        .map(|(name, upstream)| {
+            (
+                (*name).to_owned(),
+                json!({"Name": name, "Upstream": upstream}),
+            )
+        })
         .collect();
     plan["spec"]["manifest"]["bottles"]["dev"]["git"] = json!({"remotes": remotes});
     let outcome = sandbox.run(STEP).plan(&plan).end();
@@ -293,7 +351,10 @@ fn git_sends_every_spelling_to_its_own_gate() {
     let quoted = "a b;c%d/\"q\\uoted\"";
     let spelled = |origins: &[&str], path: &str| -> Vec<String> {
         let with = |suffix: &str| {
-            origins.iter().map(|origin| format!("{origin}{path}{suffix}")).collect::<Vec<_>>()
+            origins
+                .iter()
+                .map(|origin| format!("{origin}{path}{suffix}"))
+                .collect::<Vec<_>>()
         };
         [with(""), with(".git")].concat()
     };
@@ -312,11 +373,21 @@ fn git_sends_every_spelling_to_its_own_gate() {
                 "repo",
             ),
         ),
-        ("longer", spelled(&["ssh://git@host/", "git@host:", "https://host/"], "repo-longer")),
+        (
+            "longer",
+            spelled(
+                &["ssh://git@host/", "git@host:", "https://host/"],
+                "repo-longer",
+            ),
+        ),
         (
             "ported",
             spelled(
-                &["ssh://git@forge/", "ssh://git@forge:2222/", "https://forge/"],
+                &[
+                    "ssh://git@forge/",
+                    "ssh://git@forge:2222/",
+                    "https://forge/",
+                ],
                 "team/ported",
             ),
         ),
@@ -336,14 +407,24 @@ fn git_sends_every_spelling_to_its_own_gate() {
         (
             "https",
             spelled(
-                &["https://forge.example/", "ssh://git@forge.example/", "git@forge.example:"],
+                &[
+                    "https://forge.example/",
+                    "ssh://git@forge.example/",
+                    "git@forge.example:",
+                ],
                 quoted,
             ),
         ),
         (
             "bare",
             spelled(
-                &["forge:", "forge:/", "ssh://forge/", "git@forge:", "https://forge/"],
+                &[
+                    "forge:",
+                    "forge:/",
+                    "ssh://forge/",
+                    "git@forge:",
+                    "https://forge/",
+                ],
                 "no/user",
             ),
         ),
@@ -382,7 +463,9 @@ fn git_sends_every_spelling_to_its_own_gate() {
 /// Whatever a name is made of, it arrives as it is, and commits bear it.
 #[test]
 fn every_identity_arrives_as_it_is() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     let long = "ä\\\"'$(x)`;# ".repeat(1000).trim_end().to_owned();
     assert!(long.chars().count() >= 10_000);
     for name in [
@@ -412,10 +495,16 @@ fn every_identity_arrives_as_it_is() {
 
 #[test]
 fn a_stale_lock_is_no_obstacle() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     let plan = with_user(&sandbox, json!({"name": "Bot"}));
     sandbox.guest("touch /home/node/.gitconfig.lock");
-    sandbox.run(STEP).plan(&plan).end().is(0, &plan, "bottle-git: commits as Bot (_s)\n");
+    sandbox
+        .run(STEP)
+        .plan(&plan)
+        .end()
+        .is(0, &plan, "bottle-git: commits as Bot (_s)\n");
     assert_eq!(
         sandbox.guest("cd /home/node; ls -A; cat .gitconfig"),
         ".gitconfig\n[user]\n\tname = Bot\n"
@@ -424,7 +513,9 @@ fn a_stale_lock_is_no_obstacle() {
 
 #[test]
 fn a_replacement_killed_in_the_middle_leaves_a_whole_repository_or_none() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     let plan = with_repository(&sandbox);
     assert_eq!(sandbox.run(STEP).plan(&plan).end().status, 0);
     // As a run leaves it that was killed when it had put the old one aside, or the new one in
@@ -433,7 +524,9 @@ fn a_replacement_killed_in_the_middle_leaves_a_whole_repository_or_none() {
         "mkdir -m 700 ..git.bottle && mv .git ..git.bottle/old",
         "mkdir ..git.bottle ..git.bottle/old",
     ] {
-        sandbox.guest(&format!("cd /home/node/workspace && touch ..git.bottle.tar && {state}"));
+        sandbox.guest(&format!(
+            "cd /home/node/workspace && touch ..git.bottle.tar && {state}"
+        ));
         assert_eq!(sandbox.run(STEP).plan(&plan).end().status, 0);
         let seen = "cd /home/node/workspace; ls -A; runuser -u node -- git log --format=%s";
         assert_eq!(sandbox.guest(seen), ".git\nfirst\n", "{state}");

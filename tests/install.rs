@@ -22,8 +22,9 @@ fn built() -> Sandbox {
     sandbox.set_up(BUILT);
     let source = repository();
     let source = source.display();
-    let copied = sandbox
-        .sh(&format!("mkdir -p r/target/release && cp -R '{source}/docs' '{source}/scripts' r"));
+    let copied = sandbox.sh(&format!(
+        "mkdir -p r/target/release && cp -R '{source}/docs' '{source}/scripts' r"
+    ));
     assert_eq!(copied.status, 0, "{copied:?}");
     for step in STEPS {
         let name = format!("bottle-{step}");
@@ -33,7 +34,10 @@ fn built() -> Sandbox {
         )
         .unwrap();
     }
-    let cargo = sandbox.write("bin/cargo", "#!/bin/sh\necho \"$@\" >>\"$HOME/cargo.log\"\n");
+    let cargo = sandbox.write(
+        "bin/cargo",
+        "#!/bin/sh\necho \"$@\" >>\"$HOME/cargo.log\"\n",
+    );
     fs::set_permissions(cargo, fs::Permissions::from_mode(0o755)).unwrap();
     sandbox
 }
@@ -44,22 +48,37 @@ fn what_is_installed_works() {
     let done = sandbox.sh("r/scripts/install --prefix 'a b/prefix'");
     assert_eq!((done.status, done.stderr.as_str()), (0, ""));
     let built = fs::read_to_string(sandbox.path("home/cargo.log")).unwrap();
-    assert!(built.starts_with("build --release --locked --bin bottle-ca "), "{built}");
+    assert!(
+        built.starts_with("build --release --locked --bin bottle-ca "),
+        "{built}"
+    );
 
-    let list =
-        |directory: &str| sandbox.sh(&format!("cd 'a b/prefix/{directory}' && ls -1")).stdout;
+    let list = |directory: &str| {
+        sandbox
+            .sh(&format!("cd 'a b/prefix/{directory}' && ls -1"))
+            .stdout
+    };
     let programs =
         "bottle-ca\nbottle-git\nbottle-prompt\nbottle-provision\nbottle-skills\nbottle-supervise\n";
     assert_eq!(list("bin"), programs);
     assert_eq!(list("share/man/man1"), programs.replace('\n', ".1\n"));
     assert_eq!(list("share/bash-completion/completions"), programs);
-    assert_eq!(list("share/zsh/site-functions"), programs.replace("bottle", "_bottle"));
-    assert_eq!(list("share/fish/vendor_completions.d"), programs.replace('\n', ".fish\n"));
+    assert_eq!(
+        list("share/zsh/site-functions"),
+        programs.replace("bottle", "_bottle")
+    );
+    assert_eq!(
+        list("share/fish/vendor_completions.d"),
+        programs.replace('\n', ".fish\n")
+    );
     assert_eq!(
         list("share/bottle"),
         "checks.schema.json\nplan.schema.json\nreceipts.schema.json\n"
     );
-    assert_eq!(sandbox.sh("find 'a b/prefix' -type f | wc -l").stdout, "33\n");
+    assert_eq!(
+        sandbox.sh("find 'a b/prefix' -type f | wc -l").stdout,
+        "33\n"
+    );
 
     // It finds the steps beside itself, also by way of a link.
     let provision = "rm -r r bin/bottle-* && ln -s '../a b/prefix/bin/bottle-provision' bin/p && p -q < plan.json";
@@ -74,14 +93,20 @@ fn it_goes_again() {
                   r/scripts/install --uninstall --prefix p && r/scripts/install --uninstall --prefix p && find p ! -type d";
     let outcome = sandbox.sh(script);
     assert_eq!(
-        (outcome.status, outcome.stdout.as_str(), outcome.stderr.as_str()),
+        (
+            outcome.status,
+            outcome.stdout.as_str(),
+            outcome.stderr.as_str()
+        ),
         (0, "p/bin/other\n", "")
     );
     for (args, status, stderr) in [
         ("--prefix", 2, "install: --prefix: a value is required\n"),
         ("--prefix ''", 2, "install: --prefix: a value is required\n"),
     ] {
-        sandbox.sh(&format!("r/scripts/install {args}")).fails(status, stderr);
+        sandbox
+            .sh(&format!("r/scripts/install {args}"))
+            .fails(status, stderr);
     }
 }
 
@@ -91,7 +116,9 @@ fn it_goes_without_cargo() {
     let sandbox = built();
     let path = sandbox.only(&["dirname", "install", "mkdir", "readlink"]);
     let install = |prefix: &str| {
-        let run = sandbox.run(sandbox.path("r/scripts/install")).args(["--prefix", prefix]);
+        let run = sandbox
+            .run(sandbox.path("r/scripts/install"))
+            .args(["--prefix", prefix]);
         run.env("PATH", &path).end()
     };
     let outcome = install("p");

@@ -47,7 +47,10 @@ fn a_closed_stdout_is_a_failure() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
     for (program, stderr) in [
-        ("bottle-prompt", "bottle-prompt: write to stdout: Broken pipe (os error 32)\n"),
+        (
+            "bottle-prompt",
+            "bottle-prompt: write to stdout: Broken pipe (os error 32)\n",
+        ),
         ("provision", "provision: write to stdout\n"),
     ] {
         let run = sandbox.run(program).args(["-q", "-f", "plan.json"]);
@@ -60,7 +63,10 @@ fn a_terminal_on_stdin_is_refused() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
     for (program, shown) in [("bottle-git", "bottle-git"), ("provision", "provision")] {
-        let outcome = sandbox.run("script").args(["-qec", program, "/dev/null"]).end();
+        let outcome = sandbox
+            .run("script")
+            .args(["-qec", program, "/dev/null"])
+            .end();
         assert_eq!(outcome.status, 2, "{outcome:?}");
         let said = format!(
             "{shown}: stdin is a terminal, not a plan\r\nhint: {shown} < plan.json, or {shown} -f plan.json\r\n"
@@ -73,10 +79,18 @@ fn a_terminal_on_stdin_is_refused() {
 fn a_terminal_on_stdout_gets_the_receipt_alone() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
-    let outcome =
-        sandbox.run("script").args(["-qec", "bottle-prompt -q -f plan.json", "/dev/null"]).end();
+    let outcome = sandbox
+        .run("script")
+        .args(["-qec", "bottle-prompt -q -f plan.json", "/dev/null"])
+        .end();
     assert_eq!(outcome.status, 0, "{outcome:?}");
-    assert!(outcome.stdout.starts_with("{\r\n  \"status\": \"done\",\r\n"), "{}", outcome.stdout);
+    assert!(
+        outcome
+            .stdout
+            .starts_with("{\r\n  \"status\": \"done\",\r\n"),
+        "{}",
+        outcome.stdout
+    );
 }
 
 /// A smolvm whose copies say over and over how far they are, until there is a file `enough`; how
@@ -97,7 +111,10 @@ fn a_terminal_on_stderr_gets_the_progress_of_a_long_copy() {
     let slow = sandbox.write("slow", SLOW);
     fs::set_permissions(slow, fs::Permissions::from_mode(0o755)).unwrap();
     let command = "bottle-prompt --smolvm ./slow -f plan.json > provisioned.json";
-    let child = sandbox.run("script").args(["-qefc", command, "typescript"]).start();
+    let child = sandbox
+        .run("script")
+        .args(["-qefc", command, "typescript"])
+        .start();
     let seen = || fs::read_to_string(sandbox.path("typescript")).unwrap_or_default();
     let path = "/home/node/.claude-bottle-prompt.txt";
     let line = format!("\rwrite {path}: 1 B / 2 B (50.0%, 1 B/s)\x1b[K");
@@ -116,7 +133,9 @@ fn a_terminal_on_stderr_gets_the_progress_of_a_long_copy() {
     let quiet = "bottle-prompt -q --smolvm ./slow -f plan.json > provisioned.json";
     for run in [
         sandbox.run("script").args(["-qefc", quiet, "typescript"]),
-        sandbox.run("bottle-prompt").args(["-q", "--smolvm", "./slow", "-f", "plan.json"]),
+        sandbox
+            .run("bottle-prompt")
+            .args(["-q", "--smolvm", "./slow", "-f", "plan.json"]),
     ] {
         fs::remove_file(sandbox.path("enough")).unwrap();
         fs::remove_file(sandbox.path("said")).unwrap();
@@ -146,23 +165,35 @@ fn options_of_every_step() {
         lines.into_iter().partition(|line| line.starts_with("    "));
     assert_eq!(output[0], "    smolvm 1.32.2");
     assert_eq!(lines.len(), 5);
-    assert!(lines[1].starts_with("smolvm --version  # exit status 0, "), "{}", lines[1]);
+    assert!(
+        lines[1].starts_with("smolvm --version  # exit status 0, "),
+        "{}",
+        lines[1]
+    );
     assert!(lines[3].starts_with(&format!(
         "smolvm machine exec --name {MACHINE} --user root -- chmod 600 /home/node/"
     )));
-    assert!(lines[3].contains("  # exit status 0, ") && lines[3].ends_with(" ms"), "{}", lines[3]);
+    assert!(
+        lines[3].contains("  # exit status 0, ") && lines[3].ends_with(" ms"),
+        "{}",
+        lines[3]
+    );
     // The lines can be pasted.
     sandbox.calls();
-    let pasted = lines[..4]
-        .join("\n")
-        .replace("DIR", sandbox.path("").to_str().unwrap().trim_end_matches('/'));
+    let pasted = lines[..4].join("\n").replace(
+        "DIR",
+        sandbox.path("").to_str().unwrap().trim_end_matches('/'),
+    );
     assert_eq!(sandbox.sh(&pasted).status, 0);
     assert_eq!(sandbox.calls(), calls);
     sandbox
         .sh("CLAUDE_BOTTLE_TIMEOUT= CLAUDE_BOTTLE_EXEC_USER= CLAUDE_BOTTLE_SMOLVM= bottle-prompt -qf plan.json")
         .is(0, &plan, "");
     let version = sandbox.sh("bottle-prompt --version");
-    assert_eq!(version.stdout, concat!("bottle-prompt ", env!("CARGO_PKG_VERSION"), "\n"));
+    assert_eq!(
+        version.stdout,
+        concat!("bottle-prompt ", env!("CARGO_PKG_VERSION"), "\n")
+    );
 }
 
 #[test]
@@ -202,7 +233,10 @@ fn errors_as_json() {
                    not found: x";
     let hint =
         "`smolvm machine ls` shows the machines there are; -m NAME takes another than the plan's";
-    assert_eq!(error, json!({"error": {"code": "SMOLVM_ERROR", "message": message, "hint": hint}}));
+    assert_eq!(
+        error,
+        json!({"error": {"code": "SMOLVM_ERROR", "message": message, "hint": hint}})
+    );
 }
 
 /// What the real smolvm 1.32.2 and a Debian guest say where no real one is at hand to say it.
@@ -226,30 +260,54 @@ fn hints() {
             "Uploading a -> b: 1.0 MB / 2.0 MB (50.0%, 9.9 MB/s)Error: io operation failed: connection closed",
             &*ended,
         ),
-        (1, "Error: agent operation failed: send message: Broken pipe (os error 32)", &ended),
+        (
+            1,
+            "Error: agent operation failed: send message: Broken pipe (os error 32)",
+            &ended,
+        ),
         (
             2,
             "error: unrecognized subcommand 'cp'",
             "bottle needs smolvm 0.5.16 or later: install a newer smolvm, or name one with --smolvm PATH or CLAUDE_BOTTLE_SMOLVM",
         ),
         (127, "sh: 1: tar: not found", programs),
-        (1, "runuser: failed to execute git: No such file or directory", programs),
-        (255, "executable file `runuser` not found in $PATH: No such file or directory", programs),
+        (
+            1,
+            "runuser: failed to execute git: No such file or directory",
+            programs,
+        ),
+        (
+            255,
+            "executable file `runuser` not found in $PATH: No such file or directory",
+            programs,
+        ),
         (1, "chown: invalid user: 'node:node'", node),
         (
             1,
             "runuser: user node does not exist or the user entry does not contain all the required fields",
             node,
         ),
-        (2, "tar: x: Cannot write: No space left on device", "the machine's disk is full"),
-        (1, "chown: changing ownership of 'x': Operation not permitted", root),
+        (
+            2,
+            "tar: x: Cannot write: No space left on device",
+            "the machine's disk is full",
+        ),
+        (
+            1,
+            "chown: changing ownership of 'x': Operation not permitted",
+            root,
+        ),
     ] {
         let run = sandbox.run("bottle-prompt").args(["-f", "plan.json"]);
-        let outcome = run.env("STAND_IN_FAIL", format!("* {status} {words}")).end();
+        let outcome = run
+            .env("STAND_IN_FAIL", format!("* {status} {words}"))
+            .end();
         assert_eq!(outcome.status, 1);
         let words = words.trim_start_matches("Uploading a -> b: 1.0 MB / 2.0 MB (50.0%, 9.9 MB/s)");
         assert!(
-            outcome.stderr.ends_with(&format!("exit status {status}: {words}\nhint: {hint}\n")),
+            outcome
+                .stderr
+                .ends_with(&format!("exit status {status}: {words}\nhint: {hint}\n")),
             "{}",
             outcome.stderr
         );
@@ -278,7 +336,9 @@ fn a_smolvm_that_is_too_old() {
     sandbox.set_up(BUILT);
     let run = |user: &str, version: &str| {
         let run =
-            sandbox.run("bottle-supervise").args(["-f", "plan.json", "-q", "--exec-user", user]);
+            sandbox
+                .run("bottle-supervise")
+                .args(["-f", "plan.json", "-q", "--exec-user", user]);
         run.env("STAND_IN_VERSION", version).end()
     };
     let argv = "runuser -u node -- env HOME=/home/node claude mcp add --scope user --transport http supervise \
@@ -301,8 +361,10 @@ fn a_smolvm_that_talks_too_much() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
     // More than the real one lets through, which is about 11 MiB.
-    let program =
-        sandbox.write("loud", "#!/bin/sh\nhead -c 16777216 /dev/zero | tr '\\0' x >&2\nexit 3\n");
+    let program = sandbox.write(
+        "loud",
+        "#!/bin/sh\nhead -c 16777216 /dev/zero | tr '\\0' x >&2\nexit 3\n",
+    );
     fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
     let outcome = sandbox.sh("bottle-prompt --smolvm ./loud < plan.json");
     assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""));
@@ -329,12 +391,19 @@ fn calls_that_fail_for_no_fault_of_their_own_are_repeated() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
     let taken = "1 1 Error: agent operation failed: begin streaming write: failed to open staging file: File exists (os error 17)";
-    for (fault, calls) in
-        [("2 137", 4), ("1 1 Error: agent operation failed: database is locked", 4), (taken, 4)]
-    {
-        let outcome = sandbox
-            .sh(&format!("rm -f log.count; STAND_IN_FAIL='{fault}' bottle-prompt -q < plan.json"));
-        assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{fault}");
+    for (fault, calls) in [
+        ("2 137", 4),
+        ("1 1 Error: agent operation failed: database is locked", 4),
+        (taken, 4),
+    ] {
+        let outcome = sandbox.sh(&format!(
+            "rm -f log.count; STAND_IN_FAIL='{fault}' bottle-prompt -q < plan.json"
+        ));
+        assert_eq!(
+            (outcome.status, outcome.stderr.as_str()),
+            (0, ""),
+            "{fault}"
+        );
         assert_eq!(sandbox.calls().len(), calls, "{fault}");
     }
     let outcome = sandbox.sh(
@@ -349,8 +418,13 @@ fn a_deadline_ends_the_call() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
     // Of the first call, so that no other has to be faster than the deadline.
-    let run = sandbox.run("bottle-skills").args(["--exec-user", "none", "--timeout", "300ms"]);
-    let outcome = run.args(["-f", "plan.json"]).env("STAND_IN_HANG", "1").end();
+    let run = sandbox
+        .run("bottle-skills")
+        .args(["--exec-user", "none", "--timeout", "300ms"]);
+    let outcome = run
+        .args(["-f", "plan.json"])
+        .env("STAND_IN_HANG", "1")
+        .end();
     outcome.fails(
         1,
         "bottle-skills: mkdir -p /home/node/.claude/skills: smolvm machine exec: \
@@ -370,7 +444,10 @@ fn a_smolvm_that_leaves_a_daemon_does_not_hold_us() {
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
     let left_over = sandbox.left_over();
     sandbox.kill_left_over();
-    assert!(left_over.contains("sleep"), "the step waited for the daemon");
+    assert!(
+        left_over.contains("sleep"),
+        "the step waited for the daemon"
+    );
 }
 
 #[test]
@@ -396,11 +473,15 @@ fn staged_files_are_private() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
     fs::remove_dir(sandbox.path("stage")).unwrap();
-    let run = sandbox.run_interruptible("bottle-skills").args(["-f", "plan.json"]);
+    let run = sandbox
+        .run_interruptible("bottle-skills")
+        .args(["-f", "plan.json"]);
     let child = run.env("STAND_IN_HANG", "2").start();
     sandbox.wait_for_call(2);
     assert_eq!(sandbox.sh("stat -c %a stage stage/*").stdout, "700\n600\n");
     send("TERM", &child.id().to_string());
-    sandbox.outcome(child).fails(143, "bottle-skills: interrupted\n");
+    sandbox
+        .outcome(child)
+        .fails(143, "bottle-skills: interrupted\n");
     assert_eq!(sandbox.staged(), [""; 0]);
 }

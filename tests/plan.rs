@@ -22,7 +22,11 @@ fn set(plan: &mut Value, pointer: &str, value: Value) {
 
 #[track_caller]
 fn refused(sandbox: &Sandbox, plan: &Value, why: &str) {
-    sandbox.run(STEP).plan(plan).end().fails(65, &format!("bottle-prompt: {why}\n"));
+    sandbox
+        .run(STEP)
+        .plan(plan)
+        .end()
+        .fails(65, &format!("bottle-prompt: {why}\n"));
     assert!(!sandbox.path("log").exists(), "smolvm was called");
 }
 
@@ -34,35 +38,54 @@ fn text_that_is_no_plan() {
     let json = "the plan is not valid JSON";
     for (text, why) in [
         ("", "no plan on stdin: did the step before fail?".to_owned()),
-        (" \n", "no plan on stdin: did the step before fail?".to_owned()),
+        (
+            " \n",
+            "no plan on stdin: did the step before fail?".to_owned(),
+        ),
         ("[]", "the plan is not a JSON object".to_owned()),
         ("\"plan\"", "the plan is not a JSON object".to_owned()),
         ("plan", format!("{json}: expected value at line 1 column 1")),
-        ("{\"version\": 1} {}", format!("{json}: trailing characters at line 1 column 16")),
-        ("{\"spec\": {\"a\": 1, \"a\": 2}}", format!("{json}: spec: key `a` is there twice")),
-        ("{\"x\": [{\"a\": {}, \"a\": {}}]}", format!("{json}: x[0]: key `a` is there twice")),
+        (
+            "{\"version\": 1} {}",
+            format!("{json}: trailing characters at line 1 column 16"),
+        ),
+        (
+            "{\"spec\": {\"a\": 1, \"a\": 2}}",
+            format!("{json}: spec: key `a` is there twice"),
+        ),
+        (
+            "{\"x\": [{\"a\": {}, \"a\": {}}]}",
+            format!("{json}: x[0]: key `a` is there twice"),
+        ),
     ] {
-        sandbox.run(STEP).stdin(text).end().fails(65, &format!("bottle-prompt: {why}\n"));
+        sandbox
+            .run(STEP)
+            .stdin(text)
+            .end()
+            .fails(65, &format!("bottle-prompt: {why}\n"));
     }
     let outcome = sandbox.run(STEP).stdin(half).end();
     assert_eq!((outcome.status, outcome.stdout.as_str()), (65, ""));
     assert!(
-        outcome.stderr.starts_with(&format!("bottle-prompt: {json}: it is cut short: EOF")),
+        outcome
+            .stderr
+            .starts_with(&format!("bottle-prompt: {json}: it is cut short: EOF")),
         "{}",
         outcome.stderr
     );
     let outcome = sandbox.run(STEP).stdin(b"{\"a\": \"\xff\"}".to_vec()).end();
     assert!(
-        outcome.stderr.starts_with("bottle-prompt: the plan is not UTF-8: "),
+        outcome
+            .stderr
+            .starts_with("bottle-prompt: the plan is not UTF-8: "),
         "{}",
         outcome.stderr
     );
     let large = format!("{{\"x\": \"{}\"}}", "x".repeat(17 << 20));
-    sandbox
-        .run(STEP)
-        .stdin(large)
-        .end()
-        .fails(65, "bottle-prompt: the plan on stdin is larger than 16 MiB\n");
+    sandbox.run(STEP).stdin(large).end().fails(
+        65,
+        "bottle-prompt: the plan on stdin is larger than 16 MiB\n",
+    );
     assert!(!sandbox.path("log").exists());
 }
 
@@ -89,9 +112,21 @@ fn values_that_are_not_right() {
     let at_user = "spec.manifest.bottles.dev.git.user";
     let (schema, mut beyond_the_schema) = (harness::schema("plan"), Vec::new());
     for (pointer, value, why) in [
-        ("/version", json!(2), "version: 2 is not supported, only 1 is".to_owned()),
-        ("/version", json!("1"), "version: \"1\" is not supported, only 1 is".to_owned()),
-        ("/spec", json!([]), "spec: invalid type: sequence, expected an object".to_owned()),
+        (
+            "/version",
+            json!(2),
+            "version: 2 is not supported, only 1 is".to_owned(),
+        ),
+        (
+            "/version",
+            json!("1"),
+            "version: \"1\" is not supported, only 1 is".to_owned(),
+        ),
+        (
+            "/spec",
+            json!([]),
+            "spec: invalid type: sequence, expected an object".to_owned(),
+        ),
         (
             "/proxy_plan",
             json!([]),
@@ -107,9 +142,17 @@ fn values_that_are_not_right() {
             json!(["dev"]),
             "spec.manifest.agents.demo: invalid type: sequence, expected an object".to_owned(),
         ),
-        ("/slugg", json!(""), "slugg: unknown key `slugg`: did you mean `slug`?".to_owned()),
+        (
+            "/slugg",
+            json!(""),
+            "slugg: unknown key `slugg`: did you mean `slug`?".to_owned(),
+        ),
         ("/other", json!(""), "other: unknown key `other`".to_owned()),
-        ("/spec/other", json!(""), "spec.other: unknown key `other`".to_owned()),
+        (
+            "/spec/other",
+            json!(""),
+            "spec.other: unknown key `other`".to_owned(),
+        ),
         (
             "/spec/copy_cdw",
             json!(true),
@@ -149,21 +192,61 @@ fn values_that_are_not_right() {
             "spec.manifest.agents.demo.bottle: no `dev` in spec.manifest.bottles, which is empty"
                 .to_owned(),
         ),
-        ("/stage_dir", json!(""), "stage_dir: required, but unset".to_owned()),
-        ("/stage_dir", json!("a\0b"), "stage_dir: a path must not hold NUL".to_owned()),
-        ("/prompt_file", json!("."), "prompt_file: required, but unset".to_owned()),
+        (
+            "/stage_dir",
+            json!(""),
+            "stage_dir: required, but unset".to_owned(),
+        ),
+        (
+            "/stage_dir",
+            json!("a\0b"),
+            "stage_dir: a path must not hold NUL".to_owned(),
+        ),
+        (
+            "/prompt_file",
+            json!("."),
+            "prompt_file: required, but unset".to_owned(),
+        ),
         (
             "/prompt_file",
             json!(7),
             "prompt_file: invalid type: integer `7`, expected a string".to_owned(),
         ),
-        ("/machine_name", json!("-v"), format!("machine_name: {machine}")),
-        ("/machine_name", json!("a:b"), format!("machine_name: {machine}")),
-        ("/machine_name", json!(""), format!("machine_name: {machine}")),
-        ("/spec/manifest/agents/demo/skills", json!(["../x"]), format!("{at_skill}: {skill}")),
-        ("/spec/manifest/agents/demo/skills", json!([".."]), format!("{at_skill}: {skill}")),
-        ("/spec/manifest/agents/demo/skills", json!(["-rf"]), format!("{at_skill}: {skill}")),
-        ("/spec/manifest/agents/demo/skills", json!([""]), format!("{at_skill}: {skill}")),
+        (
+            "/machine_name",
+            json!("-v"),
+            format!("machine_name: {machine}"),
+        ),
+        (
+            "/machine_name",
+            json!("a:b"),
+            format!("machine_name: {machine}"),
+        ),
+        (
+            "/machine_name",
+            json!(""),
+            format!("machine_name: {machine}"),
+        ),
+        (
+            "/spec/manifest/agents/demo/skills",
+            json!(["../x"]),
+            format!("{at_skill}: {skill}"),
+        ),
+        (
+            "/spec/manifest/agents/demo/skills",
+            json!([".."]),
+            format!("{at_skill}: {skill}"),
+        ),
+        (
+            "/spec/manifest/agents/demo/skills",
+            json!(["-rf"]),
+            format!("{at_skill}: {skill}"),
+        ),
+        (
+            "/spec/manifest/agents/demo/skills",
+            json!([""]),
+            format!("{at_skill}: {skill}"),
+        ),
         (
             "/agent_git_gate_host",
             json!("127.0.0.1"),
@@ -184,7 +267,11 @@ fn values_that_are_not_right() {
             json!("h:+80"),
             "agent_git_gate_host: not a `host:port`".to_owned(),
         ),
-        ("/agent_git_gate_host", json!("h:"), "agent_git_gate_host: not a `host:port`".to_owned()),
+        (
+            "/agent_git_gate_host",
+            json!("h:"),
+            "agent_git_gate_host: not a `host:port`".to_owned(),
+        ),
         (
             "/agent_supervise_url",
             json!("ftp://h/"),
@@ -210,14 +297,26 @@ fn values_that_are_not_right() {
             git(json!({"Name": "..", "Upstream": "ssh://h/p"})),
             format!("{at_name}: {remote_name}"),
         ),
-        (&format!("{bottle}/git"), upstream_of("/srv/repo"), format!("{at_upstream}: {upstream}")),
-        (&format!("{bottle}/git"), upstream_of("git://h/p"), format!("{at_upstream}: {upstream}")),
+        (
+            &format!("{bottle}/git"),
+            upstream_of("/srv/repo"),
+            format!("{at_upstream}: {upstream}"),
+        ),
+        (
+            &format!("{bottle}/git"),
+            upstream_of("git://h/p"),
+            format!("{at_upstream}: {upstream}"),
+        ),
         (
             &format!("{bottle}/git"),
             upstream_of("ssh://-oProxyCommand=x/p"),
             format!("{at_upstream}: {upstream}"),
         ),
-        (&format!("{bottle}/git"), upstream_of("ssh://h/"), format!("{at_upstream}: {upstream}")),
+        (
+            &format!("{bottle}/git"),
+            upstream_of("ssh://h/"),
+            format!("{at_upstream}: {upstream}"),
+        ),
         (
             &format!("{bottle}/git"),
             upstream_of("https://u:SECRET@h/p"),
@@ -268,18 +367,38 @@ fn values_that_are_not_right() {
             beyond_the_schema.push(why);
         }
     }
-    let cannot_be_said =
-        ["did you mean", "did you mean", "did you mean", "no `x` in", "no `x` in", "no `dev` in"];
-    assert_eq!(beyond_the_schema.len(), cannot_be_said.len(), "{beyond_the_schema:#?}");
+    let cannot_be_said = [
+        "did you mean",
+        "did you mean",
+        "did you mean",
+        "no `x` in",
+        "no `x` in",
+        "no `dev` in",
+    ];
+    assert_eq!(
+        beyond_the_schema.len(),
+        cannot_be_said.len(),
+        "{beyond_the_schema:#?}"
+    );
     for (why, words) in beyond_the_schema.iter().zip(cannot_be_said) {
-        assert!(why.contains(words), "the schema takes what is refused: {why}");
+        assert!(
+            why.contains(words),
+            "the schema takes what is refused: {why}"
+        );
     }
 }
 
 #[test]
 fn keys_that_are_not_there() {
     let sandbox = Sandbox::new();
-    for key in ["spec", "machine_name", "stage_dir", "prompt_file", "proxy_plan", "egress_plan"] {
+    for key in [
+        "spec",
+        "machine_name",
+        "stage_dir",
+        "prompt_file",
+        "proxy_plan",
+        "egress_plan",
+    ] {
         let mut plan = sandbox.plan();
         plan.as_object_mut().unwrap().remove(key);
         refused(&sandbox, &plan, &format!("missing field `{key}`"));
@@ -287,12 +406,20 @@ fn keys_that_are_not_there() {
     let mut plan = sandbox.plan();
     plan["agent_supervise_url"] = json!("");
     plan["supervise_plan"] = json!({});
-    refused(&sandbox, &plan, "agent_supervise_url: required when there is a supervise_plan");
+    refused(
+        &sandbox,
+        &plan,
+        "agent_supervise_url: required when there is a supervise_plan",
+    );
     let mut plan = sandbox.plan();
     plan["agent_git_gate_host"] = Value::Null;
     plan["spec"]["manifest"]["bottles"]["dev"]["git"] =
         json!({"remotes": {"h": {"Name": "n", "Upstream": "ssh://h/p"}}});
-    refused(&sandbox, &plan, "agent_git_gate_host: required when the bottle has git remotes");
+    refused(
+        &sandbox,
+        &plan,
+        "agent_git_gate_host: required when the bottle has git remotes",
+    );
 }
 
 #[test]
@@ -308,7 +435,11 @@ fn remotes_that_cannot_be_told_apart() {
         json!({"Name": "n", "Upstream": "ssh://h/p"}),
         json!({"Name": "n", "Upstream": "ssh://h/q"}),
     );
-    refused(&sandbox, &same_name, "spec.manifest.bottles: two git remotes have the Name `n`");
+    refused(
+        &sandbox,
+        &same_name,
+        "spec.manifest.bottles: two git remotes have the Name `n`",
+    );
     let same_place = remotes(
         json!({"Name": "a", "Upstream": "ssh://git@h/p"}),
         json!({"Name": "b", "Upstream": "https://h/p.git"}),
@@ -322,14 +453,21 @@ fn what_we_do_not_read_passes_untouched() {
     let sandbox = Sandbox::new();
     let plan = sandbox.plan().to_string();
     let odd = r#""guest_env": {"Z": 1.50e400, "A": 10000000000000000000000.0, "ü\u0000": [null, {"\"": -0}]}, "bundle_ip": 7,"#;
-    let text = plan
-        .replacen('{', &format!("{{{odd}"), 1)
-        .replace("\"routes\":[]", "\"routes\":[], \"routes_path\": 1.10, \"ca_key\": {}");
+    let text = plan.replacen('{', &format!("{{{odd}"), 1).replace(
+        "\"routes\":[]",
+        "\"routes\":[], \"routes_path\": 1.10, \"ca_key\": {}",
+    );
     let outcome = sandbox.run(STEP).args(["-q"]).stdin(text.clone()).end();
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
     let (before, receipts) = outcome.stdout.rsplit_once(",\"receipts\":").unwrap();
-    assert_eq!(before.replace(' ', ""), text.trim_end_matches('}').replace(' ', ""));
-    assert!(receipts.starts_with("{\"prompt\":{\"status\":\"done\","), "{receipts}");
+    assert_eq!(
+        before.replace(' ', ""),
+        text.trim_end_matches('}').replace(' ', "")
+    );
+    assert!(
+        receipts.starts_with("{\"prompt\":{\"status\":\"done\","),
+        "{receipts}"
+    );
 }
 
 #[test]
@@ -339,7 +477,12 @@ fn other_agents_and_bottles_are_other_plans_business() {
     plan["spec"]["manifest"]["agents"]["other"] = json!({"bottle": "none", "skils": [".hidden"]});
     plan["spec"]["manifest"]["bottles"]["other"] =
         json!({"git": {"remotes": {"h": {"Upstream": "http://h/r"}}}});
-    sandbox.run(STEP).args(["-q"]).plan(&plan).end().is(0, &plan, "");
+    sandbox
+        .run(STEP)
+        .args(["-q"])
+        .plan(&plan)
+        .end()
+        .is(0, &plan, "");
 }
 
 #[test]
@@ -359,7 +502,13 @@ fn receipts_of_other_steps_stay() {
 #[test]
 fn the_documented_plan_is_a_plan() {
     let text = fs::read_to_string(repository().join("docs/plan.md")).unwrap();
-    let example = text.split_once("```json\n").unwrap().1.split_once("```").unwrap().0;
+    let example = text
+        .split_once("```json\n")
+        .unwrap()
+        .1
+        .split_once("```")
+        .unwrap()
+        .0;
     let sandbox = Sandbox::new();
     let mut plan: Value = serde_json::from_str(example).unwrap();
     plan["prompt_file"] = json!(sandbox.path("prompt.txt"));
@@ -369,6 +518,9 @@ fn the_documented_plan_is_a_plan() {
 
     // Every key of the example has its row.
     for key in plan.as_object().unwrap().keys() {
-        assert!(text.contains(&format!("| `{key}`")), "docs/plan.md does not describe {key}");
+        assert!(
+            text.contains(&format!("| `{key}`")),
+            "docs/plan.md does not describe {key}"
+        );
     }
 }

@@ -25,7 +25,11 @@ fn cp_uses_smolvm_machine_cp_with_machine_path_syntax() {
     let sandbox = Sandbox::new();
     let plan = sandbox.plan();
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, EMPTY);
-    let copies: Vec<_> = sandbox.calls().into_iter().filter(|call| call[1] == "cp").collect();
+    let copies: Vec<_> = sandbox
+        .calls()
+        .into_iter()
+        .filter(|call| call[1] == "cp")
+        .collect();
     assert_eq!(copies, [cp(&sandbox.path("prompt.txt"), PATH)]);
 }
 
@@ -43,7 +47,14 @@ fn returns_none_when_agent_has_no_prompt() {
     let plan = with_prompt(&sandbox, "");
     let receipts = sandbox.run(STEP).plan(&plan).end().is(0, &plan, EMPTY);
     assert_eq!(receipts["prompt"]["prompt_path"], Value::Null);
-    assert_eq!(sandbox.calls().iter().filter(|call| call[1] == "cp").count(), 1);
+    assert_eq!(
+        sandbox
+            .calls()
+            .iter()
+            .filter(|call| call[1] == "cp")
+            .count(),
+        1
+    );
 }
 
 #[test]
@@ -77,16 +88,22 @@ fn the_receipt_says_what_was_installed() {
 
 #[test]
 fn only_node_can_read_it_in_the_guest() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     let plan = with_prompt(&sandbox, "You are a helpful assistant.");
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, DONE);
-    let seen = sandbox.guest(&format!("stat -c '%a %U:%G' {PATH}; runuser -u node -- cat {PATH}"));
+    let seen = sandbox.guest(&format!(
+        "stat -c '%a %U:%G' {PATH}; runuser -u node -- cat {PATH}"
+    ));
     assert_eq!(seen, "600 node:node\nYou are a helpful assistant.\n");
 }
 
 #[test]
 fn converges_wherever_it_was_killed() {
-    converges(STEP, |sandbox| with_prompt(sandbox, "You are a helpful assistant."));
+    converges(STEP, |sandbox| {
+        with_prompt(sandbox, "You are a helpful assistant.")
+    });
 }
 
 #[test]
@@ -94,10 +111,15 @@ fn a_prompt_file_that_cannot_be_copied_fails_before_the_first_call() {
     let sandbox = Sandbox::new();
     let missing = "No such file or directory (os error 2)";
     let mut plan = sandbox.plan();
-    std::process::Command::new("mkfifo").arg(sandbox.path("fifo")).status().unwrap();
-    for (name, why) in
-        [("missing.txt", missing), ("stage", "not a regular file"), ("fifo", "not a regular file")]
-    {
+    std::process::Command::new("mkfifo")
+        .arg(sandbox.path("fifo"))
+        .status()
+        .unwrap();
+    for (name, why) in [
+        ("missing.txt", missing),
+        ("stage", "not a regular file"),
+        ("fifo", "not a regular file"),
+    ] {
         plan["prompt_file"] = json!(sandbox.path(name));
         let stderr = format!("bottle-prompt: prompt_file: read DIR/{name}: {why}\n");
         sandbox.run(STEP).plan(&plan).end().fails(1, &stderr);
@@ -107,7 +129,9 @@ fn a_prompt_file_that_cannot_be_copied_fails_before_the_first_call() {
 
 #[test]
 fn a_path_with_a_colon_goes_by_way_of_a_link() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     sandbox.write("a:b/prompt.txt", "by way of a link\n");
     let mut plan = with_prompt(&sandbox, "x");
     plan["prompt_file"] = json!("./a:b/prompt.txt");
@@ -119,7 +143,12 @@ fn a_path_with_a_colon_goes_by_way_of_a_link() {
 fn another_machine_than_the_plans() {
     let sandbox = Sandbox::new();
     let plan = sandbox.plan();
-    sandbox.run(STEP).args(["-m", "other"]).plan(&plan).end().is(0, &plan, EMPTY);
+    sandbox
+        .run(STEP)
+        .args(["-m", "other"])
+        .plan(&plan)
+        .end()
+        .is(0, &plan, EMPTY);
     let calls = sandbox.calls();
     assert_eq!(calls[0][3], "other:/home/node/.claude-bottle-prompt.txt");
     assert_eq!(calls[1][..4], ["machine", "exec", "--name", "other"]);

@@ -1,35 +1,171 @@
 //! `scripts/provision`, from the outside.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has to panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has to panic"
+)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::thread::sleep;
+use std::time::Duration;
 
-use harness::{STEPS, Sandbox, keys};
-use serde_json::Value;
+use harness::{Outcome, STEPS, Sandbox, keys};
+use serde_json::{Value, json};
 
 /// Of the programs, this test's own; the others are beside it.
 const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
+const OWN_HELP: &str = "hint: `provision --help` shows the options\n";
+const HELP: &str = "hint: `bottle-ca --help` shows the options\n";
+
+/// What each step says of the plan that `Sandbox::set_up` writes, in a guest that has nothing yet.
+fn lines(sandbox: &Sandbox) -> [String; 5] {
+    let fingerprint = sandbox
+        .sh("openssl x509 -noout -fingerprint -sha256 -in ca.pem")
+        .stdout;
+    let fingerprint = fingerprint.trim().split_once('=').unwrap().1;
+    [
+        format!("bottle-ca: trusts pipelock CA, sha256 {fingerprint} (_s)\n"),
+        "bottle-prompt: prompt in /home/node/.claude-bottle-prompt.txt (_s)\n".to_owned(),
+        "bottle-skills: verify in /home/node/.claude/skills (_s)\n".to_owned(),
+        "bottle-git: DIR/project/.git in /home/node/workspace/.git; claude-bottle through the gate at 127.0.0.1:55555; \
+         commits as Ada Lovelace <ada@example.com> (_s)\n"
+            .to_owned(),
+        "bottle-supervise: MCP server at http://127.0.0.1:55556/ (_s)\n".to_owned(),
+    ]
+}
+
+/// Puts a shell script in the place of a step.
+fn replace(sandbox: &Sandbox, step: &str, script: &str) {
+    let path = sandbox.path(format!("bin/bottle-{step}"));
+    fs::remove_file(&path).unwrap();
+    sandbox.write(&path, format!("#!/bin/sh\n{script}\n"));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Asserts that smolvm was not even asked for its version.
+#[track_caller]
+fn made_no_call(sandbox: &Sandbox) {
+    assert_eq!(sandbox.log(), "");
+}
+
+/// Waits until `is_so`, half a minute at most.
+#[track_caller]
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..1500 {
+        if is_so() {
+            return;
+        }
+        sleep(Duration::from_millis(20));
+    }
+    panic!("waited in vain: {what}");
+}
+
+/// Starts provision with the signals as a terminal's shell leaves them, whatever this test was started with, and with
+/// a directory for its temporary files that must be empty in the end.
+fn start(sandbox: &Sandbox, words: &[&str], hang: &str) -> Child {
+    fs::create_dir_all(sandbox.path("tmp")).unwrap();
+    let run = sandbox
+        .run("env")
+        .args(["--default-signal=HUP,INT,TERM"])
+        .args(words);
+    run.env("TMPDIR", sandbox.path("tmp"))
+        .env("STAND_IN_HANG", hang)
+        .start()
+}
+
+/// Sends `signal` and waits for the end of all processes; asserts that no file is left.
+#[track_caller]
+fn end(sandbox: &Sandbox, mut child: Child, signal: &str) -> Outcome {
+    assert!(
+        Command::new("kill")
+            .args(["-s", signal, &child.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
+    wait_until("the end of provision", || {
+        child.try_wait().unwrap().is_some()
+    });
+    assert_eq!(sandbox.left_over(), "");
+    assert_eq!(fs::read_dir(sandbox.path("tmp")).unwrap().count(), 0);
+    assert_eq!(sandbox.staged(), [""; 0]);
+    sandbox.outcome(child)
+}
 
 #[test]
 fn a_signal_ends_provision_and_its_step() {
     for (signal, status) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         let sandbox = Sandbox::new();
         sandbox.set_up(BUILT);
-        let outcome = sandbox.interrupt("provision", signal);
-        outcome.fails(status, "bottle-ca: interrupted\n");
-        assert_eq!(sandbox.left_over(), "");
+        let child = start(
+            &sandbox,
+            &[
+                "provision",
+                "-f",
+                "plan.json",
+                "--keep-plan",
+                "tmp/kept.json",
+            ],
+            "1",
+        );
+        wait_until("the first call", || sandbox.path("log.count").exists());
+        fs::remove_file(sandbox.path("tmp/kept.json")).unwrap();
+        end(&sandbox, child, signal).fails(status, "bottle-ca: interrupted\n");
     }
+}
+
+#[test]
+fn a_signal_ends_all_steps_at_once() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    let child = start(&sandbox, &["provision", "-jf", "plan.json"], "1");
+    wait_until("the first call", || sandbox.path("log.count").exists());
+    end(&sandbox, child, "INT").fails(130, "");
+}
+
+#[test]
+fn a_signal_ends_the_rehearsal() {
+    for (signal, status) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+        let sandbox = Sandbox::new();
+        sandbox.set_up(BUILT);
+        replace(&sandbox, "skills", ": >reached; exec sleep 1000000");
+        let child = start(
+            &sandbox,
+            &["provision", "-f", "plan.json", "--keep-plan", "kept.json"],
+            "",
+        );
+        wait_until("the third step", || sandbox.path("reached").exists());
+        end(&sandbox, child, signal).fails(status, "");
+        made_no_call(&sandbox);
+        assert!(!sandbox.path("kept.json").exists());
+    }
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_the_plan() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    let child = start(&sandbox, &["provision"], "");
+    let has_begun = || {
+        fs::read_dir(sandbox.path("tmp"))
+            .unwrap()
+            .any(|entry| entry.unwrap().path().join("plan").exists())
+    };
+    wait_until("a file for the plan", has_begun);
+    end(&sandbox, child, "INT").fails(130, "");
 }
 
 #[test]
 fn provision_runs_all_steps_in_order() {
     let sandbox = Sandbox::new();
     let plan = sandbox.set_up(BUILT);
-    let outcome = sandbox.sh("provision < plan.json");
-    let steps: Vec<_> = outcome.stderr.lines().map(|line| line.split(':').next().unwrap()).collect();
-    assert_eq!(steps, STEPS.map(|step| format!("bottle-{step}")));
-    let receipts = outcome.is(0, &plan, &outcome.stderr);
+    let receipts = sandbox
+        .sh("provision < plan.json")
+        .is(0, &plan, &lines(&sandbox).concat());
     assert_eq!(keys(&receipts), STEPS);
 }
 
@@ -41,56 +177,310 @@ fn provision_runs_some_steps() {
         ("--only git", &["git"][..]),
         ("--only=skills,ca", &["ca", "skills"]),
         ("--from git", &["git", "supervise"]),
+        ("--from=ca", &STEPS),
         ("--from skills --only ca,git", &["git"]),
     ] {
-        let receipts = sandbox.sh(&format!("provision -q {args} -f plan.json")).is(0, &plan, "");
+        let receipts = sandbox
+            .sh(&format!("provision -q {args} -f plan.json"))
+            .is(0, &plan, "");
         assert_eq!(keys(&receipts), steps, "{args}");
     }
+    sandbox.calls();
+    // No word is taken for a pattern, not even one that is the name of a file, or of a step.
+    fs::write(sandbox.path("git"), "").unwrap();
+    for (args, name) in [
+        ("--only get", "get"),
+        ("--only 'ca,*'", "*"),
+        ("--only='?it'", "?it"),
+        ("--from '[c]a'", "[c]a"),
+    ] {
+        let stderr = format!(
+            "provision: no step `{name}`\nhint: the steps are ca prompt skills git supervise\n"
+        );
+        sandbox
+            .sh(&format!("provision {args} < plan.json"))
+            .fails(2, &stderr);
+    }
+    let stderr = format!("provision: --only ca --from git leaves no step\n{OWN_HELP}");
     sandbox
-        .sh("provision --only get < plan.json")
-        .fails(2, "provision: no step `get`\nhint: the steps are ca prompt skills git supervise\n");
+        .sh("provision --only ca --from git < plan.json")
+        .fails(2, &stderr);
+    assert!(sandbox.calls().is_empty());
 }
 
 #[test]
-fn provision_judges_all_options_before_the_first_step() {
+fn provision_judges_its_own_options() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
-    let help = "hint: `bottle-ca --help` shows the options\n";
-    for (args, stderr) in [
-        ("--foo", format!("bottle-ca: unexpected argument '--foo' found\n{help}")),
+    let twice = |option: &str| format!("the argument '{option}' cannot be used multiple times");
+    let empty = |option: &str| format!("a value is required for '{option}' but none was supplied");
+    for (args, message) in [
+        ("--only ca --only=ca", twice("--only <STEP,...>")),
+        ("--from ca --from git", twice("--from <STEP>")),
+        ("--keep-plan a --keep-plan b", twice("--keep-plan <FILE>")),
+        ("-f plan.json --file=plan.json", twice("--file <FILE>")),
+        ("-qfplan.json -f-", twice("--file <FILE>")),
+        ("-o plan --output=plan", twice("--output <WHAT>")),
+        ("--only", empty("--only <STEP,...>")),
+        ("--only=", empty("--only <STEP,...>")),
+        ("-q x --keep-plan", empty("--keep-plan <FILE>")),
+        ("--keep-plan --jobs", empty("--keep-plan <FILE>")),
+        (
+            "-o receipt",
+            "--output receipt: the provisioned plan is what is printed".to_owned(),
+        ),
+        (
+            "--jobs=2",
+            "unexpected value '2' for '--jobs' found; no more were expected".to_owned(),
+        ),
+        (
+            "--archive /x",
+            "--archive: only a step has this option".to_owned(),
+        ),
+        (
+            "--receipt=x",
+            "--receipt: only a step has this option".to_owned(),
+        ),
+        (
+            "-n --keep-plan x",
+            "--keep-plan: a dry run makes no plan".to_owned(),
+        ),
+    ] {
+        sandbox
+            .sh(&format!("provision {args} < plan.json"))
+            .fails(2, &format!("provision: {message}\n{OWN_HELP}"));
+    }
+    let kept = "provision: keep the plan in stage: not a regular file\n";
+    sandbox
+        .sh("provision --keep-plan stage < plan.json")
+        .fails(1, kept);
+    let missing = "provision: read the plan: cat: missing.json: No such file or directory\n";
+    sandbox.sh("provision -f missing.json").fails(1, missing);
+    made_no_call(&sandbox);
+}
+
+#[test]
+fn the_steps_judge_all_other_words_before_the_first_call() {
+    let sandbox = Sandbox::new();
+    let plan = sandbox.set_up(BUILT);
+    for (args, message) in [
+        ("--foo", "unexpected argument '--foo' found"),
+        ("'*'", "unexpected argument '*' found"),
+        ("'?' --only ca", "unexpected argument '?' found"),
+        ("''", "unexpected argument '' found"),
+        ("-qx", "unexpected argument '-x' found"),
+        ("-j2", "unexpected argument '-2' found"),
+        ("-j 2", "unexpected argument '2' found"),
+        ("-- --only git", "unexpected argument '--only' found"),
+        ("-- -h", "unexpected argument '-h' found"),
         (
             "--timeout x",
-            format!("bottle-ca: invalid value 'x' for '--timeout <DURATION>': expected number at 0\n{help}"),
+            "invalid value 'x' for '--timeout <DURATION>': expected number at 0",
         ),
-        ("-o receipt", "provision: -o receipt: the provisioned plan is what is printed\nhint: `provision --help` shows the options\n".to_owned()),
-        ("-qx", format!("bottle-ca: unexpected argument '-x' found\n{help}")),
-        ("--only=", "provision: --only: a value is required\nhint: `provision --help` shows the options\n".to_owned()),
-        ("-m", "provision: -m: a value is required\nhint: `provision --help` shows the options\n".to_owned()),
+        (
+            "-m",
+            "a value is required for '--machine <NAME>' but none was supplied",
+        ),
+        (
+            "-m --only ca",
+            "a value is required for '--machine <NAME>' but none was supplied",
+        ),
+        (
+            "-q -q",
+            "the argument '--quiet' cannot be used multiple times",
+        ),
     ] {
-        sandbox.sh(&format!("provision {args} < plan.json")).fails(2, &stderr);
+        for action in ["", "-j", "--check", "-n"] {
+            let outcome = sandbox.sh(&format!("provision {action} {args} < plan.json"));
+            outcome.fails(2, &format!("bottle-ca: {message}\n{HELP}"));
+        }
     }
-    assert!(sandbox.calls().is_empty());
-    assert_eq!(sandbox.sh("provision -qfplan.json").stderr, "");
+    for (args, message) in [
+        (
+            "-n --dry-run",
+            "the argument '--dry-run' cannot be used multiple times",
+        ),
+        (
+            "--check --check",
+            "the argument '--check' cannot be used multiple times",
+        ),
+        (
+            "-n --check",
+            "the argument '--dry-run' cannot be used with '--check'",
+        ),
+        (
+            "--check -n",
+            "the argument '--check' cannot be used with '--dry-run'",
+        ),
+    ] {
+        sandbox
+            .sh(&format!("provision {args} < plan.json"))
+            .fails(2, &format!("bottle-ca: {message}\n{HELP}"));
+    }
+    // Also what only the last one refuses.
+    replace(
+        &sandbox,
+        "supervise",
+        "echo 'bottle-supervise: no' >&2; exit 2",
+    );
+    for action in ["", "-j", "--check", "-n"] {
+        sandbox
+            .sh(&format!("provision {action} < plan.json"))
+            .fails(2, "bottle-supervise: no\n");
+    }
+    made_no_call(&sandbox);
+    for args in [
+        "-q -- < plan.json",
+        "-qfplan.json --",
+        "-jq -f plan.json -o plan",
+        "-qoplan -fplan.json",
+    ] {
+        let receipts = sandbox
+            .sh(&format!("provision --only ca {args}"))
+            .is(0, &plan, "");
+        assert_eq!(keys(&receipts), ["ca"], "{args}");
+    }
+}
+
+/// What one step would refuse keeps all of them from making a call.
+#[test]
+fn nothing_is_changed_when_a_step_would_fail() {
+    let sandbox = Sandbox::new();
+    let mut plan = sandbox.set_up(BUILT);
+    let missing = "No such file or directory (os error 2)";
+    let said = |step: &str, status, options: &str, file: &str| {
+        format!(
+            "provision: bottle-{step} would fail, exit status {status}; nothing was changed\n\
+             hint: bottle-{step} --dry-run{options} < {file} shows it alone\n"
+        )
+    };
+    fs::rename(
+        sandbox.path("home/.claude/skills/verify"),
+        sandbox.path("verify"),
+    )
+    .unwrap();
+    let skill = format!(
+        "bottle-skills: skill `verify`: read DIR/home/.claude/skills/verify: {missing}\n\
+         hint: --host-skills-dir or CLAUDE_BOTTLE_HOST_SKILLS_DIR names another directory than $HOME/.claude/skills\n"
+    );
+    for (args, options, file) in [
+        ("< plan.json", "", "PLAN"),
+        ("-j < plan.json", "", "PLAN"),
+        (
+            "-vm other --keep-plan kept.json < plan.json",
+            " -m other",
+            "PLAN",
+        ),
+        (
+            "-q --machine=other -fplan.json",
+            " --machine=other",
+            "plan.json",
+        ),
+        ("-f - < plan.json", "", "PLAN"),
+        ("-n < plan.json", "", "PLAN"),
+    ] {
+        let stderr = skill.clone() + &said("skills", 1, options, file);
+        sandbox.sh(&format!("provision {args}")).fails(1, &stderr);
+    }
+    let json = sandbox.sh("provision --error-format json < plan.json");
+    assert_eq!(
+        (json.status, json.stderr.lines().count()),
+        (1, 1),
+        "{json:?}"
+    );
+    assert!(
+        json.stderr
+            .starts_with("{\"error\":{\"code\":\"HOST_FILE\",\"message\":\"bottle-skills: "),
+        "{json:?}"
+    );
+    fs::rename(
+        sandbox.path("verify"),
+        sandbox.path("home/.claude/skills/verify"),
+    )
+    .unwrap();
+
+    fs::rename(sandbox.path("prompt.txt"), sandbox.path("prompt")).unwrap();
+    let stderr = format!("bottle-prompt: prompt_file: read DIR/prompt.txt: {missing}\n");
+    sandbox
+        .sh("provision < plan.json")
+        .fails(1, &(stderr + &said("prompt", 1, "", "PLAN")));
+    fs::rename(sandbox.path("ca.pem"), sandbox.path("ca")).unwrap();
+    let stderr = format!("bottle-ca: proxy_plan.ca_cert_host_path: read DIR/ca.pem: {missing}\n");
+    sandbox
+        .sh("provision < plan.json")
+        .fails(1, &(stderr + &said("ca", 1, "", "PLAN")));
+
+    plan["spec"]["agent_name"] = json!("nobody");
+    sandbox.write("bad.json", plan.to_string());
+    let stderr = "bottle-git: spec.agent_name: no `nobody` in spec.manifest.agents, only `demo`\n";
+    let outcome = sandbox.sh("provision --from git -f bad.json");
+    outcome.fails(65, &(stderr.to_owned() + &said("git", 65, "", "bad.json")));
+    let stderr = "bottle-ca: no plan on stdin: did the step before fail?\n";
+    sandbox
+        .sh("provision < /dev/null")
+        .fails(65, &(stderr.to_owned() + &said("ca", 65, "", "PLAN")));
+
+    made_no_call(&sandbox);
+    assert!(!sandbox.path("kept.json").exists());
+    assert_eq!(sandbox.staged(), [""; 0]);
+}
+
+/// The rehearsal keeps to itself what the step will say when it runs.
+#[test]
+fn a_warning_is_said_once() {
+    let sandbox = Sandbox::new();
+    let mut plan = sandbox.set_up(BUILT);
+    // A name with a capital letter is not by the rules for skills.
+    sandbox.write_skill("Odd");
+    plan["spec"]["manifest"]["agents"]["demo"]["skills"] = json!(["Odd"]);
+    sandbox.write("plan.json", plan.to_string());
+    let alone = sandbox.sh("bottle-skills -q < plan.json");
+    assert_eq!(
+        (alone.status, alone.stderr.matches("warning").count()),
+        (0, 1),
+        "{alone:?}"
+    );
+    for args in ["", "-j", "--only skills"] {
+        sandbox
+            .sh(&format!("provision -q {args} < plan.json"))
+            .is(0, &plan, &alone.stderr);
+    }
+    let outcome = sandbox.sh("provision -qn < plan.json");
+    assert_eq!((outcome.status, outcome.stderr), (0, alone.stderr));
 }
 
 #[test]
 fn provision_says_what_did_not_run_and_how_to_go_on() {
     let sandbox = Sandbox::new();
     let plan = sandbox.set_up(BUILT);
-    fs::remove_file(sandbox.path("home/.claude/skills/verify/SKILL.md")).unwrap();
-    fs::remove_dir(sandbox.path("home/.claude/skills/verify")).unwrap();
-    let outcome = sandbox.sh("provision -q -m other --keep-plan kept.json < plan.json");
+    // The first call of bottle-skills.
+    let outcome = sandbox
+        .sh("STAND_IN_FAIL='6 1 boom' provision -q -m other --keep-plan kept.json < plan.json");
     outcome.fails(
         1,
-        "bottle-skills: skill `verify`: read DIR/home/.claude/skills/verify: No such file or directory (os error 2)\n\
-         hint: --host-skills-dir or CLAUDE_BOTTLE_HOST_SKILLS_DIR names another directory than $HOME/.claude/skills\n\
+        "bottle-skills: mkdir -p /home/node/.claude/skills: smolvm machine exec: exit status 1: boom\n\
          provision: bottle-skills failed, exit status 1; not run: git supervise\n\
          hint: bottle-skills -m other < kept.json runs it alone\n",
     );
-    assert_eq!(fs::metadata(sandbox.path("kept.json")).unwrap().permissions().mode() & 0o777, 0o600);
-    sandbox.write_skill("verify");
-    let receipts = sandbox.sh("provision -q --from skills < kept.json").is(0, &plan, "");
+    assert_eq!(
+        fs::metadata(sandbox.path("kept.json"))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777,
+        0o600
+    );
+    let receipts = sandbox
+        .sh("provision -q --from skills < kept.json")
+        .is(0, &plan, "");
     assert_eq!(keys(&receipts), STEPS);
+    assert_eq!(sandbox.sh("ls -A | grep kept").stdout, "kept.json\n");
+    let json = sandbox.sh("STAND_IN_FAIL='* 1 boom' provision --error-format=json < plan.json");
+    assert_eq!(
+        (json.status, json.stderr.lines().count()),
+        (1, 1),
+        "{json:?}"
+    );
 }
 
 #[test]
@@ -98,76 +488,184 @@ fn provision_leaves_no_files_behind() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
     fs::create_dir(sandbox.path("tmp")).unwrap();
-    for script in ["provision -q < plan.json", "provision -q < /dev/null", "provision --foo < plan.json"] {
-        sandbox.run("sh").args(["-c", script]).env("TMPDIR", sandbox.path("tmp")).end();
-        assert_eq!(fs::read_dir(sandbox.path("tmp")).unwrap().count(), 0, "{script}");
+    for script in [
+        "provision -q < plan.json",
+        "provision -q < /dev/null",
+        "provision --foo < plan.json",
+    ] {
+        sandbox
+            .run("sh")
+            .args(["-c", script])
+            .env("TMPDIR", sandbox.path("tmp"))
+            .end();
+        assert_eq!(
+            fs::read_dir(sandbox.path("tmp")).unwrap().count(),
+            0,
+            "{script}"
+        );
     }
     assert_eq!(sandbox.staged(), [""; 0]);
+}
+
+#[test]
+fn a_step_that_is_nowhere() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    fs::remove_file(sandbox.path("bin/bottle-git")).unwrap();
+    // A copy, since target/release beside the original may have one.
+    let copy = "cp bin/provision elsewhere && PATH=$PWD/bin:/usr/bin:/bin sh elsewhere < plan.json";
+    let outcome = sandbox.sh(copy);
+    outcome.fails(
+        1,
+        "elsewhere: bottle-git: not beside elsewhere, not in target/release, not on PATH\n\
+         hint: cargo build --release\n",
+    );
+    made_no_call(&sandbox);
+}
+
+#[test]
+fn any_posix_shell_will_do() {
+    for shell in ["dash", "bash --posix", "busybox sh"] {
+        let sandbox = Sandbox::new();
+        let plan = sandbox.set_up(BUILT);
+        let program = shell.split(' ').next().unwrap();
+        if !["/bin", "/usr/bin"]
+            .iter()
+            .any(|directory| Path::new(directory).join(program).exists())
+        {
+            eprintln!("skipped: {program} is not there");
+            continue;
+        }
+        let lines = lines(&sandbox).concat();
+        for args in ["", "-j"] {
+            let run = format!("{shell} bin/provision {args} --keep-plan 'a b' < plan.json");
+            let receipts = sandbox.sh(&run).is(0, &plan, &lines);
+            assert_eq!(keys(&receipts), STEPS, "{run}");
+            sandbox.sh("cat 'a b'").is(0, &plan, "");
+        }
+        let refused = format!("bottle-ca: unexpected argument '*' found\n{HELP}");
+        sandbox
+            .sh(&format!("{shell} bin/provision -j '*' < plan.json"))
+            .fails(2, &refused);
+        sandbox.calls();
+        for signal in ["TERM", "INT"] {
+            let _ = fs::remove_file(sandbox.path("log.count"));
+            let words: Vec<_> = shell
+                .split(' ')
+                .chain(["bin/provision", "-f", "plan.json"])
+                .collect();
+            let child = start(&sandbox, &words, "1");
+            wait_until("the first call", || sandbox.path("log.count").exists());
+            let status = if signal == "INT" { 130 } else { 143 };
+            end(&sandbox, child, signal).fails(status, "bottle-ca: interrupted\n");
+        }
+    }
 }
 
 #[test]
 fn provision_in_a_guest() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     let plan = sandbox.set_up(BUILT);
-    let outcome = sandbox.sh("provision < plan.json");
-    let receipts = outcome.is(0, &plan, &outcome.stderr);
+    sandbox.add_claude();
+    let receipts = sandbox
+        .sh("provision < plan.json")
+        .is(0, &plan, &lines(&sandbox).concat());
     assert_eq!(keys(&receipts), STEPS);
-    let left = sandbox.guest("find / -xdev -name '*.bottle*' 2>/dev/null; find /home/node ! -user node");
+    let left =
+        sandbox.guest("find / -xdev -name '*.bottle*' 2>/dev/null; find /home/node ! -user node");
     assert_eq!(left, "");
 }
 
+/// `receipts` without what differs from run to run.
+fn without_times(mut receipts: Value) -> Value {
+    for receipt in receipts.as_object_mut().unwrap().values_mut() {
+        receipt["ms"] = Value::Null;
+    }
+    receipts
+}
+
 #[test]
-fn side_by_side_is_as_one_after_another() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+fn all_at_once_is_as_one_after_another() {
+    let sandbox = Sandbox::new();
+    let plan = sandbox.set_up(BUILT);
+    let stderr = lines(&sandbox).concat();
+    let receipts = without_times(sandbox.sh("provision < plan.json").is(0, &plan, &stderr));
+    let count = sandbox.calls().len();
+    for jobs in ["-j", "--jobs"] {
+        let beside = sandbox.sh(&format!(
+            "provision {jobs} --keep-plan kept.json < plan.json"
+        ));
+        assert_eq!(
+            without_times(beside.is(0, &plan, &stderr)),
+            receipts,
+            "{jobs}"
+        );
+        assert_eq!(sandbox.calls().len(), count);
+        assert_eq!(
+            fs::read_to_string(sandbox.path("kept.json")).unwrap(),
+            beside.stdout
+        );
+    }
+}
+
+#[test]
+fn all_at_once_in_a_guest() {
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     let plan = sandbox.set_up(BUILT);
     sandbox.add_claude();
-    let outcome = sandbox.sh("provision < plan.json");
-    let (receipts, tree) = (outcome.is(0, &plan, &outcome.stderr), sandbox.tree());
-    let kept = "bottle-git: warning: /home/node/workspace/.git was there already and is kept; --replace-repository replaces it";
-    let copied = outcome.stderr.lines().find(|line| line.starts_with("bottle-git")).unwrap();
-    let again = copied.replace("DIR/project/.git in /home/node/workspace/.git", "/home/node/workspace/.git as it was");
-    let stderr = outcome.stderr.replace(copied, &format!("{kept}\n{again}"));
-    for jobs in ["-j", "--jobs", "-j2", "-j 3", "--jobs=4", "--jobs 1"] {
-        let beside = sandbox.sh(&format!("provision {jobs} --keep-plan kept.json < plan.json"));
-        let others = beside.is(0, &plan, &stderr);
-        assert_eq!(keys(&others), keys(&receipts), "{jobs}");
-        for step in ["ca", "prompt", "skills", "supervise"] {
-            let without_time = |receipts: &Value| {
-                let mut receipt = receipts[step].clone();
-                receipt["ms"] = Value::Null;
-                receipt["calls"] = Value::Null;
-                receipt
-            };
-            assert_eq!(without_time(&others), without_time(&receipts), "{jobs} {step}");
-        }
-        assert_eq!(fs::read_to_string(sandbox.path("kept.json")).unwrap(), beside.stdout);
-        assert_eq!(sandbox.tree(), tree, "{jobs}");
-        assert_eq!(sandbox.sh(&format!("provision {jobs} --check -q < plan.json")).status, 0);
-    }
+    let lines = lines(&sandbox);
+    let receipts = without_times(
+        sandbox
+            .sh("provision < plan.json")
+            .is(0, &plan, &lines.concat()),
+    );
+    let tree = sandbox.tree();
+    // The repository is there now.
+    let again = lines[3].replace(
+        "DIR/project/.git in /home/node/workspace/.git",
+        "/home/node/workspace/.git as it was",
+    );
+    let kept = "bottle-git: warning: /home/node/workspace/.git was there already and is kept; --replace-repository \
+                replaces it\n";
+    let stderr = lines.concat().replace(&lines[3], &format!("{kept}{again}"));
+    let in_sequence = without_times(sandbox.sh("provision < plan.json").is(0, &plan, &stderr));
+    let beside = without_times(sandbox.sh("provision -j < plan.json").is(0, &plan, &stderr));
+    assert_eq!(beside, in_sequence);
+    assert_eq!(keys(&beside), keys(&receipts));
+    assert_eq!(sandbox.tree(), tree);
+    assert_eq!(sandbox.sh("provision -j --check -q < plan.json").status, 0);
     sandbox.guest("chmod 644 /home/node/.claude-bottle-prompt.txt");
     let outcome = sandbox.sh("provision -jq --check < plan.json");
     let differs = "bottle-prompt: /home/node/.claude-bottle-prompt.txt: mode: `600` in the plan, `644` in the guest\n";
     assert_eq!((outcome.status, outcome.stderr.as_str()), (3, differs));
+    let checked: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(keys(&checked["checks"]), STEPS);
 }
 
 #[test]
-fn side_by_side_the_first_failure_counts_and_nothing_is_left() {
+fn all_at_once_the_first_failure_counts() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
-    fs::remove_file(sandbox.path("prompt.txt")).unwrap();
-    let outcome = sandbox.sh("TMPDIR=$PWD/stage provision -jq < plan.json");
-    outcome.fails(
-        1,
-        "bottle-prompt: prompt_file: read DIR/prompt.txt: No such file or directory (os error 2)\n\
-         provision: bottle-prompt failed, exit status 1; run without a receipt: skills git supervise\n\
-         hint: bottle-prompt < PLAN runs it alone\n",
+    let fails = |status| {
+        format!("case $* in *--dry-run*) exit ;; esac; echo 'bottle-prompt: no' >&2; exit {status}")
+    };
+    replace(&sandbox, "prompt", &fails(7));
+    replace(&sandbox, "skills", &fails(8).replace("prompt", "skills"));
+    let lines = lines(&sandbox);
+    let outcome = sandbox.sh("provision -j --keep-plan kept.json < plan.json");
+    let stderr = format!(
+        "{}bottle-prompt: no\nbottle-skills: no\n{}{}\
+         provision: bottle-prompt failed, exit status 7; run without a receipt: skills git supervise\n\
+         hint: bottle-prompt < kept.json runs it alone\n",
+        lines[0], lines[3], lines[4]
     );
+    outcome.fails(7, &stderr);
+    let kept: Value =
+        serde_json::from_str(&fs::read_to_string(sandbox.path("kept.json")).unwrap()).unwrap();
+    assert_eq!(keys(&kept["receipts"]), ["ca"]);
     assert_eq!(sandbox.staged(), [""; 0]);
-    for jobs in ["--jobs=0", "--jobs=x", "--jobs=2x"] {
-        assert_eq!(sandbox.sh(&format!("provision {jobs} < plan.json")).status, 2, "{jobs}");
-    }
-    sandbox.write("prompt.txt", "");
-    let outcome = sandbox.sh("TMPDIR=$PWD/stage STAND_IN_HANG=1 timeout -s INT 2 provision -j < plan.json");
-    assert_eq!((outcome.status, outcome.stdout.as_str()), (124, ""), "{outcome:?}");
-    assert_eq!((sandbox.left_over(), sandbox.staged()), (String::new(), Vec::new()));
 }

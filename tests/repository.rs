@@ -40,10 +40,18 @@ fn arrives(sandbox: &Sandbox, stderr: &str) {
 
 #[test]
 fn a_linked_worktree_is_a_repository_of_its_own() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     sandbox.repository("main", &[]);
-    sandbox.git("main", &["worktree", "add", "-q", "-b", "topic", "../project"]);
-    sandbox.git("main", &["worktree", "add", "-q", "-b", "third", "../third"]);
+    sandbox.git(
+        "main",
+        &["worktree", "add", "-q", "-b", "topic", "../project"],
+    );
+    sandbox.git(
+        "main",
+        &["worktree", "add", "-q", "-b", "third", "../third"],
+    );
     sandbox.commit("project", "topic", "of the worktree\n");
     sandbox.commit("main", "other", "of the main one\n");
     // What each worktree has for itself: an index, a stopped merge, a stash, refs.
@@ -61,7 +69,9 @@ fn a_linked_worktree_is_a_repository_of_its_own() {
 
 #[test]
 fn a_worktree_of_a_bare_repository_has_its_work_tree() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     sandbox.repository("main", &[]);
     sandbox.git("", &["clone", "-q", "--bare", "main", "bare"]);
     sandbox.git("bare", &["worktree", "add", "-q", "../project", "main"]);
@@ -71,24 +81,40 @@ fn a_worktree_of_a_bare_repository_has_its_work_tree() {
     sandbox.git("bare", &["config", "extensions.worktreeConfig", "true"]);
     sandbox.git("bare", &["config", "--worktree", "core.bare", "true"]);
     sandbox.git("bare", &["config", "--unset", "core.bare"]);
-    sandbox.git("project", &["config", "--worktree", "core.autocrlf", "false"]);
+    sandbox.git(
+        "project",
+        &["config", "--worktree", "core.autocrlf", "false"],
+    );
     arrives(&sandbox, DONE);
     assert_eq!(sandbox.as_node("git config core.autocrlf"), "false\n");
 }
 
 #[test]
 fn a_worktree_can_keep_its_configuration() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     sandbox.repository("main", &[]);
     sandbox.git("main", &["config", "extensions.worktreeConfig", "true"]);
     sandbox.git("main", &["config", "--worktree", "core.bare", "true"]);
     sandbox.git("main", &["config", "http.extraHeader", "shared"]);
-    sandbox.git("main", &["worktree", "add", "-q", "-b", "topic", "../project"]);
+    sandbox.git(
+        "main",
+        &["worktree", "add", "-q", "-b", "topic", "../project"],
+    );
     sandbox.git("project", &["config", "--worktree", "http.proxy", "own"]);
-    sandbox.git("main", &["config", "--worktree", "http.proxy", "the main one's"]);
+    sandbox.git(
+        "main",
+        &["config", "--worktree", "http.proxy", "the main one's"],
+    );
     sandbox.write("main/.git/credentials", "shared\n");
     let plan = sandbox.plan_with_repository();
-    sandbox.run(STEP).args(["--keep-config"]).plan(&plan).end().is(0, &plan, DONE);
+    sandbox
+        .run(STEP)
+        .args(["--keep-config"])
+        .plan(&plan)
+        .end()
+        .is(0, &plan, DONE);
     let [host, guest] = sandbox.states("project");
     assert_eq!(host, guest);
     let seen = "git config http.extraHeader; git config http.proxy; cat .git/credentials; \
@@ -111,13 +137,27 @@ fn a_worktree_converges_wherever_it_was_killed() {
 
 #[test]
 fn submodules_come_along_and_one_can_be_the_project() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     sandbox.repository("library", &[]);
     sandbox.repository("above", &[]);
     let library = sandbox.path("library");
-    sandbox.git("above", &["submodule", "--quiet", "add", library.to_str().unwrap(), "libs/lib"]);
+    sandbox.git(
+        "above",
+        &[
+            "submodule",
+            "--quiet",
+            "add",
+            library.to_str().unwrap(),
+            "libs/lib",
+        ],
+    );
     sandbox.git("above", &["commit", "-q", "-m", "submodule"]);
-    sandbox.git("", &["clone", "-q", "--recurse-submodules", "above", "project"]);
+    sandbox.git(
+        "",
+        &["clone", "-q", "--recurse-submodules", "above", "project"],
+    );
     arrives(&sandbox, DONE);
     assert_eq!(
         sandbox.as_node("git -C libs/lib status --porcelain && git -C libs/lib log --format=%s"),
@@ -148,7 +188,9 @@ fn submodules_come_along_and_one_can_be_the_project() {
 
 #[test]
 fn borrowed_objects_come_along() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     sandbox.repository("first", &[]);
     sandbox.git("first", &["repack", "-adq"]);
     sandbox.git("first", &["commit-graph", "write"]);
@@ -163,15 +205,34 @@ fn borrowed_objects_come_along() {
 
 #[test]
 fn every_object_format_and_every_kind_of_clone() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
-    for kind in ["sha256", "shallow", "partial", "split", "separate", "linked file", "packed"] {
-        sandbox
-            .repository("from", if kind == "sha256" { &["--object-format=sha256"] } else { &[] });
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
+    for kind in [
+        "sha256",
+        "shallow",
+        "partial",
+        "split",
+        "separate",
+        "linked file",
+        "packed",
+    ] {
+        sandbox.repository(
+            "from",
+            if kind == "sha256" {
+                &["--object-format=sha256"]
+            } else {
+                &[]
+            },
+        );
         sandbox.commit("from", "second", "second\n");
         sandbox.git("from", &["config", "uploadpack.allowFilter", "true"]);
         let url = format!("file://{}", sandbox.path("from").display());
         let clone = |options: &[&str]| {
-            sandbox.git("", &[&["clone", "-q"], options, &[&url, "project"]].concat())
+            sandbox.git(
+                "",
+                &[&["clone", "-q"], options, &[&url, "project"]].concat(),
+            )
         };
         let mut stderr = DONE.to_owned();
         match kind {
@@ -179,7 +240,10 @@ fn every_object_format_and_every_kind_of_clone() {
             "partial" => {
                 clone(&["--filter=blob:none"]);
                 let warning = "is a partial clone: git fetches what is missing from its remote when it needs it";
-                stderr.insert_str(0, &format!("bottle-git: warning: DIR/project/.git {warning}\n"));
+                stderr.insert_str(
+                    0,
+                    &format!("bottle-git: warning: DIR/project/.git {warning}\n"),
+                );
             }
             "separate" => drop(clone(&["--separate-git-dir=elsewhere"])),
             _ => drop(clone(&[])),
@@ -206,7 +270,11 @@ fn what_cannot_be_whole_is_refused_with_the_way_out() {
     let sandbox = Sandbox::new();
     let plan = sandbox.plan_with_repository();
     let refused = |why: &str, hint: &str| {
-        sandbox.run(STEP).plan(&plan).end().fails(1, &format!("bottle-git: {why}\n{hint}"));
+        sandbox
+            .run(STEP)
+            .plan(&plan)
+            .end()
+            .fails(1, &format!("bottle-git: {why}\n{hint}"));
         assert!(sandbox.calls().is_empty());
         for directory in ["project", "from"] {
             let _ = fs::remove_dir_all(sandbox.path(directory));
@@ -214,7 +282,10 @@ fn what_cannot_be_whole_is_refused_with_the_way_out() {
     };
     sandbox.git("", &["init", "-q", "--bare", "project"]);
     let bare = "git --git-dir DIR/project worktree add NEW, or git clone DIR/project NEW, with NEW as spec.user_cwd";
-    refused("DIR/project is a bare repository: it has no work tree", &format!("hint: {bare}\n"));
+    refused(
+        "DIR/project is a bare repository: it has no work tree",
+        &format!("hint: {bare}\n"),
+    );
 
     sandbox.git("", &["init", "-q", "--ref-format=reftable", "project"]);
     refused(
@@ -242,7 +313,10 @@ fn what_cannot_be_whole_is_refused_with_the_way_out() {
     sandbox.repository("project", &[]);
     fs::rename(sandbox.path("project/.git/objects"), sandbox.path("from")).unwrap();
     symlink("../../from", sandbox.path("project/.git/objects")).unwrap();
-    refused("DIR/project/.git/objects is a link that leads out of the repository", CLONE);
+    refused(
+        "DIR/project/.git/objects is a link that leads out of the repository",
+        CLONE,
+    );
 
     sandbox.write("project/.git", "gitdir: elsewhere\n");
     refused(
@@ -253,16 +327,27 @@ fn what_cannot_be_whole_is_refused_with_the_way_out() {
 
 #[test]
 fn a_work_tree_that_is_named_is_no_obstacle_where_it_is_the_project() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     sandbox.repository("project", &[]);
-    sandbox.git("project", &["config", "core.worktree", sandbox.path("project").to_str().unwrap()]);
+    sandbox.git(
+        "project",
+        &[
+            "config",
+            "core.worktree",
+            sandbox.path("project").to_str().unwrap(),
+        ],
+    );
     arrives(&sandbox, DONE);
 }
 
 /// Whichever call fails, the guest has no half of anything, and what was there before is there.
 #[test]
 fn a_failure_leaves_nothing_half_done() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     sandbox.repository("project", &[]);
     let plan = sandbox.plan_with_repository();
     sandbox.write("plan.json", plan.to_string());
@@ -283,7 +368,11 @@ fn a_failure_leaves_nothing_half_done() {
                 } else {
                     run.env("STAND_IN_FAIL", format!("{call} 1 no")).end()
                 };
-                assert_eq!(outcome.status, if is_interrupted { 143 } else { 1 }, "{outcome:?}");
+                assert_eq!(
+                    outcome.status,
+                    if is_interrupted { 143 } else { 1 },
+                    "{outcome:?}"
+                );
                 let expected = if existing { ".git\nnew\nREADME\n" } else { "" };
                 assert_eq!(sandbox.guest(seen), expected, "call {call}, {outcome:?}");
                 assert_eq!(sandbox.staged(), [""; 0]);
@@ -294,7 +383,10 @@ fn a_failure_leaves_nothing_half_done() {
     sandbox
         .guest("cd /home/node/workspace && mkdir -p ..git.bottle/root && mv .git ..git.bottle/old");
     let _ = fs::remove_file(sandbox.path("log.count"));
-    let run = sandbox.run(STEP).args(["--replace-repository"]).env("STAND_IN_FAIL", "3 1 no");
+    let run = sandbox
+        .run(STEP)
+        .args(["--replace-repository"])
+        .env("STAND_IN_FAIL", "3 1 no");
     assert_eq!(run.plan(&plan).end().status, 1);
     assert_eq!(sandbox.guest(seen), ".git\nnew\nREADME\n");
 }

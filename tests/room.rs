@@ -20,7 +20,10 @@ const LARGE: &str = "home/.claude/skills/verify/large";
 fn with_small_stage(sandbox: &Sandbox, before: &str, step: &str) -> Outcome {
     let mount = "mount -t tmpfs -o size=64k,mode=700 tmpfs stage";
     let script = format!("{mount} && {before} && exec {step} -f plan.json");
-    sandbox.run("unshare").args(["--map-root-user", "--mount", "sh", "-c", &script]).end()
+    sandbox
+        .run("unshare")
+        .args(["--map-root-user", "--mount", "sh", "-c", &script])
+        .end()
 }
 
 /// Makes /srv in the guest a file system of 64 KiB, which is empty again for each call.
@@ -53,18 +56,29 @@ fn a_stage_dir_that_is_full_fails_before_the_first_call() {
     let outcome = with_small_stage(&sandbox, fill, "bottle-git --only gate");
     assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""));
     let said = outcome.stderr.lines().last().unwrap();
-    assert!(said.starts_with("bottle-git: write DIR/stage/bottle-"), "{said}");
-    assert!(said.contains(": No space left on device (os error 28)"), "{said}");
+    assert!(
+        said.starts_with("bottle-git: write DIR/stage/bottle-"),
+        "{said}"
+    );
+    assert!(
+        said.contains(": No space left on device (os error 28)"),
+        "{said}"
+    );
     assert!(sandbox.calls().is_empty());
 }
 
 /// From 256 MiB on the guest is asked before the copy begins.
 #[test]
 fn a_guest_without_room_for_a_large_directory_fails_before_the_copy() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     sandbox.set_up(BUILT);
     make_srv_small(&sandbox);
-    fs::File::create(sandbox.path(LARGE)).unwrap().set_len(256 << 20).unwrap();
+    fs::File::create(sandbox.path(LARGE))
+        .unwrap()
+        .set_len(256 << 20)
+        .unwrap();
     let outcome = sandbox.sh("bottle-skills --guest-skills-dir /srv < plan.json");
     outcome.fails(
         1,
@@ -77,7 +91,9 @@ fn a_guest_without_room_for_a_large_directory_fails_before_the_copy() {
 
 #[test]
 fn a_guest_whose_disk_becomes_full_fails_with_a_hint() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     sandbox.set_up(BUILT);
     make_srv_small(&sandbox);
     sandbox.write(LARGE, vec![b'x'; 100_000]);

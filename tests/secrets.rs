@@ -22,9 +22,15 @@ const SECRETS: &[(&str, &str)] = &[
     ("remote.origin.pushurl", "https://s3cret@elsewhere/repo.git"),
     ("remote.origin.proxy", "http://ada:s3cret@proxy"),
     ("remote.second.url", "ssh://git:s3cret@host/second.git"),
-    ("remote.third.url", "https://host/third.git?private_token=s3cret"),
+    (
+        "remote.third.url",
+        "https://host/third.git?private_token=s3cret",
+    ),
     ("http.extraheader", "Authorization: Basic s3cret"),
-    ("http.https://host/.extraheader", "Authorization: Basic s3cret"),
+    (
+        "http.https://host/.extraheader",
+        "Authorization: Basic s3cret",
+    ),
     ("http.https://ada:s3cret@host/.sslverify", "false"),
     ("credential.helper", "store --file /home/ada/s3cret"),
     ("core.sshcommand", "ssh -i /home/ada/s3cret"),
@@ -38,7 +44,10 @@ const SECRETS: &[(&str, &str)] = &[
     ("lfs.https://ada:s3cret@host/lfs.access", "basic"),
     ("submodule.lib.url", "https://s3cret@host/lib.git"),
     ("branch.main.pushremote", "https://s3cret@host/fork.git"),
-    ("branch.topic.description", "see https://ada:s3cret@host/topic"),
+    (
+        "branch.topic.description",
+        "see https://ada:s3cret@host/topic",
+    ),
     ("sendemail.smtppass", "s3cret"),
     ("github.token", "s3cret"),
     ("alias.leak", "!curl -H s3cret"),
@@ -57,11 +66,16 @@ const LEFT_OUT: &str = "bottle-git: warning: left out of DIR/project/.git/config
 fn with_secrets(sandbox: &Sandbox) -> Value {
     sandbox.repository("project", &[]);
     for (key, value) in SECRETS {
-        sandbox.git("project", &["config", "-f", ".git/config", "--add", key, value]);
+        sandbox.git(
+            "project",
+            &["config", "-f", ".git/config", "--add", key, value],
+        );
     }
-    for (key, value) in
-        [("user.name", "Somebody Else"), ("user.email", "e@e"), ("commit.gpgsign", "true")]
-    {
+    for (key, value) in [
+        ("user.name", "Somebody Else"),
+        ("user.email", "e@e"),
+        ("commit.gpgsign", "true"),
+    ] {
         sandbox.git("project", &["config", "-f", ".git/config", key, value]);
     }
     let config = fs::read_to_string(sandbox.path("project/.git/config")).unwrap();
@@ -76,13 +90,36 @@ fn with_secrets(sandbox: &Sandbox) -> Value {
 
 #[test]
 fn no_secret_of_the_host_reaches_the_guest() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     let plan = with_secrets(&sandbox);
     fs::create_dir(sandbox.path("project/.git/modules")).unwrap();
-    sandbox.git("", &["init", "-q", "--separate-git-dir", "project/.git/modules/lib", "lib"]);
+    sandbox.git(
+        "",
+        &[
+            "init",
+            "-q",
+            "--separate-git-dir",
+            "project/.git/modules/lib",
+            "lib",
+        ],
+    );
     sandbox.git("lib", &["config", "http.extraheader", "s3cret"]);
-    sandbox.git("project", &["config", "-f", ".git/config", "extensions.worktreeConfig", "true"]);
-    sandbox.write("project/.git/config.worktree", "[credential]\n\thelper = s3cret\n");
+    sandbox.git(
+        "project",
+        &[
+            "config",
+            "-f",
+            ".git/config",
+            "extensions.worktreeConfig",
+            "true",
+        ],
+    );
+    sandbox.write(
+        "project/.git/config.worktree",
+        "[credential]\n\thelper = s3cret\n",
+    );
     for file in ["credentials", "config.bak", "cookies/s3cret"] {
         sandbox.write(format!("project/.git/{file}"), "s3cret\n");
     }
@@ -98,7 +135,10 @@ fn no_secret_of_the_host_reaches_the_guest() {
     let log = "0000000000000000000000000000000000000000 0000000000000000000000000000000000000000 A <a@b> 0 +0000\t\
                pull https://ada:s3cret@host/repo.git: Fast-forward\n";
     sandbox.write("project/.git/logs/refs/heads/old", log);
-    sandbox.write("project/.git/FETCH_HEAD", "x\t\tbranch 'main' of https://s3cret@host/repo\n");
+    sandbox.write(
+        "project/.git/FETCH_HEAD",
+        "x\t\tbranch 'main' of https://s3cret@host/repo\n",
+    );
     let pipe = sandbox.path("project/.git/s3cret.fifo");
     assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
 
@@ -126,7 +166,10 @@ fn no_secret_of_the_host_reaches_the_guest() {
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);
 
     assert_eq!(sandbox.search("s3cret"), "");
-    assert_eq!(sandbox.guest("cat '/home/node/workspace/.git/svn/a file'"), "of another tool's\n");
+    assert_eq!(
+        sandbox.guest("cat '/home/node/workspace/.git/svn/a file'"),
+        "of another tool's\n"
+    );
     let kept = "git config --local --get-regexp '^(remote|lfs|submodule|branch)'; cat .git/FETCH_HEAD; \
                 git ls-remote --get-url origin; git remote get-url --push origin; \
                 git commit -q --allow-empty -m new; git log -1 --format='%an <%ae> %cn <%ce>'";
@@ -161,21 +204,37 @@ fn no_secret_of_the_host_reaches_the_guest() {
 
 #[test]
 fn who_wants_it_all_gets_it() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     let plan = with_secrets(&sandbox);
     sandbox.write("project/.git/credentials", "s3cret\n");
     sandbox.write("project/.git/index.lock", "");
     let args = ["--only", "repository", "--keep-config"];
-    sandbox.run(STEP).args(args).plan(&plan).end().is(0, &plan, DONE);
+    sandbox
+        .run(STEP)
+        .args(args)
+        .plan(&plan)
+        .end()
+        .is(0, &plan, DONE);
     let config = fs::read_to_string(sandbox.path("project/.git/config")).unwrap();
-    assert_eq!(sandbox.as_node("cat .git/config .git/credentials"), config + "s3cret\n");
+    assert_eq!(
+        sandbox.as_node("cat .git/config .git/credentials"),
+        config + "s3cret\n"
+    );
     assert_eq!(sandbox.as_node("ls .git | grep lock || :"), "");
-    assert!(sandbox.search("s3cret").contains("home/node/workspace/.git/config\n"));
+    assert!(
+        sandbox
+            .search("s3cret")
+            .contains("home/node/workspace/.git/config\n")
+    );
 }
 
 #[test]
 fn without_git_on_the_host_nothing_is_copied_unless_as_it_is() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     sandbox.repository("project", &[]);
     let plan = sandbox.plan_with_repository();
     let run = || sandbox.run(STEP).env("PATH", sandbox.path("bin"));
@@ -191,18 +250,29 @@ fn without_git_on_the_host_nothing_is_copied_unless_as_it_is() {
         program.display()
     );
     let wrapper = sandbox.write("wrapper", wrapper);
-    fs::set_permissions(&wrapper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let run =
-        sandbox.run(STEP).env("PATH", tools).args(["--keep-config", "--smolvm"]).args([&wrapper]);
+    fs::set_permissions(
+        &wrapper,
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    let run = sandbox
+        .run(STEP)
+        .env("PATH", tools)
+        .args(["--keep-config", "--smolvm"])
+        .args([&wrapper]);
     run.plan(&plan).end().is(0, &plan, DONE);
     assert_eq!(sandbox.as_node("git log --format=%s"), "README\n");
 }
 
 #[test]
 fn what_is_broken_is_copied_without_its_secrets() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
-    sandbox
-        .write("project/.git/config", "[http]\n\textraheader = s3cret\n[core]\n\tbare = false\n");
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
+    sandbox.write(
+        "project/.git/config",
+        "[http]\n\textraheader = s3cret\n[core]\n\tbare = false\n",
+    );
     sandbox.write("project/.git/refs/heads/main", "broken\n");
     let plan = sandbox.plan_with_repository();
     let stderr = format!(
@@ -231,8 +301,10 @@ fn what_is_broken_is_copied_without_its_secrets() {
 fn nothing_of_the_repository_is_run_on_the_host() {
     let sandbox = Sandbox::new();
     sandbox.repository("project", &[]);
-    let trap =
-        sandbox.write("trap", format!("#!/bin/sh\ntouch {}\n", sandbox.path("sprung").display()));
+    let trap = sandbox.write(
+        "trap",
+        format!("#!/bin/sh\ntouch {}\n", sandbox.path("sprung").display()),
+    );
     fs::set_permissions(&trap, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let trap = trap.to_str().unwrap().to_owned();
     for key in [
@@ -246,7 +318,13 @@ fn nothing_of_the_repository_is_run_on_the_host() {
     }
     sandbox.git(
         "project",
-        &["config", "-f", ".git/config", "core.hooksPath", sandbox.path("").to_str().unwrap()],
+        &[
+            "config",
+            "-f",
+            ".git/config",
+            "core.hooksPath",
+            sandbox.path("").to_str().unwrap(),
+        ],
     );
     sandbox.repository("other", &[]);
     sandbox.write(
@@ -255,8 +333,14 @@ fn nothing_of_the_repository_is_run_on_the_host() {
     );
     let plan = sandbox.plan_with_repository();
     // The variables of a git around us are none of the repository's business either.
-    let run = sandbox.run(STEP).env("GIT_DIR", "/nowhere").env("GIT_CONFIG_COUNT", "x");
-    let outcome = run.env("GIT_OBJECT_DIRECTORY", "/nowhere").plan(&plan).end();
+    let run = sandbox
+        .run(STEP)
+        .env("GIT_DIR", "/nowhere")
+        .env("GIT_CONFIG_COUNT", "x");
+    let outcome = run
+        .env("GIT_OBJECT_DIRECTORY", "/nowhere")
+        .plan(&plan)
+        .end();
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
     assert!(!sandbox.path("sprung").exists());
     // The trap is one: another git that looks at the repository walks into it.
@@ -266,15 +350,33 @@ fn nothing_of_the_repository_is_run_on_the_host() {
 
 #[test]
 fn no_further_address_of_a_remote_leads_around_the_gate() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     sandbox.repository("main", &[]);
-    sandbox.git("main", &["remote", "add", "origin", "ssh://git@host/repo.git"]);
-    sandbox.git("main", &["remote", "add", "odd", "https://ada:pa's3cret\"<> `x@host/odd.git"]);
+    sandbox.git(
+        "main",
+        &["remote", "add", "origin", "ssh://git@host/repo.git"],
+    );
+    sandbox.git(
+        "main",
+        &[
+            "remote",
+            "add",
+            "odd",
+            "https://ada:pa's3cret\"<> `x@host/odd.git",
+        ],
+    );
     sandbox.git("main", &["config", "extensions.worktreeConfig", "true"]);
     sandbox.git("main", &["worktree", "add", "-q", "../project"]);
     sandbox.git(
         "project",
-        &["config", "--worktree", "remote.origin.url", "https://elsewhere/repo.git"],
+        &[
+            "config",
+            "--worktree",
+            "remote.origin.url",
+            "https://elsewhere/repo.git",
+        ],
     );
     sandbox.write("main/.git/remotes/old", "URL: https://elsewhere/old.git\n");
     for file in ["CREDENTIALS", "backup/config", "hooks/config.bak", ".env"] {
@@ -286,7 +388,9 @@ fn no_further_address_of_a_remote_leads_around_the_gate() {
     let outcome = sandbox.run(STEP).args(["-q"]).plan(&plan).end();
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
     assert!(
-        outcome.stderr.contains("config.worktree in the guest: remote.origin.url"),
+        outcome
+            .stderr
+            .contains("config.worktree in the guest: remote.origin.url"),
         "{}",
         outcome.stderr
     );
@@ -297,5 +401,13 @@ fn no_further_address_of_a_remote_leads_around_the_gate() {
         format!("{gate}https://host/odd.git\nerror: No such remote 'old'\n")
     );
     assert_eq!(sandbox.search("s3cret"), "");
-    assert_eq!(sandbox.run(STEP).args(["--check", "-q"]).plan(&plan).end().status, 0);
+    assert_eq!(
+        sandbox
+            .run(STEP)
+            .args(["--check", "-q"])
+            .plan(&plan)
+            .end()
+            .status,
+        0
+    );
 }

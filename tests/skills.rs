@@ -35,7 +35,10 @@ fn no_op_when_agent_has_no_skills() {
     let stderr = "bottle-skills: nothing to do: the agent has no skills\n";
     let receipts = sandbox.run(STEP).plan(&plan).end().is(0, &plan, stderr);
     assert_eq!(receipts["skills"]["status"], "nothing to do");
-    assert!(!sandbox.path("log").exists(), "not even smolvm's version is asked for");
+    assert!(
+        !sandbox.path("log").exists(),
+        "not even smolvm's version is asked for"
+    );
 }
 
 #[test]
@@ -44,16 +47,26 @@ fn mkdir_plus_cp_per_skill() {
     sandbox.write_skill("init-prd");
     sandbox.write_skill("verify");
     let plan = with_skills(&sandbox, &["init-prd", "verify"]);
-    sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done("init-prd, verify"));
+    sandbox
+        .run(STEP)
+        .plan(&plan)
+        .end()
+        .is(0, &plan, &done("init-prd, verify"));
 
     let calls = sandbox.calls();
     assert_eq!(calls.len(), 9);
-    assert_eq!(calls[0], exec(&["mkdir", "-p", "/home/node/.claude/skills"]));
+    assert_eq!(
+        calls[0],
+        exec(&["mkdir", "-p", "/home/node/.claude/skills"])
+    );
     for (calls, name) in calls[1..].chunks(4).zip(["init-prd", "verify"]) {
         let path = format!("/home/node/.claude/skills/{name}");
         assert_eq!(calls[0], exec(&["rm", "-rf", &path]));
         assert_eq!(calls[1][..2], ["machine", "cp"]);
-        let tar = format!("{}:/home/node/.claude/skills/.{name}.bottle.tar", harness::MACHINE);
+        let tar = format!(
+            "{}:/home/node/.claude/skills/.{name}.bottle.tar",
+            harness::MACHINE
+        );
         assert_eq!(calls[1][3], tar);
         assert!(
             calls[1][2].starts_with(sandbox.path("stage").to_str().unwrap()),
@@ -75,13 +88,24 @@ fn skills_dir_overridable_via_env() {
         "---\nname: init-prd\ndescription: Writes one\n---\n",
     );
     let plan = with_skills(&sandbox, &["init-prd"]);
-    let run = sandbox.run(STEP).plan(&plan).env("CLAUDE_BOTTLE_GUEST_SKILLS_DIR", "/srv/skills");
-    let outcome = run.env("CLAUDE_BOTTLE_HOST_SKILLS_DIR", sandbox.path("elsewhere")).end();
+    let run = sandbox
+        .run(STEP)
+        .plan(&plan)
+        .env("CLAUDE_BOTTLE_GUEST_SKILLS_DIR", "/srv/skills");
+    let outcome = run
+        .env("CLAUDE_BOTTLE_HOST_SKILLS_DIR", sandbox.path("elsewhere"))
+        .end();
     outcome.is(0, &plan, "bottle-skills: init-prd in /srv/skills (_s)\n");
     let calls = sandbox.calls();
     assert_eq!(calls[0], exec(&["mkdir", "-p", "/srv/skills"]));
-    assert_eq!(calls[2][3], format!("{}:/srv/skills/.init-prd.bottle.tar", harness::MACHINE));
-    assert_eq!(calls[4], exec(&["chown", "-R", "node:node", "/srv/skills/init-prd"]));
+    assert_eq!(
+        calls[2][3],
+        format!("{}:/srv/skills/.init-prd.bottle.tar", harness::MACHINE)
+    );
+    assert_eq!(
+        calls[4],
+        exec(&["chown", "-R", "node:node", "/srv/skills/init-prd"])
+    );
 }
 
 #[test]
@@ -90,8 +114,14 @@ fn missing_skill_dies() {
     sandbox.write_skill("init-prd");
     sandbox.write("home/.claude/skills/a-file", "");
     for (name, why) in [
-        ("missing", "read DIR/home/.claude/skills/missing: No such file or directory (os error 2)"),
-        ("a-file", "DIR/home/.claude/skills/a-file is not a directory"),
+        (
+            "missing",
+            "read DIR/home/.claude/skills/missing: No such file or directory (os error 2)",
+        ),
+        (
+            "a-file",
+            "DIR/home/.claude/skills/a-file is not a directory",
+        ),
     ] {
         let plan = with_skills(&sandbox, &["init-prd", name]);
         let stderr = format!("bottle-skills: skill `{name}`: {why}\n{HINT}");
@@ -103,7 +133,9 @@ fn missing_skill_dies() {
 
 #[test]
 fn skills_arrive_as_they_are() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     let skill = sandbox.path("home/.claude/skills/odd");
     sandbox.write_skill("odd");
     for name in [
@@ -115,7 +147,10 @@ fn skills_arrive_as_they_are() {
     }
     let script = sandbox.write("home/.claude/skills/odd/bin/run.sh", "#!/bin/sh\n");
     fs::set_permissions(script, fs::Permissions::from_mode(0o755)).unwrap();
-    sandbox.write(format!("home/.claude/skills/odd/{}/deep", "long".repeat(50)), "deep");
+    sandbox.write(
+        format!("home/.claude/skills/odd/{}/deep", "long".repeat(50)),
+        "deep",
+    );
     symlink("SKILL.md", skill.join("inside")).unwrap();
     symlink("nowhere", skill.join("dangling")).unwrap();
     symlink("circle", skill.join("circle")).unwrap();
@@ -135,8 +170,11 @@ fn skills_arrive_as_they_are() {
 
     fs::remove_file(skill.join("socket")).unwrap();
     let list = "{ find . -printf '%P %y %m %l\\n' | sort; find . -type f -print0 | sort -z | xargs -0 sha256sum; } | od -c";
-    let here =
-        std::process::Command::new("sh").args(["-c", list]).current_dir(&skill).output().unwrap();
+    let here = std::process::Command::new("sh")
+        .args(["-c", list])
+        .current_dir(&skill)
+        .output()
+        .unwrap();
     let there = sandbox.guest(&format!("cd /home/node/.claude/skills/odd && {list}"));
     assert_eq!(there, String::from_utf8_lossy(&here.stdout));
     let owners =
@@ -146,21 +184,36 @@ fn skills_arrive_as_they_are() {
 
 #[test]
 fn a_skill_that_is_a_link_is_followed_and_one_of_the_agents_own_stays() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
-    sandbox.write("checkout/verify/SKILL.md", "---\nname: verify\ndescription: checked out\n---\n");
-    symlink(sandbox.path("checkout/verify"), sandbox.path("home/.claude/skills/verify")).unwrap();
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
+    sandbox.write(
+        "checkout/verify/SKILL.md",
+        "---\nname: verify\ndescription: checked out\n---\n",
+    );
+    symlink(
+        sandbox.path("checkout/verify"),
+        sandbox.path("home/.claude/skills/verify"),
+    )
+    .unwrap();
     sandbox.guest(
         "mkdir -p /home/node/.claude/skills/own && touch /home/node/.claude/skills/own/SKILL.md",
     );
     let plan = with_skills(&sandbox, &["verify"]);
-    sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done("verify"));
+    sandbox
+        .run(STEP)
+        .plan(&plan)
+        .end()
+        .is(0, &plan, &done("verify"));
     let seen = "cd /home/node/.claude/skills; grep -o 'checked out' verify/SKILL.md; ls";
     assert_eq!(sandbox.guest(seen), "checked out\nown\nverify\n");
 }
 
 #[test]
 fn a_skill_that_breaks_the_published_rules_is_warned_about_and_copied() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     let write = |name: &str, text: &str| {
         sandbox.write(format!("home/.claude/skills/{name}/SKILL.md"), text)
     };
@@ -169,11 +222,20 @@ fn a_skill_that_breaks_the_published_rules_is_warned_about_and_copied() {
         "---\nname: fine\ndescription: >-\n  Does\n  well\nmetadata:\n  name: X\n---\n# Fine\n",
     );
     write("Loud", "---\nname: Loud\ndescription: ''\n---\n");
-    write("other", &format!("---\nname: another\ndescription: {}\n---\n", "a".repeat(1025)));
+    write(
+        "other",
+        &format!(
+            "---\nname: another\ndescription: {}\n---\n",
+            "a".repeat(1025)
+        ),
+    );
     write("plain", "# Plain\n");
     write("half", "---\ntitle: x\n---\n");
     sandbox.write("home/.claude/skills/empty/notes", "");
-    let plan = with_skills(&sandbox, &["fine", "Loud", "other", "plain", "half", "empty"]);
+    let plan = with_skills(
+        &sandbox,
+        &["fine", "Loud", "other", "plain", "half", "empty"],
+    );
     let warning = "bottle-skills: warning: skill";
     let stderr = format!(
         "{warning} `Loud`: the name in SKILL.md has other characters than lowercase letters, digits and single hyphens \
@@ -193,14 +255,27 @@ fn a_skill_that_breaks_the_published_rules_is_warned_about_and_copied() {
 
 #[test]
 fn what_a_skill_no_longer_has_goes() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     sandbox.write_skill("verify");
     let old = sandbox.write("home/.claude/skills/verify/old", "");
     let plan = with_skills(&sandbox, &["verify"]);
-    sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done("verify"));
+    sandbox
+        .run(STEP)
+        .plan(&plan)
+        .end()
+        .is(0, &plan, &done("verify"));
     fs::remove_file(old).unwrap();
-    sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done("verify"));
-    assert_eq!(sandbox.guest("ls -A /home/node/.claude/skills/verify"), "SKILL.md\n");
+    sandbox
+        .run(STEP)
+        .plan(&plan)
+        .end()
+        .is(0, &plan, &done("verify"));
+    assert_eq!(
+        sandbox.guest("ls -A /home/node/.claude/skills/verify"),
+        "SKILL.md\n"
+    );
 }
 
 #[test]
@@ -208,11 +283,20 @@ fn the_same_skill_is_the_same_archive() {
     let sandbox = Sandbox::new();
     sandbox.write_skill("verify");
     let plan = with_skills(&sandbox, &["verify"]);
-    let [first, second] =
-        [(); 2].map(|()| sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done("verify")));
+    let [first, second] = [(); 2].map(|()| {
+        sandbox
+            .run(STEP)
+            .plan(&plan)
+            .end()
+            .is(0, &plan, &done("verify"))
+    });
     assert_eq!(first["skills"]["skills"], second["skills"]["skills"]);
     sandbox.write("home/.claude/skills/verify/more", "");
-    let third = sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done("verify"));
+    let third = sandbox
+        .run(STEP)
+        .plan(&plan)
+        .end()
+        .is(0, &plan, &done("verify"));
     assert_ne!(first["skills"]["skills"], third["skills"]["skills"]);
 }
 
@@ -238,13 +322,22 @@ fn a_stage_dir_that_cannot_be_written_fails_before_the_first_call() {
 
 #[test]
 fn many_skills_go_beside_each_other_each_in_order() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     let names: Vec<_> = (0..12).map(|number| format!("skill-{number}")).collect();
     for name in &names {
         sandbox.write_skill(name);
     }
-    let plan = with_skills(&sandbox, &names.iter().map(String::as_str).collect::<Vec<_>>());
-    let outcome = sandbox.run(STEP).args(["--exec-user", "none"]).plan(&plan).end();
+    let plan = with_skills(
+        &sandbox,
+        &names.iter().map(String::as_str).collect::<Vec<_>>(),
+    );
+    let outcome = sandbox
+        .run(STEP)
+        .args(["--exec-user", "none"])
+        .plan(&plan)
+        .end();
     let receipts = outcome.is(0, &plan, &done(&names.join(", ")));
     assert_eq!(receipts["skills"]["calls"], 1 + 4 * 12);
     let listed: Vec<_> = receipts["skills"]["skills"]
@@ -255,10 +348,18 @@ fn many_skills_go_beside_each_other_each_in_order() {
         .collect();
     assert_eq!(
         listed,
-        names.iter().map(|name| json!(name)).collect::<Vec<_>>().iter().collect::<Vec<_>>()
+        names
+            .iter()
+            .map(|name| json!(name))
+            .collect::<Vec<_>>()
+            .iter()
+            .collect::<Vec<_>>()
     );
     let calls = sandbox.calls();
-    assert_eq!((calls.len(), calls[0].last().unwrap().as_str()), (49, "/home/node/.claude/skills"));
+    assert_eq!(
+        (calls.len(), calls[0].last().unwrap().as_str()),
+        (49, "/home/node/.claude/skills")
+    );
     for name in &names {
         let is_its = |call: &&Vec<String>| {
             call.iter().any(|word| {
@@ -267,25 +368,51 @@ fn many_skills_go_beside_each_other_each_in_order() {
                     || word.ends_with(&format!("/.{name}.bottle.tar"))
             })
         };
-        let order: Vec<_> =
-            calls.iter().filter(is_its).map(|call| call[call.len().min(6) - 1].clone()).collect();
+        let order: Vec<_> = calls
+            .iter()
+            .filter(is_its)
+            .map(|call| call[call.len().min(6) - 1].clone())
+            .collect();
         assert_eq!(order.len(), 4, "{order:?}");
         assert_eq!(
             (order[0].as_str(), order[2].as_str(), order[3].as_str()),
             ("rm", "sh", "chown")
         );
     }
-    assert_eq!(sandbox.run(STEP).args(["--check", "-q"]).plan(&plan).end().status, 0);
+    assert_eq!(
+        sandbox
+            .run(STEP)
+            .args(["--check", "-q"])
+            .plan(&plan)
+            .end()
+            .status,
+        0
+    );
 
     // One that fails ends it; what was begun is taken back, and the next run mends it all.
     sandbox.calls();
-    let outcome =
-        sandbox.run(STEP).args(["-q"]).plan(&plan).env("STAND_IN_FAIL", "20 1 Error: no").end();
+    let outcome = sandbox
+        .run(STEP)
+        .args(["-q"])
+        .plan(&plan)
+        .env("STAND_IN_FAIL", "20 1 Error: no")
+        .end();
     assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""));
     assert!(sandbox.calls().len() < 49, "no further skill is begun");
-    assert_eq!(sandbox.guest("ls -A /home/node/.claude/skills | grep -v ^skill || :"), "");
+    assert_eq!(
+        sandbox.guest("ls -A /home/node/.claude/skills | grep -v ^skill || :"),
+        ""
+    );
     assert_eq!(sandbox.run(STEP).args(["-q"]).plan(&plan).end().status, 0);
-    assert_eq!(sandbox.run(STEP).args(["--check", "-q"]).plan(&plan).end().status, 0);
+    assert_eq!(
+        sandbox
+            .run(STEP)
+            .args(["--check", "-q"])
+            .plan(&plan)
+            .end()
+            .status,
+        0
+    );
 }
 
 #[test]

@@ -16,7 +16,15 @@ use harness::Sandbox;
 const SAME: &[&[&str]] = &[
     // exec: statuses, streams, programs that are not there
     &["exec", "--name", "M", "--", "true"],
-    &["exec", "--name", "M", "--", "sh", "-c", "echo out; echo err >&2; exit 42"],
+    &[
+        "exec",
+        "--name",
+        "M",
+        "--",
+        "sh",
+        "-c",
+        "echo out; echo err >&2; exit 42",
+    ],
     &["exec", "--name", "M", "--", "sh", "-c", "exit 255"],
     &["exec", "--name", "M", "--", "sh", "-c", "kill -9 $$"],
     &["exec", "--name", "M", "--", "sh", "-c", "kill -TERM $$"],
@@ -26,9 +34,27 @@ const SAME: &[&[&str]] = &[
     &["exec", "--name", "M", "--", ""],
     &["exec", "--name", "M", "-w", "/nonexistent", "--", "pwd"],
     &["exec", "--name", "M", "-w", "/usr", "--", "pwd"],
-    &["exec", "--name", "M", "--", "sh", "-c", "pwd; umask; tty; cat"],
-    &["exec", "--name", "M", "--", "sh", "-c", "id -un; echo \"$HOME $TERM\""],
-    &["exec", "--name", "M", "--", "runuser", "-u", "node", "--", "id", "-un"],
+    &[
+        "exec",
+        "--name",
+        "M",
+        "--",
+        "sh",
+        "-c",
+        "pwd; umask; tty; cat",
+    ],
+    &[
+        "exec",
+        "--name",
+        "M",
+        "--",
+        "sh",
+        "-c",
+        "id -un; echo \"$HOME $TERM\"",
+    ],
+    &[
+        "exec", "--name", "M", "--", "runuser", "-u", "node", "--", "id", "-un",
+    ],
     // argv
     &[
         "exec",
@@ -48,7 +74,9 @@ const SAME: &[&[&str]] = &[
         "--",
     ],
     &["exec", "--name", "M", "--", "printf", "<%s>", "-n", "--"],
-    &["exec", "--name", "M", "printf", "<%s>", "no", "--", "dashes", "--user", "x"],
+    &[
+        "exec", "--name", "M", "printf", "<%s>", "no", "--", "dashes", "--user", "x",
+    ],
     &[
         "exec",
         "--name",
@@ -67,12 +95,42 @@ const SAME: &[&[&str]] = &[
         "echo \"$A|$B|$C|$NOEQ\"",
     ],
     &["exec", "--name=M", "--env=A=1", "--", "sh", "-c", "echo $A"],
-    &["exec", "--name", "M", "-e", "HOME=/x", "--", "sh", "-c", "echo $HOME"],
+    &[
+        "exec",
+        "--name",
+        "M",
+        "-e",
+        "HOME=/x",
+        "--",
+        "sh",
+        "-c",
+        "echo $HOME",
+    ],
     // the user
     &["exec", "--name", "M", "--user", "root", "--", "id", "-u"],
-    &["exec", "--name", "M", "-u", "node", "--", "sh", "-c", "id; echo $HOME; pwd"],
+    &[
+        "exec",
+        "--name",
+        "M",
+        "-u",
+        "node",
+        "--",
+        "sh",
+        "-c",
+        "id; echo $HOME; pwd",
+    ],
     &["exec", "--name", "M", "--user", "1000:1000", "--", "id"],
-    &["exec", "--name", "M", "--user", "4242:4343", "--", "sh", "-c", "id; echo $HOME"],
+    &[
+        "exec",
+        "--name",
+        "M",
+        "--user",
+        "4242:4343",
+        "--",
+        "sh",
+        "-c",
+        "id; echo $HOME",
+    ],
     &["exec", "--name", "M", "--user", "no-such-user", "--", "id"],
     // command lines that are wrong
     &["exec", "--name", "M"],
@@ -100,9 +158,32 @@ const SAME: &[&[&str]] = &[
     &["cp", "--mode", "888", "file", "M:D/x"],
     // cp
     &["cp", "file", "M:D/new/deep/er/file"],
-    &["exec", "--name", "M", "--user", "root", "--", "stat", "-c", "%a %s", "D/new/deep/er/file"],
-    &["cp", "--mode", "600", "--uid", "1000", "--gid", "1000", "file", "M:D/owned"],
-    &["exec", "--name", "M", "--", "stat", "-c", "%a %u:%g", "D/owned"],
+    &[
+        "exec",
+        "--name",
+        "M",
+        "--user",
+        "root",
+        "--",
+        "stat",
+        "-c",
+        "%a %s",
+        "D/new/deep/er/file",
+    ],
+    &[
+        "cp",
+        "--mode",
+        "600",
+        "--uid",
+        "1000",
+        "--gid",
+        "1000",
+        "file",
+        "M:D/owned",
+    ],
+    &[
+        "exec", "--name", "M", "--", "stat", "-c", "%a %u:%g", "D/owned",
+    ],
     &["cp", "empty", "M:D/empty"],
     &["cp", "link", "M:D/link"],
     &["cp", "na me\nü", "M:D/na me\nü"],
@@ -140,8 +221,14 @@ const OTHERWISE: &[(&[&str], &str)] = &[
         &["exec", "--name", "M", "--", "sh", "-c", "echo \"$PATH\""],
         "/opt/bin is first, for the tests' programs",
     ),
-    (&["exec", "--name", "M", "--", "env"], "fewer SMOLVM_* variables, which no step reads"),
-    (&["exec", "--name", "M", "--", "hostname"], "the host's name"),
+    (
+        &["exec", "--name", "M", "--", "env"],
+        "fewer SMOLVM_* variables, which no step reads",
+    ),
+    (
+        &["exec", "--name", "M", "--", "hostname"],
+        "the host's name",
+    ),
 ];
 
 /// The same only on bare machines: on image machines the real one's words are others, and for the
@@ -157,7 +244,9 @@ fn outcome(sandbox: &Sandbox, args: &[&str]) -> String {
         "M" => machine.to_owned(),
         "LONG" => "a".repeat(129),
         "--name=M" => format!("--name={machine}"),
-        _ => arg.replace("M:", &format!("{machine}:")).replace("D/", &format!("{DIRECTORY}/")),
+        _ => arg
+            .replace("M:", &format!("{machine}:"))
+            .replace("D/", &format!("{DIRECTORY}/")),
     };
     let args = args.iter().map(|arg| {
         if arg.ends_with("D | od -c") {
@@ -166,15 +255,22 @@ fn outcome(sandbox: &Sandbox, args: &[&str]) -> String {
             put(arg)
         }
     });
-    let outcome = sandbox.run("smolvm").args(["machine".to_owned()]).args(args).end();
+    let outcome = sandbox
+        .run("smolvm")
+        .args(["machine".to_owned()])
+        .args(args)
+        .end();
     let stderr = match outcome.status {
         // Below that is what clap makes of all options that there are, of which the stand-in has
         // few.
         2 => outcome.stderr.lines().next().unwrap_or_default().to_owned(),
         _ => without_progress(&outcome.stderr),
     };
-    format!("status {}\nstdout {:?}\nstderr {stderr:?}", outcome.status, outcome.stdout)
-        .replace(machine, "M")
+    format!(
+        "status {}\nstdout {:?}\nstderr {stderr:?}",
+        outcome.status, outcome.stdout
+    )
+    .replace(machine, "M")
 }
 
 /// Sizes and rates are printed again and again as the copy goes on.
@@ -183,7 +279,10 @@ fn without_progress(stderr: &str) -> String {
     for part in stderr.split('\r') {
         let is_progress = part.starts_with("Uploading ") || part.starts_with("Downloading ");
         let (what, rest) = match part.rsplit_once("s)").filter(|_| is_progress) {
-            Some((sizes, rest)) => (sizes.rsplit_once(": ").map_or(sizes, |(what, _)| what), rest),
+            Some((sizes, rest)) => (
+                sizes.rsplit_once(": ").map_or(sizes, |(what, _)| what),
+                rest,
+            ),
             None => (part, ""),
         };
         if !result.ends_with(what) {
@@ -195,9 +294,13 @@ fn without_progress(stderr: &str) -> String {
 }
 
 fn prepare(sandbox: &Sandbox) {
-    for (name, content) in
-        [("file", "content\n"), ("empty", ""), ("a:b", "x"), ("na me\nü", "x"), ("dir/file", "x")]
-    {
+    for (name, content) in [
+        ("file", "content\n"),
+        ("empty", ""),
+        ("a:b", "x"),
+        ("na me\nü", "x"),
+        ("dir/file", "x"),
+    ] {
         sandbox.write(name, content);
     }
     std::os::unix::fs::symlink("file", sandbox.path("link")).unwrap();
@@ -211,11 +314,22 @@ fn the_stand_in_answers_as_the_real_smolvm_does() {
     let real = Sandbox::with_real_guest();
     let user = real
         .run("smolvm")
-        .args(["machine", "exec", "--name", real.machine(), "--", "id", "-un"])
+        .args([
+            "machine",
+            "exec",
+            "--name",
+            real.machine(),
+            "--",
+            "id",
+            "-un",
+        ])
         .end()
         .stdout;
-    let options =
-        if real.is_image() { vec!["--image", "any", "--user", user.trim()] } else { vec![] };
+    let options = if real.is_image() {
+        vec!["--image", "any", "--user", user.trim()]
+    } else {
+        vec![]
+    };
     let stand_in = Sandbox::with_guest_of(&options);
     prepare(&real);
     prepare(&stand_in);

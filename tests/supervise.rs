@@ -34,13 +34,33 @@ fn done(url: &str) -> String {
 
 fn claude_mcp(args: &[&str]) -> Vec<String> {
     exec(
-        &[&["runuser", "-u", "node", "--", "env", "HOME=/home/node", "claude", "mcp"], args]
-            .concat(),
+        &[
+            &[
+                "runuser",
+                "-u",
+                "node",
+                "--",
+                "env",
+                "HOME=/home/node",
+                "claude",
+                "mcp",
+            ],
+            args,
+        ]
+        .concat(),
     )
 }
 
 fn add(url: &str) -> Vec<String> {
-    claude_mcp(&["add", "--scope", "user", "--transport", "http", "supervise", url])
+    claude_mcp(&[
+        "add",
+        "--scope",
+        "user",
+        "--transport",
+        "http",
+        "supervise",
+        url,
+    ])
 }
 
 #[test]
@@ -60,7 +80,10 @@ fn calls_claude_mcp_add_when_supervise_enabled() {
     let receipts = sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done(URL));
     assert_eq!(sandbox.calls(), [add(URL)]);
     assert_eq!(
-        (&receipts["supervise"]["status"], &receipts["supervise"]["url"]),
+        (
+            &receipts["supervise"]["status"],
+            &receipts["supervise"]["url"]
+        ),
         (&json!("done"), &json!(URL))
     );
 }
@@ -69,14 +92,23 @@ fn calls_claude_mcp_add_when_supervise_enabled() {
 fn non_zero_exit_logs_warning_but_does_not_raise() {
     let sandbox = Sandbox::new();
     let plan = with_supervisor(&sandbox, URL);
-    let run = sandbox.run(STEP).args(["-q"]).plan(&plan).env("STAND_IN_FAIL", "* 1 boom");
+    let run = sandbox
+        .run(STEP)
+        .args(["-q"])
+        .plan(&plan)
+        .env("STAND_IN_FAIL", "* 1 boom");
     let why = format!(
         "runuser -u node -- env HOME=/home/node claude mcp add --scope user --transport http supervise {URL}: smolvm \
          machine exec: exit status 1: boom"
     );
-    let receipts = run.end().is(0, &plan, &format!("bottle-supervise: warning: {why}\n"));
+    let receipts = run
+        .end()
+        .is(0, &plan, &format!("bottle-supervise: warning: {why}\n"));
     assert_eq!(
-        (&receipts["supervise"]["status"], &receipts["supervise"]["why"]),
+        (
+            &receipts["supervise"]["status"],
+            &receipts["supervise"]["why"]
+        ),
         (&json!("failed"), &json!(why))
     );
 }
@@ -123,7 +155,10 @@ fn a_second_run_changes_nothing_and_another_port_is_registered() {
     assert_eq!(verbose.status, 0);
     assert!(!verbose.stderr.contains("SECRET") && !verbose.stdout.contains("SECRET"));
     let remove = claude_mcp(&["remove", "--scope", "user", "supervise"]);
-    assert_eq!(sandbox.calls()[1..], bare(vec![add(other), question, remove, add(other)]));
+    assert_eq!(
+        sandbox.calls()[1..],
+        bare(vec![add(other), question, remove, add(other)])
+    );
     assert_eq!(sandbox.guest(entry), written(other));
 }
 
@@ -138,10 +173,14 @@ fn converges_wherever_it_was_killed() {
 
 #[test]
 fn a_guest_without_claude_is_a_warning() {
-    let Some(sandbox) = Sandbox::with_guest() else { return };
+    let Some(sandbox) = Sandbox::with_guest() else {
+        return;
+    };
     // This host may have a claude in /usr, which is the guest's, too.
-    let env = sandbox
-        .write("guest-bin/env", "#!/bin/bash\nPATH=/nowhere exec -a env /usr/bin/env \"$@\"\n");
+    let env = sandbox.write(
+        "guest-bin/env",
+        "#!/bin/bash\nPATH=/nowhere exec -a env /usr/bin/env \"$@\"\n",
+    );
     fs::set_permissions(env, fs::Permissions::from_mode(0o755)).unwrap();
     let plan = with_supervisor(&sandbox, URL);
     let outcome = sandbox.run(STEP).plan(&plan).end();
@@ -151,7 +190,11 @@ fn a_guest_without_claude_is_a_warning() {
     );
     let hint = "hint: Claude Code is not on the guest's PATH: `npm install -g @anthropic-ai/claude-code` in the image puts \
                 it there";
-    let receipts = outcome.is(0, &plan, &format!("bottle-supervise: warning: {why}\n{hint}\n"));
+    let receipts = outcome.is(
+        0,
+        &plan,
+        &format!("bottle-supervise: warning: {why}\n{hint}\n"),
+    );
     assert_eq!(receipts["supervise"]["why"], why);
 }
 
@@ -159,7 +202,11 @@ fn a_guest_without_claude_is_a_warning() {
 fn without_smolvm_it_is_an_error_all_the_same() {
     let sandbox = Sandbox::new();
     let plan = with_supervisor(&sandbox, URL);
-    let outcome = sandbox.run(STEP).args(["--smolvm", "./no-smolvm"]).plan(&plan).end();
+    let outcome = sandbox
+        .run(STEP)
+        .args(["--smolvm", "./no-smolvm"])
+        .plan(&plan)
+        .end();
     let argv = format!(
         "runuser -u node -- env HOME=/home/node claude mcp add --scope user --transport http supervise {URL}"
     );

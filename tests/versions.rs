@@ -29,7 +29,12 @@ fn smolvms() -> Vec<(semver::Version, PathBuf)> {
     assert!(!versions.is_empty(), "nothing in {}", directory.display());
     versions
         .into_iter()
-        .map(|version| (version.clone(), directory.join(version.to_string()).join("smol/smolvm")))
+        .map(|version| {
+            (
+                version.clone(),
+                directory.join(version.to_string()).join("smol/smolvm"),
+            )
+        })
         .collect()
 }
 
@@ -62,7 +67,11 @@ fn each_version_takes_the_calls_that_it_is_made() {
             ],
         ] {
             let outcome = smolvm(&[&["machine"], args].concat());
-            assert_eq!((outcome.status, outcome.stderr), not_found, "{version} {args:?}");
+            assert_eq!(
+                (outcome.status, outcome.stderr),
+                not_found,
+                "{version} {args:?}"
+            );
         }
         let as_root = smolvm(&[
             "machine",
@@ -75,7 +84,12 @@ fn each_version_takes_the_calls_that_it_is_made() {
             "true",
         ]);
         let takes_user = version >= semver::Version::new(1, 14, 0);
-        assert_eq!(as_root.status, if takes_user { 1 } else { 2 }, "{version}: {}", as_root.stderr);
+        assert_eq!(
+            as_root.status,
+            if takes_user { 1 } else { 2 },
+            "{version}: {}",
+            as_root.stderr
+        );
 
         // bottle asks for the user only where it is taken, and says what to do where one insists.
         let run = |user: &str| {
@@ -91,7 +105,11 @@ fn each_version_takes_the_calls_that_it_is_made() {
             sandbox.run(STEP).args(args).plan(&plan).end()
         };
         let auto = run("auto").stderr;
-        let call = auto.lines().filter(|line| !line.starts_with("    ")).nth(1).unwrap();
+        let call = auto
+            .lines()
+            .filter(|line| !line.starts_with("    "))
+            .nth(1)
+            .unwrap();
         assert_eq!(call.contains(" --user root "), takes_user, "{call}");
         let failed = format!(
             "bottle-supervise: warning: {ARGV}: smolvm machine exec: exit status 1: Error: vm not found: "
@@ -100,6 +118,10 @@ fn each_version_takes_the_calls_that_it_is_made() {
         let insisting = run("root").stderr;
         let hint = "hint: `machine exec --user` came with smolvm 1.14.0; with --exec-user none the machine's own user is \
                     whom commands run as\n";
-        assert_eq!(insisting.ends_with(hint), !takes_user, "{version}: {insisting}");
+        assert_eq!(
+            insisting.ends_with(hint),
+            !takes_user,
+            "{version}: {insisting}"
+        );
     }
 }

@@ -37,14 +37,6 @@ _bottle__provision() {
                     COMPREPLY=($(compgen -W "ca prompt skills git supervise" -- "${cur}"))
                     return 0
                     ;;
-                --jobs)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                -j)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --keep-plan)
                     local oldifs
                     if [ -n "${IFS+x}" ]; then

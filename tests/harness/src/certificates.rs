@@ -49,7 +49,11 @@ pub fn certificate(kind: &Certificate) -> Pair {
         _ => vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign],
     };
     let certificate = params.self_signed(&key).unwrap();
-    Pair { pem: certificate.pem(), key: key.serialize_pem(), der: certificate.der().to_vec() }
+    Pair {
+        pem: certificate.pem(),
+        key: key.serialize_pem(),
+        der: certificate.der().to_vec(),
+    }
 }
 
 impl Pair {

@@ -11,7 +11,12 @@ use crate::Sandbox;
 /// `prepare` sets up each host and gives the plan.
 #[track_caller]
 pub fn converges(step: &str, prepare: impl Fn(&Sandbox) -> Value) {
-    converges_in(|| Sandbox::with_guest_of(&[]), step, &["before", "after"], prepare);
+    converges_in(
+        || Sandbox::with_guest_of(&[]),
+        step,
+        &["before", "after"],
+        prepare,
+    );
 }
 
 /// The same in the guests that `sandbox` gives, killed at these moments of each call.
@@ -44,7 +49,12 @@ pub fn converges_in(
                 .plan(&plan)
                 .env("STAND_IN_KILL", format!("{call} {moment}"))
                 .end();
-            assert_eq!((killed.status, killed.stdout.as_str()), (137, ""), "{}", killed.stderr);
+            assert_eq!(
+                (killed.status, killed.stdout.as_str()),
+                (137, ""),
+                "{}",
+                killed.stderr
+            );
             sandbox.calls();
             let outcome = sandbox.run(step).plan(&plan).end();
             assert_eq!(outcome.status, 0, "{}", outcome.stderr);
@@ -60,8 +70,14 @@ pub fn converges_in(
 #[track_caller]
 fn assert_same(expected: &str, found: &str, what: &str) {
     let (expected, found): (Vec<_>, Vec<_>) = (expected.lines().collect(), found.lines().collect());
-    let missing: Vec<_> = expected.iter().filter(|line| !found.contains(line)).collect();
-    let extra: Vec<_> = found.iter().filter(|line| !expected.contains(line)).collect();
+    let missing: Vec<_> = expected
+        .iter()
+        .filter(|line| !found.contains(line))
+        .collect();
+    let extra: Vec<_> = found
+        .iter()
+        .filter(|line| !expected.contains(line))
+        .collect();
     assert!(
         missing.is_empty() && extra.is_empty(),
         "{what} ends otherwise; missing: {missing:#?}; extra: {extra:#?}"

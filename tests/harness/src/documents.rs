@@ -18,7 +18,10 @@ pub fn document(path: &str, content: &str) {
         fs::write(&file, content).unwrap();
     }
     let found = fs::read_to_string(&file).unwrap_or_default();
-    assert!(found == content, "{path} is out of date: UPDATE_DOCS=1 cargo test --workspace");
+    assert!(
+        found == content,
+        "{path} is out of date: UPDATE_DOCS=1 cargo test --workspace"
+    );
 }
 
 /// A schema in `docs/`.
@@ -78,13 +81,19 @@ pub fn command_documents(command: &Command, description: &str) {
     examples.control("fi", []);
     page.extend(examples.render().bytes());
     page.extend(EXIT_STATUS.bytes());
-    document(&format!("docs/man/{name}.1"), &String::from_utf8(page).unwrap());
+    document(
+        &format!("docs/man/{name}.1"),
+        &String::from_utf8(page).unwrap(),
+    );
 
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         let mut script = Vec::new();
         generate(shell, &mut command.clone(), &name, &mut script);
         let file = clap_complete::Generator::file_name(&shell, &name);
-        document(&format!("docs/completions/{file}"), &String::from_utf8(script).unwrap());
+        document(
+            &format!("docs/completions/{file}"),
+            &String::from_utf8(script).unwrap(),
+        );
     }
 }
 

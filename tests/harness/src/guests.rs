@@ -58,10 +58,16 @@ impl Sandbox {
         let mut sandbox = Self::new();
         sandbox.guest = Guest::StandIn(options.contains(&"--image"));
         for (verb, options) in [("create", options), ("start", &[])] {
-            let run = sandbox.run("smolvm").args(["machine", verb, "--name", MACHINE]);
+            let run = sandbox
+                .run("smolvm")
+                .args(["machine", verb, "--name", MACHINE]);
             let outcome = run.args(options).end();
             // What the stand-in says ends with the way out, such as `apt-get install uidmap`.
-            assert!(outcome.status != 69, "this test needs a guest. {}", outcome.stderr.trim());
+            assert!(
+                outcome.status != 69,
+                "this test needs a guest. {}",
+                outcome.stderr.trim()
+            );
             assert_eq!(outcome.status, 0, "{outcome:?}");
         }
         fs::remove_file(sandbox.path("log")).unwrap();
@@ -76,11 +82,20 @@ impl Sandbox {
         let needs = format!("{VARIABLE} has to name a running machine of the real smolvm on PATH");
         assert!(!machine.is_empty(), "{needs}; it is unset");
         let mut sandbox = Self::new();
-        assert!(sandbox.find_real_smolvm(), "{needs}; that one is a stand-in, or there is none");
+        assert!(
+            sandbox.find_real_smolvm(),
+            "{needs}; that one is a stand-in, or there is none"
+        );
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        sandbox.guest = Guest::Real { machine, is_image: true, _alone: alone };
+        sandbox.guest = Guest::Real {
+            machine,
+            is_image: true,
+            _alone: alone,
+        };
         let user = ["--user", "root", "--", "true"];
-        let run = sandbox.run("smolvm").args(["machine", "exec", "--name", sandbox.machine()]);
+        let run = sandbox
+            .run("smolvm")
+            .args(["machine", "exec", "--name", sandbox.machine()]);
         let as_root = run.args(user).end();
         if let Guest::Real { is_image, .. } = &mut sandbox.guest {
             *is_image = as_root.status == 0;
@@ -93,13 +108,19 @@ impl Sandbox {
     /// Puts the smolvm of our own PATH behind the sandbox's, with all the variables that it has for
     /// us; false where it is not the real one.
     fn find_real_smolvm(&self) -> bool {
-        let Ok(help) = Command::new("smolvm").arg("--help").output() else { return false };
+        let Ok(help) = Command::new("smolvm").arg("--help").output() else {
+            return false;
+        };
         if String::from_utf8_lossy(&help.stdout).contains("stand-in") {
             return false;
         }
         let script =
             r#"echo '#!/bin/sh'; export -p; printf 'exec "%s" "$@"\n' "$(command -v smolvm)""#;
-        let script = Command::new("sh").args(["-c", script]).output().unwrap().stdout;
+        let script = Command::new("sh")
+            .args(["-c", script])
+            .output()
+            .unwrap()
+            .stdout;
         let script = self.write("real-smolvm", script);
         fs::set_permissions(script, fs::Permissions::from_mode(0o755)).unwrap();
         true
@@ -135,13 +156,23 @@ impl Sandbox {
 
     /// Whether the guest is an image machine.
     pub fn is_image(&self) -> bool {
-        matches!(self.guest, Guest::Real { is_image: true, .. } | Guest::StandIn(true))
+        matches!(
+            self.guest,
+            Guest::Real { is_image: true, .. } | Guest::StandIn(true)
+        )
     }
 
     /// Runs a shell script in the guest as root and gives what it prints.
     pub fn guest(&self, script: &str) -> String {
-        let user = if self.is_image() { &["--user", "root"][..] } else { &[] };
-        let run = self.run("smolvm").args(["machine", "exec", "--name", self.machine()]).args(user);
+        let user = if self.is_image() {
+            &["--user", "root"][..]
+        } else {
+            &[]
+        };
+        let run = self
+            .run("smolvm")
+            .args(["machine", "exec", "--name", self.machine()])
+            .args(user);
         let outcome = run.args(["--", "sh", "-c", script]).end();
         assert_eq!(
             (outcome.status, outcome.stderr.as_str()),
@@ -155,7 +186,11 @@ impl Sandbox {
     /// All that a step can have changed in the guest: modes, owners, names, link targets and
     /// contents.
     pub fn tree(&self) -> String {
-        let tree = self.guest(if matches!(self.guest, Guest::Real { .. }) { OURS } else { WHOLE });
+        let tree = self.guest(if matches!(self.guest, Guest::Real { .. }) {
+            OURS
+        } else {
+            WHOLE
+        });
         let _ = fs::remove_file(self.path("log"));
         tree
     }
@@ -166,7 +201,9 @@ impl Drop for Sandbox {
         match self.guest {
             Guest::None => {}
             Guest::StandIn(_) => {
-                self.run("smolvm").args(["machine", "delete", "--force", "--name", MACHINE]).end();
+                self.run("smolvm")
+                    .args(["machine", "delete", "--force", "--name", MACHINE])
+                    .end();
             }
             // In a test that failed, what failed is what has to be said.
             Guest::Real { .. } if std::thread::panicking() => {}

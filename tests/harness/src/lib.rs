@@ -67,12 +67,28 @@ pub struct Outcome {
 impl Sandbox {
     /// A host whose smolvm records calls, checks their form and makes none.
     pub fn new() -> Self {
-        let directory = tempfile::Builder::new().prefix("bottle-test-").tempdir().unwrap();
-        let sandbox = Self { directory, guest: Guest::None };
-        for name in ["bin", "home/.claude/skills", "stage", "machines", "guest-bin"] {
+        let directory = tempfile::Builder::new()
+            .prefix("bottle-test-")
+            .tempdir()
+            .unwrap();
+        let sandbox = Self {
+            directory,
+            guest: Guest::None,
+        };
+        for name in [
+            "bin",
+            "home/.claude/skills",
+            "stage",
+            "machines",
+            "guest-bin",
+        ] {
             fs::create_dir_all(sandbox.path(name)).unwrap();
         }
-        symlink(repository().join("tests/stand-in/smolvm"), sandbox.path("bin/smolvm")).unwrap();
+        symlink(
+            repository().join("tests/stand-in/smolvm"),
+            sandbox.path("bin/smolvm"),
+        )
+        .unwrap();
         sandbox.write("prompt.txt", "You are a helpful assistant.\n");
         certificate(&Certificate::Ca).write(&sandbox.path("ca.pem"));
         sandbox
@@ -127,15 +143,22 @@ impl Sandbox {
     /// `program` is looked up on this host's PATH unless it is a path.
     pub fn run(&self, program: impl AsRef<OsStr>) -> Run<'_> {
         let mut command = Command::new(program);
-        let path =
-            format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", self.path("bin").display());
+        let path = format!(
+            "{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+            self.path("bin").display()
+        );
         command
             .env_clear()
             .env("PATH", path)
             .env("HOME", self.path("home"))
             .current_dir(self.directory.path());
         command.envs(self.smolvm_variables());
-        Run { sandbox: self, command, stdin: Vec::new(), stdout: Stdio::piped() }
+        Run {
+            sandbox: self,
+            command,
+            stdin: Vec::new(),
+            stdout: Stdio::piped(),
+        }
     }
 
     /// The calls of smolvm's since the last time this was asked, each with its arguments;
@@ -144,9 +167,15 @@ impl Sandbox {
         let log = self.log();
         let _ = fs::remove_file(self.path("log"));
         let calls = log.split("\u{1e}\n").filter(|record| !record.is_empty());
-        let calls =
-            calls.map(|record| record.split_terminator('\u{1f}').map(str::to_owned).collect());
-        calls.filter(|call: &Vec<String>| call[0] == "machine").collect()
+        let calls = calls.map(|record| {
+            record
+                .split_terminator('\u{1f}')
+                .map(str::to_owned)
+                .collect()
+        });
+        calls
+            .filter(|call: &Vec<String>| call[0] == "machine")
+            .collect()
     }
 
     /// What smolvm's calls have written so far.
@@ -157,7 +186,9 @@ impl Sandbox {
     /// What is in the plan's stage directory.
     pub fn staged(&self) -> Vec<String> {
         let entries = fs::read_dir(self.path("stage")).unwrap();
-        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+        entries
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect()
     }
 }
 
@@ -257,7 +288,11 @@ impl Sandbox {
         let stderr = String::from_utf8(output.stderr).unwrap();
         let directory = fs::canonicalize(self.directory.path()).unwrap();
         let stderr = without_times(&stderr.replace(directory.to_str().unwrap(), "DIR"));
-        Outcome { status, stdout, stderr }
+        Outcome {
+            status,
+            stdout,
+            stderr,
+        }
     }
 }
 
@@ -267,7 +302,11 @@ impl Outcome {
     pub fn is(&self, status: i32, plan: &Value, stderr: &str) -> Value {
         assert_eq!((self.status, self.stderr.as_str()), (status, stderr));
         let mut printed: Value = serde_json::from_str(&self.stdout).expect("a plan on stdout");
-        let receipts = printed.as_object_mut().unwrap().remove("receipts").expect("receipts");
+        let receipts = printed
+            .as_object_mut()
+            .unwrap()
+            .remove("receipts")
+            .expect("receipts");
         let mut plan = plan.clone();
         plan.as_object_mut().unwrap().remove("receipts");
         assert_eq!(printed, plan);
@@ -277,7 +316,10 @@ impl Outcome {
     /// Asserts that it failed: nothing on stdout, and these words.
     #[track_caller]
     pub fn fails(&self, status: i32, stderr: &str) {
-        assert_eq!((self.status, self.stdout.as_str(), self.stderr.as_str()), (status, "", stderr));
+        assert_eq!(
+            (self.status, self.stdout.as_str(), self.stderr.as_str()),
+            (status, "", stderr)
+        );
     }
 }
 
@@ -307,12 +349,19 @@ pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// The root of the repository.
 pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap()
 }
 
 /// `exec ARGV` for the sandbox's machine as the recording smolvm sees it, a bare one since 1.14.0.
 pub fn exec(argv: &[&str]) -> Vec<String> {
-    let words = [&["machine", "exec", "--name", MACHINE, "--user", "root", "--"], argv].concat();
+    let words = [
+        &["machine", "exec", "--name", MACHINE, "--user", "root", "--"],
+        argv,
+    ]
+    .concat();
     words.into_iter().map(str::to_owned).collect()
 }
 

@@ -47,10 +47,16 @@ impl Sandbox {
             );
             symlink(program, self.path(format!("bin/bottle-{step}"))).unwrap();
         }
-        symlink(repository().join("scripts/provision"), self.path("bin/provision")).unwrap();
+        symlink(
+            repository().join("scripts/provision"),
+            self.path("bin/provision"),
+        )
+        .unwrap();
         self.write_skill("verify");
-        let git =
-            Command::new("git").args(["init", "-q", "project"]).current_dir(self.path("")).status();
+        let git = Command::new("git")
+            .args(["init", "-q", "project"])
+            .current_dir(self.path(""))
+            .status();
         assert!(git.unwrap().success());
         let mut plan = self.plan();
         plan["spec"]["copy_cwd"] = json!(true);
@@ -73,15 +79,23 @@ impl Sandbox {
 
     /// The command lines of processes that were started in this sandbox and are still there.
     pub fn left_over(&self) -> String {
-        let lines = self.processes().into_iter().map(|process| process.join("cmdline"));
-        lines.map(|line| fs::read_to_string(line).unwrap_or_default()).collect()
+        let lines = self
+            .processes()
+            .into_iter()
+            .map(|process| process.join("cmdline"));
+        lines
+            .map(|line| fs::read_to_string(line).unwrap_or_default())
+            .collect()
     }
 
     /// Kills the processes that were started in this sandbox and are still there.
     pub fn kill_left_over(&self) {
         for process in self.processes() {
             // It may have ended just now.
-            let _ = Command::new("kill").arg("-KILL").arg(process.file_name().unwrap()).output();
+            let _ = Command::new("kill")
+                .arg("-KILL")
+                .arg(process.file_name().unwrap())
+                .output();
         }
     }
 
@@ -90,9 +104,14 @@ impl Sandbox {
         let mark = format!("STAND_IN_LOG={}", self.path("log").display());
         let is_ours = |process: &PathBuf| {
             let environment = fs::read(process.join("environ")).unwrap_or_default();
-            environment.split(|&byte| byte == 0).any(|variable| variable == mark.as_bytes())
+            environment
+                .split(|&byte| byte == 0)
+                .any(|variable| variable == mark.as_bytes())
         };
-        let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+        let processes = fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.path());
         processes.filter(is_ours).collect()
     }
 
@@ -102,7 +121,8 @@ impl Sandbox {
     /// its background jobs. That is inherited, and no shell can trap a signal which it was started
     /// to ignore; so each is given its default action again.
     pub fn run_interruptible(&self, program: &str) -> Run<'_> {
-        self.run("env").args(["--default-signal=HUP,INT,TERM", program])
+        self.run("env")
+            .args(["--default-signal=HUP,INT,TERM", program])
     }
 
     /// Starts `program`, waits for its first smolvm call, which hangs, and sends it `signal`.
@@ -125,7 +145,9 @@ impl Sandbox {
     #[track_caller]
     pub fn wait_for_call(&self, call: usize) {
         let (count, call) = (self.path("log.count"), format!("{call}\n"));
-        wait_for("a call", || fs::read_to_string(&count).is_ok_and(|count| count == call));
+        wait_for("a call", || {
+            fs::read_to_string(&count).is_ok_and(|count| count == call)
+        });
     }
 }
 
@@ -138,5 +160,10 @@ pub fn send(signal: &str, to: &str) {
 
 /// The names in a JSON object, in order.
 pub fn keys(object: &Value) -> Vec<&str> {
-    object.as_object().unwrap().keys().map(String::as_str).collect()
+    object
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect()
 }

@@ -18,15 +18,23 @@ impl Sandbox {
     /// prints.
     #[track_caller]
     pub fn git(&self, directory: &str, args: &[&str]) -> String {
-        let who =
-            [("GIT_AUTHOR_NAME", "A"), ("GIT_AUTHOR_EMAIL", "a@b"), ("GIT_COMMITTER_NAME", "A")];
+        let who = [
+            ("GIT_AUTHOR_NAME", "A"),
+            ("GIT_AUTHOR_EMAIL", "a@b"),
+            ("GIT_COMMITTER_NAME", "A"),
+        ];
         let when = [
             ("GIT_AUTHOR_DATE", "2026-01-01T00:00:00Z"),
             ("GIT_COMMITTER_DATE", "2026-01-01T00:00:00Z"),
         ];
         let mut command = Command::new("git");
         command
-            .args(["-c", "protocol.file.allow=always", "-c", "init.defaultBranch=main"])
+            .args([
+                "-c",
+                "protocol.file.allow=always",
+                "-c",
+                "init.defaultBranch=main",
+            ])
             .args(args);
         command
             .current_dir(self.path(directory))
@@ -34,7 +42,11 @@ impl Sandbox {
             .envs(who)
             .envs(when);
         let output = command.env("GIT_COMMITTER_EMAIL", "a@b").output().unwrap();
-        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -73,7 +85,10 @@ impl Sandbox {
             .arg(".");
         assert!(tar.status().unwrap().success());
         let to = format!("{MACHINE}:/tmp/tree.tar");
-        let copied = self.run("smolvm").args(["machine", "cp", tree.to_str().unwrap(), &to]).end();
+        let copied = self
+            .run("smolvm")
+            .args(["machine", "cp", tree.to_str().unwrap(), &to])
+            .end();
         assert_eq!(copied.status, 0, "{}", copied.stderr);
         self.guest("cd /home/node/workspace && tar -xf /tmp/tree.tar --no-same-owner && chown -R node:node . && rm /tmp/tree.tar");
         let host = Command::new("sh")
@@ -81,7 +96,10 @@ impl Sandbox {
             .current_dir(self.path(directory))
             .output()
             .unwrap();
-        [String::from_utf8_lossy(&host.stdout).into_owned(), self.as_node(STATE)]
+        [
+            String::from_utf8_lossy(&host.stdout).into_owned(),
+            self.as_node(STATE),
+        ]
     }
 
     /// Runs a shell script in the agent's workspace, as node.
