@@ -20,15 +20,15 @@ const REPOSITORY: &str = "/home/node/workspace/.git";
 const CA: &str = "/usr/local/share/ca-certificates/claude-bottle-mitm.crt";
 
 /// A guest that is provisioned, with its plan.
-fn provisioned() -> Option<(Sandbox, Value)> {
-    let sandbox = Sandbox::with_guest()?;
+fn provisioned() -> (Sandbox, Value) {
+    let sandbox = Sandbox::with_guest();
     let plan = sandbox.set_up(BUILT);
     sandbox.add_claude();
     sandbox.write("home/.claude/skills/verify/bin/run", "#!/bin/sh\n");
     let outcome = sandbox.sh("provision -q < plan.json");
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
     sandbox.calls();
-    Some((sandbox, plan))
+    (sandbox, plan)
 }
 
 /// The differences that a step finds, as it prints them; also that it says a line for each.
@@ -51,9 +51,7 @@ fn difference(what: &str, path: &str, plan: impl Into<Value>, guest: impl Into<V
 
 #[test]
 fn a_guest_in_place_is_left_as_it_is() {
-    let Some((sandbox, plan)) = provisioned() else {
-        return;
-    };
+    let (sandbox, plan) = provisioned();
     let tree = sandbox.tree();
     for step in STEPS {
         assert_eq!(found(&sandbox, &plan, step), [Value::Null; 0], "{step}");
@@ -79,9 +77,7 @@ fn a_guest_in_place_is_left_as_it_is() {
 
 #[test]
 fn the_prompt() {
-    let Some((sandbox, plan)) = provisioned() else {
-        return;
-    };
+    let (sandbox, plan) = provisioned();
     sandbox.guest(&format!("chmod 644 {PROMPT}; chown root {PROMPT}"));
     let outcome = sandbox.sh("bottle-prompt --check -o receipt < plan.json");
     let said = format!(
@@ -127,9 +123,7 @@ fn the_prompt() {
 
 #[test]
 fn the_skills() {
-    let Some((sandbox, plan)) = provisioned() else {
-        return;
-    };
+    let (sandbox, plan) = provisioned();
     sandbox.guest(&format!(
         "cd {SKILL}; mkdir -p more/deep; touch more/deep/file; chmod 755 bin/run; echo x >> SKILL.md; ln -s x '*\n'; \
          chown root .."
@@ -175,9 +169,7 @@ fn the_skills() {
 
 #[test]
 fn the_certificate() {
-    let Some((sandbox, plan)) = provisioned() else {
-        return;
-    };
+    let (sandbox, plan) = provisioned();
     let bundle = "/etc/ssl/certs/ca-certificates.crt";
     let fingerprint = sandbox
         .sh("openssl x509 -noout -fingerprint -sha256 -in ca.pem")
@@ -240,9 +232,7 @@ fn the_certificate() {
     reason = "one guest, broken in one way after another"
 )]
 fn git() {
-    let Some((sandbox, plan)) = provisioned() else {
-        return;
-    };
+    let (sandbox, plan) = provisioned();
     let gate = "git://127.0.0.1:55555/claude-bottle.git";
     // The agent's own rules: one that goes around the gate, in the repository, and one with a
     // token.
@@ -381,9 +371,7 @@ fn git() {
 
 #[test]
 fn the_supervisor() {
-    let Some((sandbox, plan)) = provisioned() else {
-        return;
-    };
+    let (sandbox, plan) = provisioned();
     let file = "/home/node/.claude.json";
     let url = "http://127.0.0.1:55556/";
     for (edit, guest) in [
@@ -437,9 +425,7 @@ fn the_supervisor() {
 
 #[test]
 fn all_steps_are_checked_also_when_one_differs_or_cannot_tell() {
-    let Some((sandbox, _)) = provisioned() else {
-        return;
-    };
+    let (sandbox, _) = provisioned();
     sandbox.guest(&format!("chmod 640 {PROMPT}; rm -r {SKILL}"));
     let outcome = sandbox.sh("provision --check -q --keep-plan kept.json < plan.json");
     assert_eq!(outcome.status, 3);

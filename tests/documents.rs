@@ -172,9 +172,7 @@ fn the_examples_in_the_help_work() {
 #[test]
 fn the_schemas_take_what_the_steps_read_and_print() {
     let (plan, receipts, checks) = (schema("plan"), schema("receipts"), schema("checks"));
-    let Some(sandbox) = Sandbox::with_guest() else {
-        return;
-    };
+    let sandbox = Sandbox::with_guest();
     fits(&plan, &sandbox.plan());
     fits(&plan, &sandbox.set_up(BUILT));
     for run in [

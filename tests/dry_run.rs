@@ -23,6 +23,7 @@ fn odd(sandbox: &Sandbox, ca: &str) -> Value {
     let mut plan = sandbox.set_up(BUILT);
     sandbox.add_claude();
     sandbox.write("ca.pem", ca);
+    sandbox.write_skill(ODD);
     let script = sandbox.write(
         format!("home/.claude/skills/{ODD}/bin/{ODD}"),
         "END\n$HOME `id`\n",
@@ -49,21 +50,12 @@ fn odd(sandbox: &Sandbox, ca: &str) -> Value {
 fn the_script_of_each_step_does_what_the_step_does() {
     let ca = certificate(&Certificate::Ca).pem;
     for step in STEPS {
-        let Some(done) = Sandbox::with_guest() else {
-            return;
-        };
+        let done = Sandbox::with_guest();
         odd(&done, &ca);
         let outcome = done.sh(&format!("bottle-{step} -q < plan.json > out.json"));
-        // The odd skill is not by the rules.
-        let warnings = usize::from(step == "skills");
-        assert_eq!(
-            (outcome.status, outcome.stderr.lines().count()),
-            (0, warnings),
-            "{step}: {}",
-            outcome.stderr
-        );
+        assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{step}");
 
-        let scripted = Sandbox::with_guest().unwrap();
+        let scripted = Sandbox::with_guest();
         odd(&scripted, &ca);
         let before = scripted.tree();
         let dry = scripted.sh(&format!("bottle-{step} -qn < plan.json > script"));
@@ -86,7 +78,7 @@ fn the_script_of_each_step_does_what_the_step_does() {
 fn the_script_of_a_step_with_options_of_its_own() {
     let ca = certificate(&Certificate::Ca).pem;
     let [done, scripted] = [(); 2].map(|()| {
-        let sandbox = Sandbox::with_guest().unwrap();
+        let sandbox = Sandbox::with_guest();
         odd(&sandbox, &ca);
         sandbox.git("project", &["config", "http.extraHeader", "kept"]);
         sandbox
@@ -119,12 +111,10 @@ fn the_script_of_a_step_with_options_of_its_own() {
 #[test]
 fn one_script_for_all_steps() {
     let ca = certificate(&Certificate::Ca).pem;
-    let Some(done) = Sandbox::with_guest() else {
-        return;
-    };
+    let done = Sandbox::with_guest();
     odd(&done, &ca);
     assert_eq!(done.sh("provision -q < plan.json").status, 0);
-    let scripted = Sandbox::with_guest().unwrap();
+    let scripted = Sandbox::with_guest();
     odd(&scripted, &ca);
     let outcome = scripted.sh("provision -qn < plan.json > script");
     assert_eq!(
@@ -199,10 +189,10 @@ fn a_script_fails_as_the_step_does() {
             "bottle-{step} -n < plan.json > script && {fault} sh script"
         ))
     };
-    let outcome = run("ca", "STAND_IN_ANSWER='0 added, 0 removed; done.\n'");
+    let outcome = run("ca", "STAND_IN_FAIL='2 1 flock: no'");
     assert_eq!(
         (outcome.status, outcome.stderr.as_str()),
-        (1, "no `[1-9][0-9]* added` in this answer\n")
+        (1, "flock: no\n")
     );
     let outcome = run("git", "STAND_IN_FAIL='4 1 chown: no'");
     assert_eq!(

@@ -428,8 +428,8 @@ fn a_deadline_ends_the_call() {
     outcome.fails(
         1,
         "bottle-skills: mkdir -p /home/node/.claude/skills: smolvm machine exec: \
-         not done after 300ms\n\
-         hint: --timeout allows a call more than 300ms\n",
+         timed out after 300ms\n\
+         hint: allow more with --timeout\n",
     );
     assert_eq!(sandbox.left_over(), "");
 }

@@ -430,8 +430,7 @@ fn nothing_is_changed_when_a_step_would_fail() {
 fn a_warning_is_said_once() {
     let sandbox = Sandbox::new();
     let mut plan = sandbox.set_up(BUILT);
-    // A name with a capital letter is not by the rules for skills.
-    sandbox.write_skill("Odd");
+    sandbox.write("home/.claude/skills/Odd/notes", "a skill without SKILL.md");
     plan["spec"]["manifest"]["agents"]["demo"]["skills"] = json!(["Odd"]);
     sandbox.write("plan.json", plan.to_string());
     let alone = sandbox.sh("bottle-skills -q < plan.json");
@@ -564,9 +563,7 @@ fn any_posix_shell_will_do() {
 
 #[test]
 fn provision_in_a_guest() {
-    let Some(sandbox) = Sandbox::with_guest() else {
-        return;
-    };
+    let sandbox = Sandbox::with_guest();
     let plan = sandbox.set_up(BUILT);
     sandbox.add_claude();
     let receipts = sandbox
@@ -582,6 +579,8 @@ fn provision_in_a_guest() {
 fn without_times(mut receipts: Value) -> Value {
     for receipt in receipts.as_object_mut().unwrap().values_mut() {
         receipt["ms"] = Value::Null;
+        // Of steps that begin at once, any may be the one that a bare machine refuses --user.
+        receipt["calls"] = Value::Null;
     }
     receipts
 }
@@ -612,9 +611,7 @@ fn all_at_once_is_as_one_after_another() {
 
 #[test]
 fn all_at_once_in_a_guest() {
-    let Some(sandbox) = Sandbox::with_guest() else {
-        return;
-    };
+    let sandbox = Sandbox::with_guest();
     let plan = sandbox.set_up(BUILT);
     sandbox.add_claude();
     let lines = lines(&sandbox);

@@ -70,9 +70,7 @@ fn a_stage_dir_that_is_full_fails_before_the_first_call() {
 /// From 256 MiB on the guest is asked before the copy begins.
 #[test]
 fn a_guest_without_room_for_a_large_directory_fails_before_the_copy() {
-    let Some(sandbox) = Sandbox::with_guest() else {
-        return;
-    };
+    let sandbox = Sandbox::with_guest();
     sandbox.set_up(BUILT);
     make_srv_small(&sandbox);
     fs::File::create(sandbox.path(LARGE))
@@ -91,9 +89,7 @@ fn a_guest_without_room_for_a_large_directory_fails_before_the_copy() {
 
 #[test]
 fn a_guest_whose_disk_becomes_full_fails_with_a_hint() {
-    let Some(sandbox) = Sandbox::with_guest() else {
-        return;
-    };
+    let sandbox = Sandbox::with_guest();
     sandbox.set_up(BUILT);
     make_srv_small(&sandbox);
     sandbox.write(LARGE, vec![b'x'; 100_000]);

@@ -133,9 +133,7 @@ fn missing_skill_dies() {
 
 #[test]
 fn skills_arrive_as_they_are() {
-    let Some(sandbox) = Sandbox::with_guest() else {
-        return;
-    };
+    let sandbox = Sandbox::with_guest();
     let skill = sandbox.path("home/.claude/skills/odd");
     sandbox.write_skill("odd");
     for name in [
@@ -184,9 +182,7 @@ fn skills_arrive_as_they_are() {
 
 #[test]
 fn a_skill_that_is_a_link_is_followed_and_one_of_the_agents_own_stays() {
-    let Some(sandbox) = Sandbox::with_guest() else {
-        return;
-    };
+    let sandbox = Sandbox::with_guest();
     sandbox.write(
         "checkout/verify/SKILL.md",
         "---\nname: verify\ndescription: checked out\n---\n",
@@ -210,54 +206,29 @@ fn a_skill_that_is_a_link_is_followed_and_one_of_the_agents_own_stays() {
 }
 
 #[test]
-fn a_skill_that_breaks_the_published_rules_is_warned_about_and_copied() {
-    let Some(sandbox) = Sandbox::with_guest() else {
-        return;
-    };
+fn a_skill_that_agents_do_not_find_is_warned_about_and_copied() {
+    let sandbox = Sandbox::with_guest();
     let write = |name: &str, text: &str| {
         sandbox.write(format!("home/.claude/skills/{name}/SKILL.md"), text)
     };
-    write(
-        "fine",
-        "---\nname: fine\ndescription: >-\n  Does\n  well\nmetadata:\n  name: X\n---\n# Fine\n",
-    );
-    write("Loud", "---\nname: Loud\ndescription: ''\n---\n");
-    write(
-        "other",
-        &format!(
-            "---\nname: another\ndescription: {}\n---\n",
-            "a".repeat(1025)
-        ),
-    );
+    write("fine", "---\nname: fine\n---\n# Fine\n");
     write("plain", "# Plain\n");
-    write("half", "---\ntitle: x\n---\n");
     sandbox.write("home/.claude/skills/empty/notes", "");
-    let plan = with_skills(
-        &sandbox,
-        &["fine", "Loud", "other", "plain", "half", "empty"],
-    );
+    let plan = with_skills(&sandbox, &["fine", "plain", "empty"]);
     let warning = "bottle-skills: warning: skill";
     let stderr = format!(
-        "{warning} `Loud`: the name in SKILL.md has other characters than lowercase letters, digits and single hyphens \
-         between them: `Loud`\n\
-         {warning} `Loud`: SKILL.md has an empty description\n\
-         {warning} `other`: the name in SKILL.md is not the directory's: `another`\n\
-         {warning} `other`: the description in SKILL.md is longer than 1024 characters\n\
-         {warning} `plain`: SKILL.md has no front matter between two lines of `---`: agents do not find it\n\
-         {warning} `half`: SKILL.md has no name\n\
-         {warning} `half`: SKILL.md has no description\n\
+        "{warning} `plain`: SKILL.md has no front matter between two lines of `---`: agents do not \
+         find it\n\
          {warning} `empty`: there is no SKILL.md: agents do not find it\n{}",
-        done("fine, Loud, other, plain, half, empty")
+        done("fine, plain, empty")
     );
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);
-    assert_eq!(sandbox.guest("ls /home/node/.claude/skills | wc -l"), "6\n");
+    assert_eq!(sandbox.guest("ls /home/node/.claude/skills | wc -l"), "3\n");
 }
 
 #[test]
 fn what_a_skill_no_longer_has_goes() {
-    let Some(sandbox) = Sandbox::with_guest() else {
-        return;
-    };
+    let sandbox = Sandbox::with_guest();
     sandbox.write_skill("verify");
     let old = sandbox.write("home/.claude/skills/verify/old", "");
     let plan = with_skills(&sandbox, &["verify"]);
@@ -322,9 +293,7 @@ fn a_stage_dir_that_cannot_be_written_fails_before_the_first_call() {
 
 #[test]
 fn many_skills_go_beside_each_other_each_in_order() {
-    let Some(sandbox) = Sandbox::with_guest() else {
-        return;
-    };
+    let sandbox = Sandbox::with_guest();
     let names: Vec<_> = (0..12).map(|number| format!("skill-{number}")).collect();
     for name in &names {
         sandbox.write_skill(name);

@@ -130,12 +130,11 @@ fn line(plan: &Plan, options: &Options) -> String {
 /// Finds the plan's skills on the host. One that is missing fails the step before anything else is
 /// done.
 fn find_all(plan: &Plan, options: &Options) -> Result<Vec<(SkillName, PathBuf)>> {
-    let host_dir = match &options.host_skills_dir {
-        Some(dir) => dir.clone(),
-        None => {
-            let home = env::var_os("HOME").context("HOME is not set")?;
-            Path::new(&home).join(".claude/skills")
-        }
+    let host_dir = if let Some(dir) = &options.host_skills_dir {
+        dir.clone()
+    } else {
+        let home = env::var_os("HOME").context("HOME is not set")?;
+        Path::new(&home).join(".claude/skills")
     };
     let mut skills = Vec::new();
     for name in &plan.skills {

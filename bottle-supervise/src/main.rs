@@ -85,8 +85,8 @@ fn already_registered(url: &HttpUrl) -> Recovery {
 
 fn claude_mcp(args: &[&str]) -> Exec {
     let home = format!("HOME={}", paths::HOME);
-    let argv = ["runuser", "-u", "node", "--", "env", &home, "claude", "mcp"];
-    Exec::new(&[&argv, args].concat())
+    let claude = ["runuser", "-u", "node", "--", "env", &home, "claude", "mcp"];
+    Exec::new(&[&claude, args].concat())
 }
 
 /// Where Claude Code writes down what is registered: the agent's file, and the project's.

@@ -1,8 +1,5 @@
 complete -c bottle-ca -s m -l machine -d 'Provision this machine instead of the plan\'s' -r
 complete -c bottle-ca -s f -l file -d 'Read the plan from a file instead of stdin' -r -F
-complete -c bottle-ca -l archive -d 'Write the tar that is copied to PATH in the guest to stdout: for the script of --dry-run' -r
-complete -c bottle-ca -l receipt -d 'Print the plan with the receipt in FILE, and make no smolvm call: for scripts/provision' -r -F
-complete -c bottle-ca -l known -d 'Share with other steps, in FILE, what is found out about smolvm: for scripts/provision' -r -F
 complete -c bottle-ca -s o -l output -d 'What to print: the plan with this step\'s receipt, or the receipt alone [default: plan; receipt on a terminal]' -r -f -a "plan\t'the plan with the receipt'
 receipt\t'the receipt, indented'"
 complete -c bottle-ca -l smolvm -d 'The smolvm to run' -r

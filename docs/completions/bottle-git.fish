@@ -3,9 +3,6 @@ gate\t'~/.gitconfig, with the remotes routed through the gate'
 identity\t'user.name and user.email'"
 complete -c bottle-git -s m -l machine -d 'Provision this machine instead of the plan\'s' -r
 complete -c bottle-git -s f -l file -d 'Read the plan from a file instead of stdin' -r -F
-complete -c bottle-git -l archive -d 'Write the tar that is copied to PATH in the guest to stdout: for the script of --dry-run' -r
-complete -c bottle-git -l receipt -d 'Print the plan with the receipt in FILE, and make no smolvm call: for scripts/provision' -r -F
-complete -c bottle-git -l known -d 'Share with other steps, in FILE, what is found out about smolvm: for scripts/provision' -r -F
 complete -c bottle-git -s o -l output -d 'What to print: the plan with this step\'s receipt, or the receipt alone [default: plan; receipt on a terminal]' -r -f -a "plan\t'the plan with the receipt'
 receipt\t'the receipt, indented'"
 complete -c bottle-git -l smolvm -d 'The smolvm to run' -r

@@ -2,9 +2,6 @@ complete -c bottle-skills -l host-skills-dir -d 'Where the skills are on the hos
 complete -c bottle-skills -l guest-skills-dir -d 'Where the skills go in the guest' -r
 complete -c bottle-skills -s m -l machine -d 'Provision this machine instead of the plan\'s' -r
 complete -c bottle-skills -s f -l file -d 'Read the plan from a file instead of stdin' -r -F
-complete -c bottle-skills -l archive -d 'Write the tar that is copied to PATH in the guest to stdout: for the script of --dry-run' -r
-complete -c bottle-skills -l receipt -d 'Print the plan with the receipt in FILE, and make no smolvm call: for scripts/provision' -r -F
-complete -c bottle-skills -l known -d 'Share with other steps, in FILE, what is found out about smolvm: for scripts/provision' -r -F
 complete -c bottle-skills -s o -l output -d 'What to print: the plan with this step\'s receipt, or the receipt alone [default: plan; receipt on a terminal]' -r -f -a "plan\t'the plan with the receipt'
 receipt\t'the receipt, indented'"
 complete -c bottle-skills -l smolvm -d 'The smolvm to run' -r

@@ -174,6 +174,8 @@ impl<'de> Visitor<'de> for UniqueKeys {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use serde_json::{Value, json};
 
     use super::Document;
@@ -254,9 +256,8 @@ mod tests {
     #[test]
     fn an_error_begins_with_the_path() {
         let plan = parse(r#"{"a": [{"b": "x"}]}"#).unwrap();
-        type Wrong =
-            std::collections::HashMap<String, Vec<std::collections::HashMap<String, bool>>>;
-        let error = plan.read::<Wrong>().unwrap_err().to_string();
+        let error = plan.read::<HashMap<String, Vec<HashMap<String, bool>>>>();
+        let error = error.unwrap_err().to_string();
         assert_eq!(
             error,
             "a[0].b: invalid type: string \"x\", expected a boolean"

@@ -5,7 +5,7 @@ pub mod json;
 pub mod keys;
 pub mod remote_url;
 #[cfg(test)]
-pub mod schema;
+pub(crate) mod schema;
 pub mod values;
 pub mod wire;
 

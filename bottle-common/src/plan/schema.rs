@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use crate::plan::keys::{Opaque, Section};
 
 /// A value that may also be unset.
-pub struct Unset<T>(PhantomData<T>);
+pub(crate) struct Unset<T>(PhantomData<T>);
 
 impl<T: JsonSchema> JsonSchema for Unset<T> {
     fn schema_name() -> Cow<'static, str> {
@@ -53,7 +53,7 @@ impl JsonSchema for Opaque {
 }
 
 /// The checked types as regular expressions (ECMA-262, as JSON Schema has them).
-pub mod pattern {
+pub(crate) mod pattern {
     pub const MACHINE_NAME: &str = "^[A-Za-z0-9][A-Za-z0-9_-]*$";
     pub const SKILL_NAME: &str =
         r"^[^./\u0000-\u001f\u007f-\u009f-][^/\u0000-\u001f\u007f-\u009f]*$";

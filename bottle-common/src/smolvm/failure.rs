@@ -82,10 +82,10 @@ impl CallFailure {
             }
             Reason::Unfinished(Unfinished::TimedOut) => {
                 let timeout = humantime::format_duration(timeout);
-                let hint = format!("--timeout allows a call more than {timeout}");
+                let hint = "allow more with --timeout".to_owned();
                 (
                     Code::Timeout,
-                    format!("not done after {timeout}"),
+                    format!("timed out after {timeout}"),
                     Some(hint),
                 )
             }
@@ -315,10 +315,10 @@ mod tests {
     #[test]
     fn a_deadline_has_its_way_out() {
         let late = failure(Reason::Unfinished(&Unfinished::TimedOut));
-        assert_eq!(late.error.message, "do it: not done after 1m 30s");
+        assert_eq!(late.error.message, "do it: timed out after 1m 30s");
         assert_eq!(
             late.error.hint.as_deref(),
-            Some("--timeout allows a call more than 1m 30s")
+            Some("allow more with --timeout")
         );
         assert!(late.unless_failed().is_err());
     }

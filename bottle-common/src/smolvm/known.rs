@@ -22,9 +22,15 @@ pub enum KnownUser {
 }
 
 impl Known {
-    /// Opens the file at `path`, which the chain made.
+    /// Opens the file at `path`, which is made when missing.
     pub fn open(path: &Path) -> io::Result<Self> {
-        File::options().read(true).write(true).open(path).map(Self)
+        File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map(Self)
     }
 
     /// Gives what is known. When nothing is, it calls `ask` and keeps the answer; meanwhile the

@@ -86,15 +86,24 @@ pub fn command_documents(command: &Command, description: &str) {
         &String::from_utf8(page).unwrap(),
     );
 
+    let visible = without_hidden(command);
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         let mut script = Vec::new();
-        generate(shell, &mut command.clone(), &name, &mut script);
+        generate(shell, &mut visible.clone(), &name, &mut script);
         let file = clap_complete::Generator::file_name(&shell, &name);
         document(
             &format!("docs/completions/{file}"),
             &String::from_utf8(script).unwrap(),
         );
     }
+}
+
+/// Completions would offer hidden options, too.
+fn without_hidden(command: &Command) -> Command {
+    let visible = command.get_arguments().filter(|arg| !arg.is_hide_set());
+    Command::new(&*command.get_name().to_owned().leak())
+        .version(env!("CARGO_PKG_VERSION"))
+        .args(visible.cloned())
 }
 
 /// The same for a step.
