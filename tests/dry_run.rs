@@ -117,12 +117,7 @@ fn one_script_for_all_steps() {
     let scripted = Sandbox::with_guest();
     odd(&scripted, &ca);
     let outcome = scripted.sh("provision -qn < plan.json > script");
-    assert_eq!(
-        (outcome.status, outcome.stderr.lines().count()),
-        (0, 1),
-        "{}",
-        outcome.stderr
-    );
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
     assert!(!scripted.path("log").exists());
     let outcome = scripted.sh("cat script | sh");
     assert_eq!(outcome.status, 0, "{outcome:?}");

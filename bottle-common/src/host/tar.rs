@@ -32,11 +32,12 @@ pub struct Packed {
     pub warnings: Vec<String>,
 }
 
-/// Gives the length of the tar of `tree` in bytes, or a little less.
+/// Gives the length of the tar of `tree` in bytes, or a little less. Every file of it is opened, so
+/// that one which cannot be read is found before anything is copied.
 ///
 /// # Errors
 ///
-/// When `tree` cannot be read, or a signal comes.
+/// When `tree` or a file in it cannot be read, or a signal comes.
 pub fn size(tree: &Tree) -> Result<u64> {
     let mut size = 2 * BLOCK;
     let result = tree.walk(|entry| {
@@ -45,6 +46,8 @@ pub fn size(tree: &Tree) -> Result<u64> {
         if metadata.is_symlink() {
             size += BLOCK + padded(metadata.len() + 1);
         } else if metadata.is_file() && !matches!(entry.choice, Choice::Warn(_)) {
+            let path = entry.file.path();
+            File::open(path).with_context(|| format!("read {}", path.display()))?;
             size += padded(metadata.len());
         }
         Ok(())

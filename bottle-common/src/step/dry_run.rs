@@ -2,10 +2,9 @@
 //! script copies.
 
 use std::env;
-use std::ffi::OsString;
 use std::io;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::host::tar;
@@ -30,10 +29,10 @@ pub(crate) fn print_script<O: Args>(invocation: &Invocation<O>, prepared: &Prepa
     let directory = env::current_dir().context("find the current directory")?;
     let script = Script {
         step: invocation.step.name,
-        packer: packer.into_iter().map(utf8).collect::<Result<_>>()?,
-        directory: utf8(directory.into_os_string())?,
+        packer: &packer,
+        directory: &directory,
         plan: invocation.document.text(),
-        smolvm: &common.smolvm.to_string_lossy(),
+        smolvm: &common.smolvm,
         machine: invocation.machine(),
         user: &common.exec_user,
         is_optional: prepared.optional.is_some(),
@@ -62,11 +61,5 @@ pub(crate) fn print_archive<O: Args>(
             return Ok(());
         }
     }
-    Err(anyhow!("no directory is copied to {path}"))
-}
-
-/// `text` for a script.
-fn utf8(text: OsString) -> Result<String> {
-    text.into_string()
-        .map_err(|text| anyhow!("{}: a script cannot hold what is not UTF-8", text.display()))
+    bail!("no directory is copied to {path}")
 }

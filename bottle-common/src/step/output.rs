@@ -10,10 +10,10 @@ use crate::step::options::ErrorFormat;
 use crate::text::one_line;
 
 /// Prints `text` on stdout.
-pub(crate) fn print(text: &str) -> Result<()> {
+pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<()> {
     let mut stdout = io::stdout().lock();
     stdout
-        .write_all(text.as_bytes())
+        .write_all(text.as_ref())
         .and_then(|()| stdout.flush())
         .context("write to stdout")
 }

@@ -1,14 +1,12 @@
-//! A step's calls as a script for sh(1).
-
-#![allow(
-    clippy::format_push_string,
-    reason = "a script is short, and `write!` can fail"
-)]
+//! A step's calls as a script for sh(1). It is made of bytes, since a path may be none of UTF-8.
 
 use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, absolute};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::plan::values::MachineName;
 use crate::smolvm::call::{Archive, Call, Calls, Copy, Exec, Source};
@@ -24,12 +22,12 @@ pub(crate) struct Script<'a> {
     /// The step's name.
     pub step: &'a str,
     /// The step as a command that packs a directory.
-    pub packer: Vec<String>,
+    pub packer: &'a [OsString],
     /// Where relative paths begin.
-    pub directory: String,
+    pub directory: &'a Path,
     /// The plan's text.
     pub plan: &'a str,
-    pub smolvm: &'a str,
+    pub smolvm: &'a OsStr,
     pub machine: &'a MachineName,
     pub user: &'a ExecUser,
     /// Whether a failure is a warning.
@@ -41,95 +39,101 @@ impl Script<'_> {
     ///
     /// # Errors
     ///
-    /// When a host path is not UTF-8.
-    pub(crate) fn render(&self, calls: &Calls) -> Result<String> {
-        // By this line scripts/provision tells the parts from each other.
-        let mut script = format!("{PRELUDE}\n# ---- {}\n\n", self.step);
+    /// When a word holds a NUL, which none can.
+    pub(crate) fn render(&self, calls: &Calls) -> Result<Vec<u8>> {
+        let mut script = Vec::new();
+        // By the second line scripts/provision tells the parts from each other.
+        write!(script, "{PRELUDE}\n# ---- {}\n\n", self.step)?;
         if calls.iter().any(copies_archive) {
-            script += &format!("plan() {{\n    cat <<{}\n}}\n\n", here_document(self.plan));
+            let plan = here_document(self.plan);
+            write!(script, "plan() {{\n    cat <<{plan}\n}}\n\n")?;
         }
-        script += &self.variables()?;
+        self.begin_main(&mut script)?;
         // Everything is staged before the first call.
-        let mut lines = String::new();
+        let mut lines = Vec::new();
         for (number, call) in calls.iter().enumerate() {
-            lines += &format!("\n    # {}\n", one_line(call.purpose()));
+            writeln!(lines, "\n    # {}", one_line(call.purpose()))?;
             match call {
                 Call::Copy(copy) => {
-                    let file = self.stage(copy, number, &mut script)?;
-                    lines += &format!("    copy {file} {}\n", quoted(&copy.to)?);
+                    lines.extend(b"    copy ");
+                    lines.extend(self.stage(copy, number, &mut script)?);
+                    lines.extend(b" ");
+                    lines.extend(&*quoted(copy.to.as_bytes())?);
+                    lines.extend(b"\n");
                 }
-                Call::Exec(exec) => lines += &exec_lines(exec)?,
+                Call::Exec(exec) => lines.extend(exec_lines(exec)?),
             }
         }
-        Ok(script + &lines + "}\n\nmain\n")
+        script.extend(lines);
+        script.extend(b"}\n\nmain\n");
+        Ok(script)
     }
 
-    /// The first lines of `main`.
-    fn variables(&self) -> Result<String> {
+    /// Writes the first lines of `main`.
+    fn begin_main(&self, script: &mut Vec<u8>) -> Result<()> {
         let optional = if self.is_optional { "yes" } else { "''" };
-        let user = match self.user {
-            ExecUser::Auto => "choose_user".to_owned(),
-            ExecUser::None => "user=''".to_owned(),
-            ExecUser::User(user) => format!("user={}", quoted(user)?),
-        };
-        Ok(format!(
-            "main() {{\n    \
-                 step={} optional={optional}\n    \
-                 smolvm={} machine={}\n    \
-                 cd -- {}\n    \
-                 begin\n    \
-                 {user}\n",
-            self.step,
-            quoted(self.smolvm)?,
-            self.machine,
-            quoted(&self.directory)?,
-        ))
+        writeln!(script, "main() {{")?;
+        writeln!(script, "    step={} optional={optional}", self.step)?;
+        script.extend(b"    smolvm=");
+        script.extend(&*quoted(self.smolvm.as_bytes())?);
+        write!(script, " machine={}\n    cd -- ", self.machine)?;
+        script.extend(&*quoted(self.directory.as_os_str().as_bytes())?);
+        script.extend(b"\n    begin\n");
+        match self.user {
+            ExecUser::Auto => writeln!(script, "    choose_user")?,
+            ExecUser::None => writeln!(script, "    user=''")?,
+            ExecUser::User(user) => writeln!(script, "    user={}", shlex::try_quote(user)?)?,
+        }
+        Ok(())
     }
 
     /// Gives the file that is copied, as a word. Where it has to be made, `script` makes it.
-    fn stage(&self, copy: &Copy, number: usize, script: &mut String) -> Result<String> {
+    fn stage(&self, copy: &Copy, number: usize, script: &mut Vec<u8>) -> Result<Vec<u8>> {
         let staged = format!("\"$stage/{number}\"");
         match &copy.from {
-            Source::File(path) if !has_colon(path) => return Ok(quoted_path(path)?.into_owned()),
-            // smolvm would take what is before the colon for a machine. It follows links.
+            Source::File(path) if is_fit(path) => {
+                return Ok(quoted(path.as_os_str().as_bytes())?.into_owned());
+            }
             Source::File(path) => {
-                *script += &format!("    ln -s {} {staged}\n", quoted_path(&absolute(path)?)?);
+                script.extend(b"    ln -s ");
+                script.extend(&*quoted(absolute(path)?.as_os_str().as_bytes())?);
+                writeln!(script, " {staged}")?;
             }
-            Source::Text(text) => {
-                *script += &format!("    cat >{staged} <<{}\n", here_document(text));
-            }
+            Source::Text(text) => writeln!(script, "    cat >{staged} <<{}", here_document(text))?,
             Source::Archive(archive) => {
-                let packer = shlex::try_join(self.packer.iter().map(String::as_str))?;
-                let packer = format!("plan | {packer} --archive {}", quoted(&copy.to)?);
-                *script += &pack_lines(archive, &packer, number, &staged);
+                script.extend(b"    plan | ");
+                for word in self.packer {
+                    script.extend(&*quoted(word.as_bytes())?);
+                    script.extend(b" ");
+                }
+                script.extend(b"--archive ");
+                script.extend(&*quoted(copy.to.as_bytes())?);
+                script.extend(split_lines(archive, number, &staged).bytes());
             }
             Source::NextPart => {}
         }
-        Ok(staged)
+        Ok(staged.into_bytes())
     }
 }
 
 fn copies_archive(call: &Call) -> bool {
-    matches!(
-        call,
-        Call::Copy(Copy {
-            from: Source::Archive(_),
-            ..
-        })
-    )
+    let Call::Copy(copy) = call else { return false };
+    matches!(copy.from, Source::Archive(_))
 }
 
-fn has_colon(path: &Path) -> bool {
-    path.as_os_str().as_encoded_bytes().contains(&b':')
+/// Whether smolvm takes the path as it is: it wants UTF-8, and what is before a colon is a machine
+/// to it. Other paths go by way of a link, which it follows.
+fn is_fit(path: &Path) -> bool {
+    path.to_str().is_some_and(|path| !path.contains(':'))
 }
 
-/// Packs an archive into files that have the numbers of the calls that copy them.
-fn pack_lines(archive: &Archive, packer: &str, number: usize, staged: &str) -> String {
+/// Puts an archive that is on stdout into files that have the numbers of the calls that copy them.
+fn split_lines(archive: &Archive, number: usize, staged: &str) -> String {
     if archive.parts() == 1 {
-        return format!("    {packer} >{staged}\n");
+        return format!(" >{staged}\n");
     }
     format!(
-        "    {packer} | split -b {} - \"$stage/part.\"\n    \
+        " | split -b {} - \"$stage/part.\"\n    \
              number={number}\n    \
              for part in \"$stage\"/part.*; do\n        \
                  mv \"$part\" \"$stage/$number\"\n        \
@@ -140,19 +144,20 @@ fn pack_lines(archive: &Archive, packer: &str, number: usize, staged: &str) -> S
 }
 
 /// A call with the way out of a failure that is expected.
-fn exec_lines(exec: &Exec) -> Result<String> {
+fn exec_lines(exec: &Exec) -> Result<Vec<u8>> {
+    let mut lines = Vec::new();
     let line = exec_line(exec)?;
     let Some(recovery) = &exec.recovery else {
-        return Ok(format!("    {line}\n"));
+        writeln!(lines, "    {line}")?;
+        return Ok(lines);
     };
-    let mut lines = format!(
-        "    if ! said=$({line} 2>&1); then\n        expected {} \"$said\"\n",
-        quoted(recovery.words)?
-    );
+    let words = shlex::try_quote(recovery.words)?;
+    writeln!(lines, "    if ! said=$({line} 2>&1); then")?;
+    writeln!(lines, "        expected {words} \"$said\"")?;
     for call in &recovery.calls {
-        lines += &format!("        {} || :\n", exec_line(call)?);
+        writeln!(lines, "        {} || :", exec_line(call)?)?;
     }
-    lines += &format!("        {line}\n    fi\n");
+    writeln!(lines, "        {line}\n    fi")?;
     Ok(lines)
 }
 
@@ -176,16 +181,6 @@ fn here_document(text: &str) -> String {
     format!("'{end}'\n{text}{newline}{end}")
 }
 
-fn quoted(text: &str) -> Result<Cow<'_, str>> {
-    Ok(shlex::try_quote(text)?)
-}
-
-fn quoted_path(path: &Path) -> Result<Cow<'_, str>> {
-    let text = path.to_str().with_context(|| {
-        format!(
-            "{}: a script cannot hold a path that is not UTF-8",
-            path.display()
-        )
-    })?;
-    quoted(text)
+fn quoted(text: &[u8]) -> Result<Cow<'_, [u8]>> {
+    Ok(shlex::bytes::try_quote(text)?)
 }
