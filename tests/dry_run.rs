@@ -35,7 +35,7 @@ fn odd(sandbox: &Sandbox, ca: &str) -> Value {
     );
     plan["prompt_file"] = json!(sandbox.path("dir: $(id)/prompt.txt"));
     plan["guest_env"] = json!({"EOF": "END\nEND\n$x"});
-    plan["agent_supervise_url"] = json!("http://127.0.0.1:9100/?a='$HOME'&b=`id`");
+    plan["agent_supervise_url"] = json!("http://127.0.0.1:9100/a='$HOME'&b=$(id)");
     plan["spec"]["manifest"]["agents"]["demo"]["skills"] = json!(["verify", ODD]);
     plan["spec"]["manifest"]["agents"]["demo"]["prompt"] = json!("\nEND\n");
     let git = &mut plan["spec"]["manifest"]["bottles"]["dev"]["git"];
@@ -208,7 +208,7 @@ fn a_script_fails_as_the_step_does() {
     // A filter that fails prints no script.
     sandbox
         .sh("echo {} | bottle-git -n")
-        .fails(65, "bottle-git: missing field `spec`\n");
+        .fails(65, "bottle-git: spec: required, but not there\n");
 }
 
 #[test]

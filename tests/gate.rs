@@ -99,45 +99,39 @@ impl Upstream {
             .unwrap_or_default()
     }
 
-    /// What the contract lists, written down once more and otherwise than in the program.
+    /// The spellings that have to go to the gate, written down once more and otherwise than in the
+    /// program: as a list of whole forms, with U, H, O and P for user, host, port and path.
     fn spellings(&self) -> Vec<String> {
-        let mut spellings = vec![self.written()];
-        let (host, port) = (
-            &self.host,
-            if self.form == Form::Ssh {
-                self.port.unwrap_or(22)
-            } else {
-                22
-            },
-        );
-        let users = match (self.form, &self.user) {
-            (Form::Https, _) => vec!["git@"],
-            (_, None) => vec!["", "git@"],
-            (_, Some(_)) => vec![],
+        const SSH: &str = "ssh://UH/P ssh://UH:O/P git+ssh://UH/P git+ssh://UH:O/P \
+                           ssh+git://UH/P ssh+git://UH:O/P";
+        const SCP: &str = "UH:P UH:/P";
+        const WEB: &str = "https://H/P https://H:443/P https://git@H/P http://H/P git://H/P";
+        const OWN_PORT: &str = "https://H:O/P https://git@H:O/P";
+        let is_ssh = self.form == Form::Ssh;
+        let port = self.port.filter(|_| is_ssh).unwrap_or(22).to_string();
+        let mut forms: Vec<(String, String, String)> = Vec::new();
+        let mut add = |list: &str, user: &str, port: &str| {
+            for form in list.split(' ') {
+                forms.push((form.to_owned(), user.to_owned(), port.to_owned()));
+            }
         };
-        for user in users
-            .into_iter()
-            .map(str::to_owned)
-            .chain(self.user.as_ref().map(|user| format!("{user}@")))
-        {
-            for path in [self.stem.clone(), format!("{}.git", self.stem)] {
-                spellings.push(format!("ssh://{user}{host}/{path}"));
-                spellings.push(format!("ssh://{user}{host}:{port}/{path}"));
-                if port == 22 {
-                    spellings.push(format!("{user}{host}:{path}"));
-                    spellings.push(format!("{user}{host}:/{path}"));
-                }
+        for user in [self.user(), String::new(), "git@".to_owned()] {
+            add(SSH, &user, &port);
+            if port == "22" {
+                add(SCP, &user, "");
             }
         }
-        let origins = [
-            Some(String::new()),
-            self.port
-                .filter(|_| self.form == Form::Https)
-                .map(|port| format!(":{port}")),
-        ];
-        for origin in origins.into_iter().flatten() {
-            spellings.push(format!("https://{host}{origin}/{}", self.stem));
-            spellings.push(format!("https://{host}{origin}/{}.git", self.stem));
+        add(WEB, "", "");
+        if let (Form::Https, Some(port)) = (self.form, self.port) {
+            add(OWN_PORT, "", &port.to_string());
+        }
+        let mut spellings = vec![self.written()];
+        for (form, user, port) in forms {
+            for end in ["", ".git", "/", ".git/"] {
+                let prefix = form.strip_suffix('P').unwrap();
+                let prefix = prefix.replace('U', &user).replace('H', &self.host);
+                spellings.push(format!("{}{}{end}", prefix.replace('O', &port), self.stem));
+            }
         }
         spellings
     }

@@ -174,20 +174,35 @@ fn writes_gitconfig_with_ip_port_form_for_smolmachines() {
     assert_eq!(calls[1][7..9], ["sh", "-c"]);
     assert_eq!(calls[1][10..], ["sh", "/home/node/.gitconfig", "node:node"]);
     let sent = fs::read_to_string(sandbox.path("log.copy")).unwrap();
-    assert_eq!(
-        sent,
-        "[url \"git://127.0.0.1:9418/claude-bottle.git\"]\n\
-         \tinsteadOf = ssh://git@host/repo.git\n\
-         \tinsteadOf = ssh://git@host:22/repo.git\n\
-         \tinsteadOf = git@host:repo.git\n\
-         \tinsteadOf = git@host:/repo.git\n\
-         \tinsteadOf = ssh://git@host/repo\n\
-         \tinsteadOf = ssh://git@host:22/repo\n\
-         \tinsteadOf = git@host:repo\n\
-         \tinsteadOf = git@host:/repo\n\
-         \tinsteadOf = https://host/repo.git\n\
-         \tinsteadOf = https://host/repo\n"
-    );
+    let mut expected = vec!["[url \"git://127.0.0.1:9418/claude-bottle.git\"]\n".to_owned()];
+    for prefix in [
+        "ssh://git@host/",
+        "ssh://git@host:22/",
+        "git+ssh://git@host/",
+        "git+ssh://git@host:22/",
+        "ssh+git://git@host/",
+        "ssh+git://git@host:22/",
+        "git@host:",
+        "git@host:/",
+        "ssh://host/",
+        "ssh://host:22/",
+        "git+ssh://host/",
+        "git+ssh://host:22/",
+        "ssh+git://host/",
+        "ssh+git://host:22/",
+        "host:",
+        "host:/",
+        "https://host/",
+        "https://host:443/",
+        "https://git@host/",
+        "http://host/",
+        "git://host/",
+    ] {
+        for path in ["repo.git", "repo", "repo.git/", "repo/"] {
+            expected.push(format!("\tinsteadOf = {prefix}{path}\n"));
+        }
+    }
+    assert_eq!(sent, expected.concat());
     assert_eq!(sandbox.staged(), [""; 0]);
 }
 

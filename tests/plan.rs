@@ -120,27 +120,27 @@ fn values_that_are_not_right() {
         (
             "/version",
             json!("1"),
-            "version: \"1\" is not supported, only 1 is".to_owned(),
+            "version: only 1 is supported".to_owned(),
         ),
         (
             "/spec",
             json!([]),
-            "spec: invalid type: sequence, expected an object".to_owned(),
+            "spec: expected an object, not a list".to_owned(),
         ),
         (
             "/proxy_plan",
             json!([]),
-            "proxy_plan: invalid type: sequence, expected an object".to_owned(),
+            "proxy_plan: expected an object, not a list".to_owned(),
         ),
         (
             "/proxy_plan",
             Value::Null,
-            "proxy_plan: invalid type: null, expected an object".to_owned(),
+            "proxy_plan: required without egress routes".to_owned(),
         ),
         (
             agent,
             json!(["dev"]),
-            "spec.manifest.agents.demo: invalid type: sequence, expected an object".to_owned(),
+            "spec.manifest.agents.demo: expected an object, not a list".to_owned(),
         ),
         (
             "/slugg",
@@ -199,7 +199,7 @@ fn values_that_are_not_right() {
         ),
         (
             "/stage_dir",
-            json!("a\0b"),
+            json!("/a\0b"),
             "stage_dir: a path must not hold NUL".to_owned(),
         ),
         (
@@ -210,7 +210,7 @@ fn values_that_are_not_right() {
         (
             "/prompt_file",
             json!(7),
-            "prompt_file: invalid type: integer `7`, expected a string".to_owned(),
+            "prompt_file: expected a string, not a number".to_owned(),
         ),
         (
             "/machine_name",
@@ -346,7 +346,7 @@ fn values_that_are_not_right() {
         ),
         (
             &format!("{bottle}/git"),
-            json!({"user": {"name": ""}}),
+            json!({"user": {"name": " "}}),
             format!("{at_user}.name: must not be empty"),
         ),
         (
@@ -357,7 +357,7 @@ fn values_that_are_not_right() {
         (
             &format!("{bottle}/git"),
             json!({"user": ["Ada"]}),
-            format!("{at_user}: invalid type: sequence, expected an object"),
+            format!("{at_user}: expected an object, not a list"),
         ),
     ] {
         let mut plan = sandbox.plan();
@@ -368,6 +368,7 @@ fn values_that_are_not_right() {
         }
     }
     let cannot_be_said = [
+        "required without egress routes",
         "did you mean",
         "did you mean",
         "did you mean",
@@ -396,13 +397,19 @@ fn keys_that_are_not_there() {
         "machine_name",
         "stage_dir",
         "prompt_file",
-        "proxy_plan",
         "egress_plan",
     ] {
         let mut plan = sandbox.plan();
         plan.as_object_mut().unwrap().remove(key);
-        refused(&sandbox, &plan, &format!("missing field `{key}`"));
+        refused(&sandbox, &plan, &format!("{key}: required, but not there"));
     }
+    let mut plan = sandbox.plan();
+    plan.as_object_mut().unwrap().remove("proxy_plan");
+    refused(
+        &sandbox,
+        &plan,
+        "proxy_plan: required without egress routes",
+    );
     let mut plan = sandbox.plan();
     plan["agent_supervise_url"] = json!("");
     plan["supervise_plan"] = json!({});

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use bottle_common::guest::listing::{Attributes, Difference, Listing};
 use bottle_common::guest::paths;
+use bottle_common::plan::guest_env::{CERTIFICATES, GuestEnv};
 use bottle_common::plan::{Ca, Plan};
 use bottle_common::smolvm::call::{Call, Exec, Source};
 use bottle_common::step::options::NoOptions;
@@ -51,14 +52,15 @@ fn prepare(plan: &Plan, _: &NoOptions) -> Result<Prepared> {
         env: environment(),
     };
     let report = Report::done(line, &receipt);
-    Ok(Prepared::new(calls, |results| {
+    let prepared = Prepared::new(calls, |results| {
         let answer = results.answers.concat();
         if !says_added(&answer) {
             let said = answer.lines().collect::<Vec<_>>().join("; ");
             bail!("{UPDATE}: it added no certificate: {said}");
         }
         Ok(report)
-    }))
+    });
+    Ok(prepared.warn(environment_warnings(&plan.guest_env)?))
 }
 
 /// The variables that a launcher should set for the agent.
@@ -69,7 +71,25 @@ fn environment() -> CaEnvironment {
         requests_ca_bundle: paths::CA_BUNDLE,
         curl_ca_bundle: paths::CA_BUNDLE,
         git_ssl_cainfo: paths::CA_BUNDLE,
+        pip_cert: paths::CA_BUNDLE,
+        aws_ca_bundle: paths::CA_BUNDLE,
+        cargo_http_cainfo: paths::CA_BUNDLE,
+        deno_cert: paths::CA_BUNDLE,
+        codex_ca_certificate: paths::CA_BUNDLE,
     }
+}
+
+/// Makes a warning for each variable of the agent's that names another file than it should.
+fn environment_warnings(env: &GuestEnv) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    let environment = serde_json::to_value(environment())?;
+    for name in CERTIFICATES {
+        let file = environment[name].as_str().unwrap_or_default();
+        if env.get(name).is_some_and(|found| file != found) {
+            warnings.push(format!("guest_env sets {name} to another file than {file}"));
+        }
+    }
+    Ok(warnings)
 }
 
 /// Whether update-ca-certificates(8) added a certificate: it prints `N added, M removed; done.`

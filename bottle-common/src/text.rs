@@ -1,5 +1,6 @@
 //! Text for people: one line, no control characters, sizes in words.
 
+use std::borrow::Cow;
 use std::str::Utf8Chunk;
 
 /// Escapes every control character of `text`, so that names and other programs' words can neither
@@ -29,6 +30,15 @@ fn escape(bytes: &[u8]) -> String {
     bytes.escape_ascii().to_string()
 }
 
+/// Gives `text` as it is when it has at most `max` characters, else its beginning and `…`.
+#[must_use]
+pub fn shorten(text: &str, max: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(max) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
+    }
+}
+
 /// Formats a number of bytes with a binary unit and one decimal, rounded down: `1.2 GiB`.
 #[must_use]
 pub fn size(bytes: u64) -> String {
@@ -44,7 +54,7 @@ pub fn size(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{lossless, one_line, size};
+    use super::{lossless, one_line, shorten, size};
 
     #[test]
     fn control_characters_are_escaped() {
@@ -62,6 +72,15 @@ mod tests {
     fn different_bytes_give_different_text() {
         assert_eq!(lossless("ä\n".as_bytes()), "ä\n");
         assert_eq!(lossless(b"a\xffb\xfe"), "a\\xffb\\xfe");
+    }
+
+    #[test]
+    fn long_text_is_cut() {
+        assert_eq!((shorten("", 0), shorten("äb", 2)), ("".into(), "äb".into()));
+        assert_eq!(
+            (shorten("a", 0), shorten("äbc", 2)),
+            ("…".into(), "äb…".into())
+        );
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use bottle_common::guest::paths;
 use bottle_common::plan::Gate;
+use bottle_common::plan::guest_env::GuestEnv;
+use bottle_common::plan::values::GateScheme;
 use bottle_common::smolvm::call::{Call, Exec, Source};
 use bottle_common::step::receipt;
 use sha2::{Digest, Sha256};
@@ -24,6 +26,19 @@ pub fn calls(gate: &Gate) -> [Call; 2] {
     let purpose = format!("make node the owner of {path}");
     let own = Exec::script(purpose, OWN, &[&path, paths::OWNER]).into();
     [Call::copy(Source::Text(render(gate)), path), own]
+}
+
+/// Makes a warning when the agent's environment sends git's requests for the gate to a proxy.
+pub fn proxy_warning(gate: &Gate, env: &GuestEnv) -> Option<String> {
+    let goes_to_proxy = env.has_proxy_for(gate.host.host(), gate.host.port());
+    if gate.scheme != GateScheme::Http || !goes_to_proxy {
+        return None;
+    }
+    let host = gate.host.host();
+    Some(format!(
+        "guest_env sets a proxy, and its NO_PROXY leaves out the gate's host {host}: git in the \
+         guest would ask the proxy for the gate"
+    ))
 }
 
 /// Makes what the receipt says of it.
@@ -54,7 +69,7 @@ pub fn routes(gate: &Gate) -> Vec<Route> {
 }
 
 fn url(gate: &Gate, name: &str) -> String {
-    format!("git://{}/{name}.git", gate.host)
+    format!("{}://{}/{name}.git", gate.scheme, gate.host)
 }
 
 fn render(gate: &Gate) -> String {
@@ -70,14 +85,13 @@ fn render(gate: &Gate) -> String {
 
 #[cfg(test)]
 mod tests {
-    use bottle_common::plan::Plan;
     use bottle_common::plan::json::Document;
+    use bottle_common::plan::{Gate, Plan};
     use serde_json::json;
 
-    use super::{receipt, render};
+    use super::{proxy_warning, receipt, render};
 
-    #[test]
-    fn the_receipt_is_of_the_file_that_is_copied() {
+    fn gate(scheme: &str) -> Gate {
         let plan = json!({
             "spec": {
                 "manifest": {
@@ -90,22 +104,67 @@ mod tests {
                 "agent_name": "demo",
             },
             "machine_name": "m", "stage_dir": "/s", "prompt_file": "/p",
-            "proxy_plan": {}, "egress_plan": {}, "agent_git_gate_host": "gate:1",
+            "proxy_plan": {}, "egress_plan": {},
+            "agent_git_gate_host": "gate:1", "agent_git_gate_scheme": scheme,
         });
         let plan = Plan::parse(&Document::parse(plan.to_string().into()).unwrap()).unwrap();
-        let gate = plan.gate.unwrap();
-        let start = "[url \"git://gate:1/one.git\"]\n\tinsteadOf = ssh://git@host:1/a b\n";
-        let text = render(&gate);
-        assert!(text.starts_with(start), "{text}");
-        assert!(text.contains("\n[url \"git://gate:1/two.git\"]\n\tinsteadOf = https://host/b\n"));
-        let receipt = receipt(&gate);
-        assert_eq!(receipt.path, "/home/node/.gitconfig");
-        assert_eq!(
-            receipt.remotes,
-            ["git://gate:1/one.git", "git://gate:1/two.git"]
+        plan.gate.unwrap()
+    }
+
+    #[test]
+    fn the_receipt_is_of_the_file_that_is_copied() {
+        for (scheme, sum) in [
+            (
+                "git",
+                "c7ffb5682d124f6f2de4a159b735cf1fec4200d04b52ac0145cfc6173de5752b",
+            ),
+            (
+                "http",
+                "a54949950784d3a78aba9f6e5846286cd999b1804534069847dc1c22388c9bef",
+            ),
+        ] {
+            let gate = gate(scheme);
+            let start = format!(
+                "[url \"{scheme}://gate:1/one.git\"]\n\tinsteadOf = ssh://git@host:1/a b\n"
+            );
+            let text = render(&gate);
+            assert!(text.starts_with(&start), "{text}");
+            let second =
+                format!("\n[url \"{scheme}://gate:1/two.git\"]\n\tinsteadOf = https://host/b\n");
+            assert!(text.contains(&second));
+            let receipt = receipt(&gate);
+            assert_eq!(receipt.path, "/home/node/.gitconfig");
+            let remotes = ["one", "two"].map(|name| format!("{scheme}://gate:1/{name}.git"));
+            assert_eq!(receipt.remotes, remotes);
+            // Of the text, by sha256sum(1).
+            assert_eq!(receipt.sha256, sum);
+        }
+    }
+
+    #[test]
+    fn a_gate_over_http_must_not_be_behind_the_proxy() {
+        let env = |json: serde_json::Value| {
+            let plan = json!({
+                "spec": {
+                    "manifest": {"bottles": {"dev": {}}, "agents": {"demo": {"bottle": "dev"}}},
+                    "agent_name": "demo",
+                },
+                "machine_name": "m", "stage_dir": "/s", "prompt_file": "/p",
+                "proxy_plan": {}, "egress_plan": {}, "guest_env": json,
+            });
+            Plan::parse(&Document::parse(plan.to_string().into()).unwrap())
+                .unwrap()
+                .guest_env
+        };
+        let proxied = env(json!({"HTTP_PROXY": "http://u:s3cret@p", "NO_PROXY": "localhost"}));
+        let warning = proxy_warning(&gate("http"), &proxied).unwrap();
+        assert!(
+            warning.contains("gate's host gate:") && !warning.contains("s3cret"),
+            "{warning}"
         );
-        // Of the text, by sha256sum(1).
-        let sum = "157270c828f40c711d007ec0bb32af5950c3453cbe6cb210c958e900de9f46d6";
-        assert_eq!(receipt.sha256, sum);
+        assert_eq!(proxy_warning(&gate("git"), &proxied), None);
+        let excepted = env(json!({"HTTP_PROXY": "http://p", "NO_PROXY": "gate"}));
+        assert_eq!(proxy_warning(&gate("http"), &excepted), None);
+        assert_eq!(proxy_warning(&gate("http"), &env(json!({}))), None);
     }
 }

@@ -4,6 +4,7 @@ use anyhow::Result;
 use bottle_common::plan::wire::Identity;
 use bottle_common::plan::{Gate, Plan};
 
+use crate::gate;
 use crate::repository::Repository;
 
 /// The step's own options.
@@ -50,6 +51,9 @@ impl<'a> Parts<'a> {
             repository = find_repository(plan, options, &mut warnings)?;
         }
         let gate = plan.gate.as_ref().filter(|_| wants(Part::Gate));
+        if let Some(gate) = gate {
+            warnings.extend(gate::proxy_warning(gate, &plan.guest_env));
+        }
         let has_identity = wants(Part::Identity) && plan.identity.is_set();
         let identity = has_identity.then_some(&plan.identity);
         Ok(Self {

@@ -55,6 +55,13 @@ fn prepare(plan: &Plan, _: &NoOptions) -> Result<Prepared> {
     if let Some(project) = plan.user_cwd.as_deref().filter(|_| plan.copy_cwd) {
         warnings.extend(scopes::brought_by(project));
     }
+    if plan.guest_env.has_proxy_for(&url.host(), url.port()) {
+        warnings.push(format!(
+            "guest_env sets a proxy, and its NO_PROXY leaves out the supervisor's host {}: the \
+             agent's MCP calls would go to the proxy and fail",
+            url.host()
+        ));
+    }
     let line = format!("MCP server at {url}");
     let receipt = receipt::Supervise {
         url: url.to_string(),

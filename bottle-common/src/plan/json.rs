@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 
 use anyhow::{Context, Result, anyhow, bail};
 use indexmap::IndexMap;
@@ -10,8 +11,15 @@ use serde::de::{DeserializeOwned, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
+use crate::text::shorten;
+
 /// A JSON object whose values are kept as they were written.
 type Members = IndexMap<String, Box<RawValue>>;
+
+/// How much of a JSON path is shown, in characters.
+const MAX_PATH: usize = 300;
+/// How much of a key is shown, in characters.
+const MAX_KEY: usize = 100;
 
 /// A plan as it was written.
 #[derive(Debug)]
@@ -82,13 +90,16 @@ fn read<T: DeserializeOwned>(text: &str) -> Result<T> {
 /// # Errors
 ///
 /// One message that begins with the JSON path of what does not fit.
-pub fn read_part<T: DeserializeOwned>(part: serde_json::Value, at: &str) -> Result<T> {
-    serde_path_to_error::deserialize(part).map_err(|error| describe(error, at))
+pub fn read_part<T: DeserializeOwned>(part: &RawValue, at: &str) -> Result<T> {
+    let mut json = serde_json::Deserializer::from_str(part.get());
+    serde_path_to_error::deserialize(&mut json).map_err(|error| describe(error, at))
 }
 
-/// Describes an error in the part of the plan at the path `at`: first where, then what.
+/// Describes an error in the part of the plan at the path `at`: first where, then what. A value is
+/// never repeated, since it may be a secret.
 fn describe(error: serde_path_to_error::Error<serde_json::Error>, at: &str) -> anyhow::Error {
-    let path = error.path().to_string();
+    let mut path = at.to_owned();
+    push(&mut path, &error.path().to_string());
     let error = error.into_inner();
     let message = error.to_string();
     if error.is_eof() {
@@ -100,17 +111,56 @@ fn describe(error: serde_path_to_error::Error<serde_json::Error>, at: &str) -> a
     // The path says where; the position would be that of the value's end.
     let position = format!(" at line {} column {}", error.line(), error.column());
     let message = message.strip_suffix(&position).unwrap_or(&message);
-    let is_named = |part: &&str| !matches!(*part, "" | ".");
-    let path = [at, &path]
-        .into_iter()
-        .filter(is_named)
-        .collect::<Vec<_>>()
-        .join(".");
-    if path.is_empty() {
-        anyhow!("{message}")
+    let why = if let Some(key) = missing_key(message) {
+        push(&mut path, key);
+        "required, but not there".to_owned()
     } else {
-        anyhow!("{path}: {message}")
+        reworded(message)
+    };
+    if path.is_empty() {
+        return anyhow!(why);
     }
+    anyhow!("{}: {why}", shorten(&path, MAX_PATH))
+}
+
+/// Puts `more` behind the JSON path `path`.
+fn push(path: &mut String, more: &str) {
+    if matches!(more, "" | ".") {
+        return;
+    }
+    if !path.is_empty() && !more.starts_with('[') {
+        path.push('.');
+    }
+    path.push_str(more);
+}
+
+fn missing_key(message: &str) -> Option<&str> {
+    message.strip_prefix("missing field `")?.strip_suffix('`')
+}
+
+/// Says in a person's words what serde says of a value of the wrong type.
+fn reworded(message: &str) -> String {
+    let is_type = message.starts_with("invalid type: ") || message.starts_with("invalid value: ");
+    let parts = message.rsplit_once(", expected ").filter(|_| is_type);
+    let Some((found, expected)) = parts else {
+        return message.to_owned();
+    };
+    let found = found.split_once(": ").map_or("", |(_, found)| found);
+    let found = match found.split(' ').next() {
+        Some("string") => "a string",
+        Some("integer" | "floating" | "number") => "a number",
+        Some("boolean") => "a boolean",
+        Some("sequence") => "a list",
+        Some("map") => "an object",
+        Some("null" | "unit") => "null",
+        _ => "this",
+    };
+    let expected = match expected {
+        "a sequence" => "a list",
+        "a map" => "an object",
+        expected => expected,
+    };
+    format!("expected {expected}, not {found}")
 }
 
 /// Any JSON in which no object has a key twice. (Which of the two values holds would be anybody's
@@ -131,13 +181,16 @@ impl<'de> Visitor<'de> for UniqueKeys {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        // Their hashes: the keys themselves of a large plan would fill the memory. Two keys with
+        // one hash are so rare that nobody will have a plan refused for them.
+        let hasher = RandomState::new();
         let mut seen = HashSet::new();
         while let Some(key) = map.next_key::<String>()? {
-            if seen.contains(&key) {
+            if !seen.insert(hasher.hash_one(&key)) {
+                let key = shorten(&key, MAX_KEY);
                 return Err(A::Error::custom(format_args!("key `{key}` is there twice")));
             }
             map.next_value::<Self>()?;
-            seen.insert(key);
         }
         Ok(self)
     }
@@ -227,6 +280,50 @@ mod tests {
     }
 
     #[test]
+    fn a_value_of_the_wrong_type_is_not_repeated() {
+        for (message, reworded) in [
+            (
+                "invalid type: string \"s3cret\", expected a boolean",
+                "expected a boolean, not a string",
+            ),
+            (
+                "invalid type: string \"a, expected b\", expected a map",
+                "expected an object, not a string",
+            ),
+            (
+                "invalid type: integer `7`, expected a sequence",
+                "expected a list, not a number",
+            ),
+            (
+                "invalid type: floating point `7.5`, expected a string",
+                "expected a string, not a number",
+            ),
+            (
+                "invalid type: boolean `true`, expected an object",
+                "expected an object, not a boolean",
+            ),
+            (
+                "invalid type: sequence, expected x",
+                "expected x, not a list",
+            ),
+            ("invalid type: map, expected x", "expected x, not an object"),
+            ("invalid type: null, expected x", "expected x, not null"),
+            (
+                "invalid type: unit value, expected x",
+                "expected x, not null",
+            ),
+            (
+                "invalid value: integer `7`, expected x",
+                "expected x, not a number",
+            ),
+            ("not a `host:port`", "not a `host:port`"),
+            ("x, expected y", "x, expected y"),
+        ] {
+            assert_eq!(super::reworded(message), reworded);
+        }
+    }
+
+    #[test]
     fn keys_of_different_objects_may_be_the_same() {
         assert!(
             parse(r#"{"a": {"a": 1}, "b": [{"a": 1}, {"a": null}], "c": [true, 1.5, -1]}"#).is_ok()
@@ -258,9 +355,6 @@ mod tests {
         let plan = parse(r#"{"a": [{"b": "x"}]}"#).unwrap();
         let error = plan.read::<HashMap<String, Vec<HashMap<String, bool>>>>();
         let error = error.unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "a[0].b: invalid type: string \"x\", expected a boolean"
-        );
+        assert_eq!(error, "a[0].b: expected a boolean, not a string");
     }
 }

@@ -1,13 +1,18 @@
 //! How the plan's objects are read: which keys they may have, and which values count as unset.
 
 use std::fmt;
+use std::hash::Hash;
 use std::marker::PhantomData;
 
 use derive_more::Deref;
+use indexmap::IndexMap;
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Error, IgnoredAny, IntoDeserializer, MapAccess, Visitor,
+    DeserializeOwned, DeserializeSeed, Error, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess,
+    Visitor,
 };
 use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
+
+use crate::text::shorten;
 
 /// A JSON object of the plan, read into `T`. (Serde alone would also take an array for it.)
 ///
@@ -62,6 +67,7 @@ impl<'de, A: MapAccess<'de>, const STRICT: bool> Deserializer<'de> for Object<A,
     ) -> Result<V::Value, A::Error> {
         let members = CheckedKeys {
             members: self.0,
+            count: 0,
             known,
             is_strict: STRICT,
             refusal: None,
@@ -81,6 +87,8 @@ impl<'de, A: MapAccess<'de>, const STRICT: bool> Deserializer<'de> for Object<A,
 
 struct CheckedKeys<A> {
     members: A,
+    /// How many keys were read so far.
+    count: usize,
     known: &'static [&'static str],
     is_strict: bool,
     /// Why the key that was just read is refused.
@@ -97,6 +105,10 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for CheckedKeys<A> {
         let Some(key) = self.members.next_key::<String>()? else {
             return Ok(None);
         };
+        self.count += 1;
+        if self.count > MAX_MEMBERS {
+            return Err(too_many());
+        }
         self.refusal = refusal(&key, self.known, self.is_strict);
         seed.deserialize(key.into_deserializer()).map(Some)
     }
@@ -110,6 +122,10 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for CheckedKeys<A> {
     }
 }
 
+fn too_many<E: Error>() -> E {
+    E::custom(format_args!("more than {MAX_MEMBERS} members"))
+}
+
 /// A value that is refused, whatever it is.
 struct Refused<T>(String, PhantomData<T>);
 
@@ -121,12 +137,21 @@ impl<'de, T> DeserializeSeed<'de> for Refused<T> {
     }
 }
 
+/// The most members that an object or a list may have of those that are read.
+const MAX_MEMBERS: usize = 10_000;
+/// The longest key that may be a near miss, in bytes. The time to tell grows with the length.
+const MAX_NEAR_MISS: usize = 100;
+/// How much of a key is shown, in characters.
+const MAX_SHOWN: usize = 100;
+
 /// Why `key` is refused in an object with the keys `known`; nothing where it is not.
 fn refusal(key: &str, known: &[&str], is_strict: bool) -> Option<String> {
     if known.contains(&key) {
         return None;
     }
-    match near_miss(key, known) {
+    let meant = near_miss(key, known);
+    let key = shorten(key, MAX_SHOWN);
+    match meant {
         Some(meant) => Some(format!("unknown key `{key}`: did you mean `{meant}`?")),
         None if is_strict => Some(format!("unknown key `{key}`")),
         None => None,
@@ -136,9 +161,13 @@ fn refusal(key: &str, known: &[&str], is_strict: bool) -> Option<String> {
 /// The key of `known` that was meant by `key`, in another case or with another separator, or with
 /// up to two slips: letters too much, missing, wrong or swapped. In a word of less than six letters
 /// one slip already makes another word of two.
-fn near_miss<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
-    let plain = key.to_lowercase().replace('-', "_");
-    let slips = |known: &str| strsim::damerau_levenshtein(&known.to_lowercase(), &plain);
+pub(crate) fn near_miss<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
+    if key.len() > MAX_NEAR_MISS {
+        return None;
+    }
+    let normal = |key: &str| key.to_lowercase().replace('-', "_");
+    let plain = normal(key);
+    let slips = |known: &str| strsim::damerau_levenshtein(&normal(known), &plain);
     let nearest = known.iter().min_by_key(|known| (slips(known), **known))?;
     let allowed = if nearest.len() < 6 { 1 } else { 2 };
     (slips(nearest) <= allowed).then_some(nearest)
@@ -169,6 +198,98 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// Reads an object into a map and `null` as an empty one; for `#[serde(deserialize_with)]`.
+///
+/// # Errors
+///
+/// Those of keys and values, and when there are more than 10,000.
+pub fn map_or_default<'de, D, K, V>(deserializer: D) -> Result<IndexMap<K, V>, D::Error>
+where
+    D: Deserializer<'de>,
+    K: Deserialize<'de> + Eq + Hash,
+    V: Deserialize<'de>,
+{
+    let map = Option::<Bounded<IndexMap<K, V>>>::deserialize(deserializer)?;
+    Ok(map.map(|map| map.0).unwrap_or_default())
+}
+
+/// Reads a list and `null` as an empty one; for `#[serde(deserialize_with)]`.
+///
+/// # Errors
+///
+/// Those of the values, and when there are more than 10,000.
+pub fn list_or_default<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let list = Option::<Bounded<Vec<T>>>::deserialize(deserializer)?;
+    Ok(list.map(|list| list.0).unwrap_or_default())
+}
+
+/// A collection that is not read further than it may be long.
+pub struct Bounded<C>(pub C);
+
+impl<'de, K, V> Deserialize<'de> for Bounded<IndexMap<K, V>>
+where
+    K: Deserialize<'de> + Eq + Hash,
+    V: Deserialize<'de>,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(BoundedVisitor::<IndexMap<K, V>>(PhantomData))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Bounded<Vec<T>> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(BoundedVisitor::<Vec<T>>(PhantomData))
+    }
+}
+
+struct BoundedVisitor<C>(PhantomData<C>);
+
+impl<'de, K, V> Visitor<'de> for BoundedVisitor<IndexMap<K, V>>
+where
+    K: Deserialize<'de> + Eq + Hash,
+    V: Deserialize<'de>,
+{
+    type Value = Bounded<IndexMap<K, V>>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut map = IndexMap::new();
+        while let Some((key, value)) = members.next_entry()? {
+            if map.len() == MAX_MEMBERS {
+                return Err(too_many());
+            }
+            map.insert(key, value);
+        }
+        Ok(Bounded(map))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for BoundedVisitor<Vec<T>> {
+    type Value = Bounded<Vec<T>>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(value) = members.next_element()? {
+            if list.len() == MAX_MEMBERS {
+                return Err(too_many());
+            }
+            list.push(value);
+        }
+        Ok(Bounded(list))
+    }
+}
+
 /// Reads `null`, `""` and `"."` as unset; for `#[serde(deserialize_with)]`. Python prints an empty
 /// path as `.`.
 ///
@@ -186,6 +307,23 @@ where
         Some(text) => T::try_from(text.to_owned())
             .map(Some)
             .map_err(D::Error::custom),
+    }
+}
+
+/// Reads `null` and `""` as unset; for `#[serde(deserialize_with)]`.
+///
+/// # Errors
+///
+/// Those of the type.
+pub fn unless_empty<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: TryFrom<String>,
+    T::Error: fmt::Display,
+{
+    match Option::<String>::deserialize(deserializer)? {
+        Some(text) if !text.is_empty() => T::try_from(text).map(Some).map_err(D::Error::custom),
+        _ => Ok(None),
     }
 }
 
@@ -291,16 +429,31 @@ mod tests {
     }
 
     #[test]
+    fn an_object_that_is_read_has_a_bound() {
+        let members = |number: usize| {
+            let members = (0..number).map(|key| (format!("key-{key}"), json!(1)));
+            serde_json::Value::Object(members.collect())
+        };
+        assert!(read::<false>(members(10_000)).is_ok());
+        assert_eq!(
+            read::<false>(members(10_001)).unwrap_err(),
+            "more than 10000 members"
+        );
+        let map = |number| super::map_or_default::<_, String, u8>(members(number));
+        assert!(map(10_000).is_ok() && map(10_001).is_err());
+        let list = |number| super::list_or_default::<_, u8>(json!(vec![1; number]));
+        assert!(list(10_000).is_ok() && list(10_001).is_err());
+    }
+
+    #[test]
     fn null_is_the_default_and_a_path_may_be_unset() {
         assert_eq!(read::<true>(json!({"number": null})).unwrap().number, 0);
         for unset in [json!(null), json!(""), json!(".")] {
             assert!(read::<true>(json!({"path": unset})).unwrap().path.is_none());
         }
-        for path in ["..", "./", " ", "/"] {
-            assert!(
-                read::<true>(json!({"path": path})).unwrap().path.is_some(),
-                "{path}"
-            );
+        assert!(read::<true>(json!({"path": "/"})).unwrap().path.is_some());
+        for path in ["..", "./", " "] {
+            assert!(read::<true>(json!({"path": path})).is_err(), "{path}");
         }
         assert!(read::<true>(json!({"path": 1})).is_err());
         assert!(

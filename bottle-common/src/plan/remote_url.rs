@@ -113,14 +113,26 @@ fn is_user(user: &str) -> bool {
 }
 
 impl RemoteUrl {
-    /// Lists the ways to write this address that forges take for the same repository, the plan's
-    /// own first. git must send each of them to the gate.
+    /// Lists the ways to write this address that forges take for the same repository and that a
+    /// person or a tool writes, the plan's own first. git must send each of them to the gate.
     ///
     /// `insteadOf` captures by prefix, so no spelling may be a prefix of another repository's
-    /// address, other than one whose path begins with this repository's whole path.
+    /// address, other than one whose path begins with this repository's whole path. The ways that
+    /// a prefix cannot capture (another case of the host, percent-encoding, an alias in
+    /// `ssh_config(5)`) are listed in docs/guest.md.
     #[must_use]
     pub fn spellings(&self) -> IndexSet<String> {
         let mut spellings = IndexSet::from([self.written.clone()]);
+        for prefix in self.prefixes() {
+            for path in self.paths() {
+                spellings.insert(format!("{prefix}{path}"));
+            }
+        }
+        spellings
+    }
+
+    /// The path with and without `.git`, each with and without a slash at its end.
+    fn paths(&self) -> [String; 4] {
         let stem = self.path.strip_suffix(".git").unwrap_or(&self.path);
         // Without its suffix a path such as `.git` or `team/.git` would be the whole host's or
         // directory's.
@@ -129,49 +141,53 @@ impl RemoteUrl {
         } else {
             stem
         };
-        let paths = [format!("{stem}.git"), stem.to_owned()];
+        [
+            format!("{stem}.git"),
+            stem.to_owned(),
+            format!("{stem}.git/"),
+            format!("{stem}/"),
+        ]
+    }
+
+    /// What stands before the path.
+    fn prefixes(&self) -> Vec<String> {
+        let host = &self.host;
         let port = match (self.protocol, self.port) {
             (Protocol::Ssh, Some(port)) => port,
             _ => 22,
         };
-        let host = &self.host;
+        let mut prefixes = Vec::new();
         for user in self.ssh_users() {
-            for path in &paths {
-                spellings.insert(format!("ssh://{user}{host}/{path}"));
-                spellings.insert(format!("ssh://{user}{host}:{port}/{path}"));
-                if port == 22 {
-                    spellings.insert(format!("{user}{host}:{path}"));
-                    spellings.insert(format!("{user}{host}:/{path}"));
-                }
+            for scheme in ["ssh", "git+ssh", "ssh+git"] {
+                prefixes.push(format!("{scheme}://{user}{host}/"));
+                prefixes.push(format!("{scheme}://{user}{host}:{port}/"));
+            }
+            // The scp form knows no port.
+            if port == 22 {
+                prefixes.push(format!("{user}{host}:"));
+                prefixes.push(format!("{user}{host}:/"));
             }
         }
-        for origin in self.https_origins() {
-            for path in &paths {
-                spellings.insert(format!("https://{origin}/{path}"));
-            }
+        if let (Protocol::Https, Some(port)) = (self.protocol, self.port) {
+            prefixes.push(format!("https://{host}:{port}/"));
+            prefixes.push(format!("https://git@{host}:{port}/"));
         }
-        spellings
+        prefixes.push(format!("https://{host}/"));
+        prefixes.push(format!("https://{host}:443/"));
+        prefixes.push(format!("https://git@{host}/"));
+        prefixes.push(format!("http://{host}/"));
+        prefixes.push(format!("git://{host}/"));
+        prefixes
     }
 
-    /// The users by which the repository is reached over ssh, each with its `@`. On a forge it is
-    /// always `git`.
-    fn ssh_users(&self) -> Vec<String> {
-        match (self.protocol, &self.user) {
-            (Protocol::Ssh, Some(user)) => vec![format!("{user}@")],
-            (Protocol::Ssh, None) => vec![String::new(), "git@".to_owned()],
-            (Protocol::Https, _) => vec!["git@".to_owned()],
-        }
-    }
-
-    /// The origins by which it is reached over https: its own, perhaps with a port, where the plan
-    /// has one, and always the host alone.
-    fn https_origins(&self) -> Vec<&str> {
-        let mut origins = Vec::new();
-        if let Some(rest) = self.written.strip_prefix("https://") {
-            origins.extend(rest.split('/').next());
-        }
-        origins.push(&self.host);
-        origins
+    /// The users by which the repository is reached over ssh, each with its `@`: the one that is
+    /// named, a forge's, and none, which is what `ssh_config(5)` may fill in.
+    fn ssh_users(&self) -> IndexSet<String> {
+        let mut users = IndexSet::new();
+        users.extend(self.user.as_ref().map(|user| format!("{user}@")));
+        users.insert(String::new());
+        users.insert("git@".to_owned());
+        users
     }
 }
 
@@ -291,95 +307,97 @@ mod tests {
         }
     }
 
-    #[track_caller]
-    fn spelled(address: &str, spellings: &[&str]) {
-        let found = parse(address).unwrap().spellings();
+    /// The spellings of `address`, those with another end of the path left out.
+    fn spelled(address: &str) -> Vec<String> {
+        let spellings = parse(address).unwrap().spellings();
+        spellings
+            .into_iter()
+            .filter(|spelling| spelling.ends_with("repo"))
+            .collect()
+    }
+
+    #[test]
+    fn every_path_has_four_ends() {
+        let spellings = parse("ssh://git@host/repo.git").unwrap().spellings();
+        let https: Vec<_> = spellings
+            .iter()
+            .filter(|spelling| spelling.starts_with("https://host/"))
+            .collect();
+        let ends = ["repo.git", "repo", "repo.git/", "repo/"];
         assert_eq!(
-            found.iter().map(String::as_str).collect::<Vec<_>>(),
-            spellings
+            https,
+            ends.map(|end| format!("https://host/{end}")).each_ref()
         );
+        assert_eq!(spellings[0], "ssh://git@host/repo.git");
+        assert_eq!(spellings.len(), 4 * (2 * 8 + 5));
     }
 
     #[test]
     fn spellings_with_a_user_and_without_a_port() {
-        spelled(
-            "ssh://git@host/team/repo.git",
-            &[
-                "ssh://git@host/team/repo.git",
-                "ssh://git@host:22/team/repo.git",
-                "git@host:team/repo.git",
-                "git@host:/team/repo.git",
+        assert_eq!(
+            spelled("ssh://ada@host/team/repo"),
+            [
+                "ssh://ada@host/team/repo",
+                "ssh://ada@host:22/team/repo",
+                "git+ssh://ada@host/team/repo",
+                "git+ssh://ada@host:22/team/repo",
+                "ssh+git://ada@host/team/repo",
+                "ssh+git://ada@host:22/team/repo",
+                "ada@host:team/repo",
+                "ada@host:/team/repo",
+                "ssh://host/team/repo",
+                "ssh://host:22/team/repo",
+                "git+ssh://host/team/repo",
+                "git+ssh://host:22/team/repo",
+                "ssh+git://host/team/repo",
+                "ssh+git://host:22/team/repo",
+                "host:team/repo",
+                "host:/team/repo",
                 "ssh://git@host/team/repo",
                 "ssh://git@host:22/team/repo",
+                "git+ssh://git@host/team/repo",
+                "git+ssh://git@host:22/team/repo",
+                "ssh+git://git@host/team/repo",
+                "ssh+git://git@host:22/team/repo",
                 "git@host:team/repo",
                 "git@host:/team/repo",
-                "https://host/team/repo.git",
                 "https://host/team/repo",
-            ],
+                "https://host:443/team/repo",
+                "https://git@host/team/repo",
+                "http://host/team/repo",
+                "git://host/team/repo",
+            ]
         );
     }
 
     #[test]
     fn there_is_no_scp_form_with_another_port() {
-        spelled(
-            "ssh://ada@host:2222/repo",
-            &[
-                "ssh://ada@host:2222/repo",
-                "ssh://ada@host/repo.git",
-                "ssh://ada@host:2222/repo.git",
-                "ssh://ada@host/repo",
-                "https://host/repo.git",
-                "https://host/repo",
-            ],
-        );
-    }
-
-    #[test]
-    fn an_ssh_address_without_a_user_is_also_the_forges() {
-        spelled(
-            "host:repo",
-            &[
-                "host:repo",
-                "ssh://host/repo.git",
-                "ssh://host:22/repo.git",
-                "host:repo.git",
-                "host:/repo.git",
-                "ssh://host/repo",
-                "ssh://host:22/repo",
-                "host:/repo",
-                "ssh://git@host/repo.git",
-                "ssh://git@host:22/repo.git",
-                "git@host:repo.git",
-                "git@host:/repo.git",
-                "ssh://git@host/repo",
-                "ssh://git@host:22/repo",
-                "git@host:repo",
-                "git@host:/repo",
-                "https://host/repo.git",
-                "https://host/repo",
-            ],
-        );
+        let spellings = spelled("ssh://git@host:2222/repo");
+        assert_eq!(spellings.len(), 2 * 6 + 5);
+        for spelling in &spellings {
+            assert!(spelling.contains("://"), "{spelling}");
+            assert!(!spelling.contains(":22/"), "{spelling}");
+        }
+        assert!(spellings.contains(&"git+ssh://host:2222/repo".to_owned()));
+        assert!(spellings.contains(&"ssh://git@host/repo".to_owned()));
     }
 
     #[test]
     fn an_https_address_with_a_port_has_both_origins() {
-        let found = parse("https://host:8443/repo/").unwrap().spellings();
-        for address in [
-            "https://host:8443/repo/",
+        let spellings = spelled("https://host:8443/repo");
+        for spelling in [
             "https://host:8443/repo",
-            "https://host:8443/repo.git",
+            "https://git@host:8443/repo",
             "https://host/repo",
-            "https://host/repo.git",
+            "https://host:443/repo",
             "git@host:repo",
             "ssh://git@host:22/repo",
         ] {
-            assert!(found.contains(address), "{address}");
+            assert!(spellings.contains(&spelling.to_owned()), "{spelling}");
         }
-        assert!(
-            !found
-                .iter()
-                .any(|spelling| spelling.contains("host:8443") && !spelling.starts_with("https"))
-        );
+        let is_mixed =
+            |spelling: &String| spelling.contains(":8443") && !spelling.starts_with("https:");
+        assert!(!spellings.iter().any(is_mixed));
     }
 
     #[test]
@@ -389,6 +407,7 @@ mod tests {
             ("ssh://git@host/team/.git", "team/.git"),
         ] {
             for spelling in parse(address).unwrap().spellings() {
+                let spelling = spelling.trim_end_matches('/');
                 let is_own = spelling.ends_with(stem) || spelling.ends_with(&format!("{stem}.git"));
                 assert!(is_own, "{spelling}");
             }

@@ -24,6 +24,23 @@ impl<T: JsonSchema> JsonSchema for Unset<T> {
     }
 }
 
+/// A value that may also be empty.
+pub(crate) struct Empty<T>(PhantomData<T>);
+
+impl<T: JsonSchema> JsonSchema for Empty<T> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("Empty{}", T::schema_name()).into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({"anyOf": [generator.subschema_for::<T>(), {"enum": ["", null]}]})
+    }
+}
+
 impl<T: JsonSchema, const STRICT: bool> JsonSchema for Section<T, STRICT> {
     fn schema_name() -> Cow<'static, str> {
         T::schema_name()
@@ -58,9 +75,8 @@ pub(crate) mod pattern {
     pub const SKILL_NAME: &str =
         r"^[^./\u0000-\u001f\u007f-\u009f-][^/\u0000-\u001f\u007f-\u009f]*$";
     pub const REMOTE_NAME: &str = "^[A-Za-z0-9._-]+$";
-    pub const IDENTITY_TEXT: &str =
-        r"^[^<>\u0000-\u001f\u007f-\u009f-][^<>\u0000-\u001f\u007f-\u009f]*$";
-    pub const HOST_PATH: &str = r"^[^\u0000]+$";
+    pub const IDENTITY_TEXT: &str = r#"^(?=.*[^\s.,:;<>"\\'])[^<>\u0000-\u001f\u007f-\u009f-][^<>\u0000-\u001f\u007f-\u009f]*$"#;
+    pub const HOST_PATH: &str = r"^/[^\u0000]*$";
 
     const HOST: &str = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][A-Za-z0-9._-]*)";
     const PORT: &str = "(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|\
@@ -74,7 +90,7 @@ pub(crate) mod pattern {
     }
 
     pub fn http_url() -> String {
-        format!("^[Hh][Tt][Tt][Pp][Ss]?://{HOST}{PORT}?([/?#].*)?$")
+        format!("^[Hh][Tt][Tt][Pp][Ss]?://{HOST}{PORT}?(/[^?#]*)?$")
     }
 
     pub fn remote_url() -> String {

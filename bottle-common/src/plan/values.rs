@@ -103,7 +103,24 @@ impl TryFrom<String> for HostPort {
     }
 }
 
-/// An `http://` or `https://` URL without credentials. It becomes an argument, and every user of
+impl HostPort {
+    /// The host; an IPv6 address stands in brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.0.rsplit_once(':').map_or("", |(host, _)| host)
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.0
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse().ok())
+            .unwrap_or_default()
+    }
+}
+
+/// An `http://` or `https://` URL without credentials and without a query. It becomes an argument, and every user of
 /// the host may read arguments.
 #[derive(Clone, Debug, Deref, Deserialize, Display)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -120,6 +137,12 @@ impl TryFrom<String> for HttpUrl {
         let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(WRONG);
         };
+        if text.contains(['?', '#']) {
+            return Err(
+                "a URL with a query would show it in the process list: leave out what \
+                        begins with `?` or `#`",
+            );
+        }
         if authority.as_str().contains('@') {
             return Err(
                 "a URL with credentials would show them in the process list: leave out \
@@ -131,6 +154,31 @@ impl TryFrom<String> for HttpUrl {
         } else {
             Err(WRONG)
         }
+    }
+}
+
+impl HttpUrl {
+    /// The host; an IPv6 address stands in brackets.
+    #[must_use]
+    pub fn host(&self) -> String {
+        self.uri().host().unwrap_or_default().to_owned()
+    }
+
+    /// The port, which is the scheme's when none is named.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        let uri = self.uri();
+        let default = if uri.scheme_str() == Some("https") {
+            443
+        } else {
+            80
+        };
+        uri.port_u16().unwrap_or(default)
+    }
+
+    fn uri(&self) -> Uri {
+        // It was parsed once when this was made.
+        self.0.parse().unwrap_or_default()
     }
 }
 
@@ -212,13 +260,10 @@ impl GuestPath {
     }
 }
 
-/// A path on the host as the plan has it: not empty and without NUL.
+/// A path on the host as the plan has it: absolute and without NUL.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(
-    extend("pattern" = pattern::HOST_PATH),
-    extend("not" = {"const": "."}),
-))]
+#[cfg_attr(test, schemars(extend("pattern" = pattern::HOST_PATH)))]
 #[serde(try_from = "String")]
 pub struct HostPath(pub(crate) PathBuf);
 
@@ -226,19 +271,60 @@ impl TryFrom<String> for HostPath {
     type Error = &'static str;
 
     fn try_from(path: String) -> Result<Self, Self::Error> {
-        if path.is_empty() {
-            return Err("a path must not be empty");
-        }
         if path.contains('\0') {
             return Err("a path must not hold NUL");
         }
-        // smolvm would take a path that begins with `-` for an option.
-        let path = if path.starts_with('-') {
-            Path::new(".").join(path)
-        } else {
-            path.into()
-        };
-        Ok(Self(path))
+        if path.starts_with('~') {
+            return Err("a path must be absolute: `~` means nothing here, write the whole path");
+        }
+        if !path.starts_with('/') {
+            return Err("a path must be absolute: the steps may run in any directory");
+        }
+        Ok(Self(path.into()))
+    }
+}
+
+/// How the guest speaks to the gate.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Display, Eq, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum GateScheme {
+    /// git's own protocol
+    #[default]
+    #[display("git")]
+    Git,
+    /// smart HTTP: an interrupted push does not leave the gate's receive-pack hanging
+    #[display("http")]
+    Http,
+}
+
+impl TryFrom<String> for GateScheme {
+    type Error = &'static str;
+
+    fn try_from(scheme: String) -> Result<Self, Self::Error> {
+        match &*scheme {
+            "git" => Ok(Self::Git),
+            "http" => Ok(Self::Http),
+            _ => Err("neither `git` nor `http`"),
+        }
+    }
+}
+
+/// The agent's home directory. The launcher may say it, but there is only one.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(with = "String", extend("enum" = ["/home/node", "/home/node/"])))]
+#[serde(try_from = "String")]
+pub struct GuestHome;
+
+impl TryFrom<String> for GuestHome {
+    type Error = &'static str;
+
+    fn try_from(path: String) -> Result<Self, Self::Error> {
+        match &*path {
+            "/home/node" | "/home/node/" => Ok(Self),
+            _ => Err("the agent's home directory is /home/node and no other"),
+        }
     }
 }
 
@@ -277,7 +363,8 @@ fn has_control(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{
-        GuestPath, HostPath, HostPort, HttpUrl, IdentityText, MachineName, RemoteName, SkillName,
+        GateScheme, GuestHome, GuestPath, HostPath, HostPort, HttpUrl, IdentityText, MachineName,
+        RemoteName, SkillName,
     };
 
     /// Asserts which texts `T` takes, unchanged, and which it refuses.
@@ -379,7 +466,6 @@ mod tests {
                 "https://host",
                 "HTTP://host/path",
                 "http://[::1]:1/x",
-                "http://host/a?b=c",
             ],
             &[
                 "",
@@ -403,6 +489,9 @@ mod tests {
                 "http://host/\n",
                 "http://::1/",
                 "http:host",
+                "http://host/a?b=c",
+                "http://host/?",
+                "http://host#x",
                 " http://host/",
             ],
         );
@@ -468,8 +557,43 @@ mod tests {
     fn host_paths() {
         let path = |text: &str| HostPath::try_from(text.to_owned()).map(|path| path.0);
         assert_eq!(path("/a b/ä:c").unwrap().to_str(), Some("/a b/ä:c"));
-        assert_eq!(path("-x").unwrap().to_str(), Some("./-x"));
-        assert!(path("").is_err());
-        assert!(path("/a\0b").is_err());
+        for text in ["", "a", "./a", "../a", "-x", "~/a", "~ada/a", "/a\0b", "\0"] {
+            assert!(path(text).is_err(), "{text:?}");
+        }
+        assert!(path("~/a").unwrap_err().contains("`~`"));
+    }
+
+    #[test]
+    fn schemes_and_homes() {
+        takes::<GateScheme>(
+            &["git", "http"],
+            &["", "https", "Git", "ssh", "git ", "http:"],
+        );
+        let home = |text: &str| GuestHome::try_from(text.to_owned());
+        assert!(home("/home/node").is_ok() && home("/home/node/").is_ok());
+        for text in [
+            "",
+            "/",
+            "/root",
+            "/home/node2",
+            "/home/node/x",
+            "/home/nodes",
+        ] {
+            assert!(home(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_host_and_port_of_a_url() {
+        for (url, host, port) in [
+            ("http://127.0.0.1:55556/", "127.0.0.1", 55556),
+            ("http://h/x", "h", 80),
+            ("HTTPS://[::1]", "[::1]", 443),
+        ] {
+            let url = HttpUrl::try_from(url.to_owned()).unwrap();
+            assert_eq!((url.host(), url.port()), (host.to_owned(), port));
+        }
+        let gate = HostPort::try_from("[::1]:9418".to_owned()).unwrap();
+        assert_eq!((gate.host(), gate.port()), ("[::1]", 9418));
     }
 }

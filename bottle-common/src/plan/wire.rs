@@ -3,19 +3,29 @@
 
 #[cfg(test)]
 use std::collections::HashMap;
+use std::fmt;
 
-use indexmap::{IndexMap, IndexSet};
+use indexmap::IndexMap;
 #[cfg(test)]
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+#[cfg(test)]
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use crate::plan::keys::{Opaque, Section, Strict, or_default, unless_unset};
+use crate::plan::guest_env::GuestEnv;
+use crate::plan::keys::{
+    Bounded, Opaque, Section, Strict, list_or_default, map_or_default, or_default, unless_empty,
+    unless_unset,
+};
 use crate::plan::remote_url::RemoteUrl;
 #[cfg(test)]
-use crate::plan::schema::{Unset, pattern};
+use crate::plan::schema::{Empty, Unset, pattern};
 use crate::plan::values::{
-    HostPath, HostPort, HttpUrl, IdentityText, MachineName, RemoteName, SkillName,
+    GateScheme, GuestHome, HostPath, HostPort, HttpUrl, IdentityText, MachineName, RemoteName,
+    SkillName,
 };
 
 /// The only version of the plan that there is.
@@ -55,17 +65,24 @@ pub(crate) struct Wire {
     /// The image that the machine was made of.
     #[serde(default)]
     pub agent_image_ref: Opaque,
-    /// The guest's environment.
-    #[serde(default)]
-    pub guest_env: Opaque,
+    /// The agent's environment. It is looked at, to warn, and never written.
+    #[serde(default, deserialize_with = "or_default")]
+    #[cfg_attr(test, schemars(with = "Option<HashMap<String, Opaque>>"))]
+    pub guest_env: GuestEnv,
+    /// The agent's home directory, which is always the same.
+    #[serde(default, deserialize_with = "unless_unset")]
+    #[cfg_attr(test, schemars(with = "Unset<GuestHome>"))]
+    pub guest_home: Option<GuestHome>,
     /// The file with the agent's prompt.
     #[serde(deserialize_with = "unless_unset")]
     #[cfg_attr(test, schemars(with = "HostPath"))]
     pub prompt_file: Option<HostPath>,
-    pub proxy_plan: Section<ProxyPlan>,
-    /// The git gate's part.
+    /// Required without egress routes.
     #[serde(default)]
-    pub git_gate_plan: Opaque,
+    pub proxy_plan: Option<Section<ProxyPlan>>,
+    #[serde(default, deserialize_with = "or_default")]
+    #[cfg_attr(test, schemars(with = "Option<Section<GitGatePlan>>"))]
+    pub git_gate_plan: Section<GitGatePlan>,
     pub egress_plan: Section<EgressPlan>,
     /// Null: no supervisor.
     #[serde(default)]
@@ -74,6 +91,10 @@ pub(crate) struct Wire {
     #[serde(default, deserialize_with = "unless_unset")]
     #[cfg_attr(test, schemars(with = "Unset<HostPort>"))]
     pub agent_git_gate_host: Option<HostPort>,
+    /// How the guest speaks to the gate [default: git].
+    #[serde(default, deserialize_with = "unless_unset")]
+    #[cfg_attr(test, schemars(with = "Unset<GateScheme>"))]
+    pub agent_git_gate_scheme: Option<GateScheme>,
     /// The supervisor's MCP endpoint as the guest reaches it; required with a supervisor.
     #[serde(default, deserialize_with = "unless_unset")]
     #[cfg_attr(test, schemars(with = "Unset<HttpUrl>"))]
@@ -110,55 +131,197 @@ pub(crate) struct Spec {
 #[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct Manifest {
     /// By name.
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "map_or_default")]
     #[cfg_attr(test, schemars(with = "Option<HashMap<String, Section<Bottle>>>"))]
-    pub bottles: IndexMap<String, Value>,
+    pub bottles: IndexMap<String, Box<RawValue>>,
     /// By name.
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "map_or_default")]
     #[cfg_attr(test, schemars(with = "Option<HashMap<String, Section<Agent>>>"))]
-    pub agents: IndexMap<String, Value>,
+    pub agents: IndexMap<String, Box<RawValue>>,
 }
 
-/// A kind of bottle.
+/// A kind of bottle. Git is written in one of three ways.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(extend("propertyNames" = no_soundalikes())))]
 pub(crate) struct Bottle {
-    #[serde(default, deserialize_with = "or_default")]
-    #[cfg_attr(test, schemars(with = "Option<Section<Git>>"))]
-    pub git: Section<Git>,
+    /// `{remotes, user}`, or a list of the repositories behind the gate with `git_user` beside it.
+    #[serde(default)]
+    pub git: Option<Git>,
+    /// The identity that git gets in the guest, where `git` is a list.
+    #[serde(default)]
+    pub git_user: Option<Strict<Identity>>,
+    #[serde(default, rename = "git-gate")]
+    pub git_gate: Option<Strict<GitGate>>,
     #[serde(default)]
     #[allow(dead_code, reason = "the launcher turns it into `supervise_plan`")]
     pub supervise: Opaque,
 }
 
 /// What git gets in the guest.
+pub(crate) enum Git {
+    Object(Strict<GitObject>),
+    Entries(Vec<Section<RemoteEntry>>),
+}
+
+impl<'de> Deserialize<'de> for Git {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(GitVisitor)
+    }
+}
+
+struct GitVisitor;
+
+impl<'de> Visitor<'de> for GitVisitor {
+    type Value = Git;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("an object or a list")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Git, A::Error> {
+        Strict::deserialize(MapAccessDeserializer::new(map)).map(Git::Object)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Git, A::Error> {
+        let entries = Bounded::deserialize(SeqAccessDeserializer::new(list))?;
+        Ok(Git::Entries(entries.0))
+    }
+}
+
+#[cfg(test)]
+impl JsonSchema for Git {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Git".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"anyOf": [
+            generator.subschema_for::<Strict<GitObject>>(),
+            generator.subschema_for::<Vec<Section<RemoteEntry>>>(),
+        ]})
+    }
+}
+
+/// Git in the first way.
 #[derive(Default, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
-pub(crate) struct Git {
+pub(crate) struct GitObject {
     /// The repositories behind the gate.
+    #[serde(default, deserialize_with = "map_or_default")]
+    #[cfg_attr(test, schemars(with = "Option<HashMap<String, Section<RemoteEntry>>>"))]
+    pub remotes: IndexMap<String, Section<RemoteEntry>>,
     #[serde(default, deserialize_with = "or_default")]
-    #[cfg_attr(test, schemars(with = "Option<HashMap<String, Section<Remote>>>"))]
-    pub remotes: IndexMap<String, Section<Remote>>,
+    #[cfg_attr(test, schemars(with = "Option<Strict<Identity>>"))]
+    pub user: Strict<Identity>,
+}
+
+/// A repository behind the gate.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(rename_all = "PascalCase")]
+#[allow(
+    dead_code,
+    reason = "what only the gate reads is listed so that it is known"
+)]
+pub(crate) struct RemoteEntry {
+    /// The repository's name at the gate.
+    pub name: RemoteName,
+    /// Where it really is.
+    #[cfg_attr(test, schemars(with = "String", extend("pattern" = pattern::remote_url())))]
+    pub upstream: RemoteUrl,
+    #[serde(default)]
+    pub identity_file: Opaque,
+    #[serde(default)]
+    pub known_host_key: Opaque,
+    #[serde(default)]
+    pub extra_hosts: Opaque,
+    #[serde(default)]
+    pub upstream_user: Opaque,
+    #[serde(default)]
+    pub upstream_host: Opaque,
+    #[serde(default)]
+    pub upstream_port: Opaque,
+    #[serde(default)]
+    pub upstream_path: Opaque,
+}
+
+/// Git in the third way.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+pub(crate) struct GitGate {
+    /// The repositories behind the gate, by their name there.
+    #[serde(default, deserialize_with = "map_or_default")]
+    #[cfg_attr(test, schemars(with = "Option<HashMap<RemoteName, Section<Repo>>>"))]
+    pub repos: IndexMap<RemoteName, Section<Repo>>,
     #[serde(default, deserialize_with = "or_default")]
-    #[cfg_attr(test, schemars(with = "Option<Section<Identity>>"))]
-    pub user: Section<Identity>,
+    #[cfg_attr(test, schemars(with = "Option<Strict<Identity>>"))]
+    pub user: Strict<Identity>,
+}
+
+/// A repository behind the gate.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[allow(
+    dead_code,
+    reason = "what only the gate reads is listed so that it is known"
+)]
+pub(crate) struct Repo {
+    /// Where it really is.
+    #[cfg_attr(test, schemars(with = "String", extend("pattern" = pattern::remote_url())))]
+    pub url: RemoteUrl,
+    #[serde(default)]
+    pub identity: Opaque,
+    #[serde(default)]
+    pub key: Opaque,
+    #[serde(default)]
+    pub host_key: Opaque,
 }
 
 /// A coding agent.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(extend("propertyNames" = no_soundalikes())))]
 pub(crate) struct Agent {
     /// The one of `manifest.bottles` that it works in.
     #[cfg_attr(test, schemars(with = "String"))]
     pub bottle: Option<String>,
     /// Directories on the host, by name.
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "list_or_default")]
     #[cfg_attr(test, schemars(with = "Option<Vec<SkillName>>"))]
-    pub skills: IndexSet<SkillName>,
+    pub skills: Vec<SkillName>,
     /// The system prompt, which is in `prompt_file`; here it counts only whether there is one.
     #[serde(default, deserialize_with = "or_default")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub prompt: String,
+    /// The agent's own identity lies over the bottle's.
+    #[serde(default)]
+    pub git: Option<Strict<OnlyUser>>,
+    /// The same in the second way.
+    #[serde(default)]
+    pub git_user: Option<Strict<Identity>>,
+    /// The same in the third way.
+    #[serde(default, rename = "git-gate")]
+    pub git_gate: Option<Strict<OnlyUser>>,
+}
+
+/// An agent's own identity.
+#[derive(Default, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+pub(crate) struct OnlyUser {
+    #[serde(default, deserialize_with = "or_default")]
+    #[cfg_attr(test, schemars(with = "Option<Strict<Identity>>"))]
+    pub user: Strict<Identity>,
+}
+
+/// Keys that sound like git and are no way to write it are refused.
+#[cfg(test)]
+fn no_soundalikes() -> Value {
+    let sounds = "[Gg][Ii][Tt]|[Gg][Aa][Tt][Ee]|[Rr][Ee][Mm][Oo][Tt][Ee]|[Rr][Ee][Pp][Oo]";
+    serde_json::json!({"anyOf": [
+        {"enum": ["git", "git_user", "git-gate"]},
+        {"not": {"pattern": sounds}},
+    ]})
 }
 
 /// Pipelock's part.
@@ -190,20 +353,32 @@ pub(crate) struct EgressPlan {
 #[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct SupervisePlan {}
 
-/// A repository behind the gate.
-#[derive(Debug, Deserialize)]
+/// The gate's part.
+#[derive(Default, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
+pub(crate) struct GitGatePlan {
+    /// What the gate stands in front of. When there is something, the bottle has to have remotes.
+    #[serde(default, deserialize_with = "or_default")]
+    #[cfg_attr(test, schemars(with = "Option<Vec<Opaque>>"))]
+    pub upstreams: Vec<Opaque>,
+}
+
+/// A repository behind the gate, in whichever way it was written.
+#[derive(Debug)]
 pub struct Remote {
     /// The repository's name at the gate.
-    #[serde(rename = "Name")]
     pub name: RemoteName,
     /// Where it really is.
-    #[serde(rename = "Upstream")]
-    #[cfg_attr(test, schemars(with = "String", extend("pattern" = pattern::remote_url())))]
     pub url: RemoteUrl,
-    /// The gate's business; listed so that the key is known.
-    #[serde(default, rename = "IdentityFile")]
-    _identity_file: Opaque,
+}
+
+impl From<RemoteEntry> for Remote {
+    fn from(entry: RemoteEntry) -> Self {
+        Self {
+            name: entry.name,
+            url: entry.upstream,
+        }
+    }
 }
 
 /// The identity that git gets in the guest.
@@ -211,8 +386,12 @@ pub struct Remote {
 #[cfg_attr(test, derive(JsonSchema))]
 pub struct Identity {
     /// `user.name`
+    #[serde(default, deserialize_with = "unless_empty")]
+    #[cfg_attr(test, schemars(with = "Empty<IdentityText>"))]
     pub name: Option<IdentityText>,
     /// `user.email`
+    #[serde(default, deserialize_with = "unless_empty")]
+    #[cfg_attr(test, schemars(with = "Empty<IdentityText>"))]
     pub email: Option<IdentityText>,
 }
 

@@ -66,6 +66,11 @@ pub struct CaEnvironment {
     pub requests_ca_bundle: &'static str,
     pub curl_ca_bundle: &'static str,
     pub git_ssl_cainfo: &'static str,
+    pub pip_cert: &'static str,
+    pub aws_ca_bundle: &'static str,
+    pub cargo_http_cainfo: &'static str,
+    pub deno_cert: &'static str,
+    pub codex_ca_certificate: &'static str,
 }
 
 /// What `bottle-prompt` installed.

@@ -1,0 +1,190 @@
+//! The environment that the launcher gives the agent. It is looked at and never written: a warning
+//! says where it would lead the agent past what the steps set up.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::plan::keys::Opaque;
+
+/// The variables that programs take a proxy from, in both cases.
+const PROXIES: [&str; 3] = ["http_proxy", "https_proxy", "all_proxy"];
+
+/// The variables that programs take certificates from.
+pub const CERTIFICATES: [&str; 10] = [
+    "NODE_EXTRA_CA_CERTS",
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "PIP_CERT",
+    "AWS_CA_BUNDLE",
+    "CARGO_HTTP_CAINFO",
+    "DENO_CERT",
+    "CODEX_CA_CERTIFICATE",
+];
+
+/// The agent's variables. Values may be secrets, so no message repeats one.
+#[derive(Debug, Default)]
+pub struct GuestEnv(HashMap<String, String>);
+
+impl<'de> Deserialize<'de> for GuestEnv {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(GuestEnvVisitor)
+    }
+}
+
+struct GuestEnvVisitor;
+
+impl<'de> Visitor<'de> for GuestEnvVisitor {
+    type Value = GuestEnv;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    /// Keeps the variables that are looked at, where they are text.
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<GuestEnv, A::Error> {
+        let mut variables = HashMap::new();
+        while let Some(name) = members.next_key::<String>()? {
+            let is_proxy = name.to_ascii_lowercase().ends_with("_proxy");
+            if !is_proxy && !CERTIFICATES.contains(&&*name) {
+                members.next_value::<Opaque>()?;
+                continue;
+            }
+            if let Value::String(value) = members.next_value()? {
+                variables.insert(name, value);
+            }
+        }
+        Ok(GuestEnv(variables))
+    }
+}
+
+impl GuestEnv {
+    /// The value of the variable `name`; one that is empty counts as unset.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
+    }
+
+    /// Whether a program that heeds these variables goes to a proxy for `host` and `port`.
+    ///
+    /// `no_proxy` is read as curl and Node's undici read it: hosts and domains between commas or
+    /// white space, perhaps with a port, and `*` for all. The lower-case variable counts first.
+    #[must_use]
+    pub fn has_proxy_for(&self, host: &str, port: u16) -> bool {
+        if !PROXIES.iter().any(|name| self.either_case(name).is_some()) {
+            return false;
+        }
+        let exceptions = self.either_case("no_proxy").unwrap_or_default();
+        let mut exceptions = exceptions.split([',', ' ', '\t', '\n']);
+        !exceptions.any(|exception| excepts(exception, host, port))
+    }
+
+    fn either_case(&self, name: &str) -> Option<&str> {
+        self.get(name).or_else(|| self.get(&name.to_uppercase()))
+    }
+}
+
+/// Whether one entry of `no_proxy` is for `host` and `port`.
+fn excepts(exception: &str, host: &str, port: u16) -> bool {
+    if exception == "*" {
+        return true;
+    }
+    let exception = exception.to_ascii_lowercase();
+    let host = host.trim_matches(['[', ']']).to_ascii_lowercase();
+    let mut domain = exception.as_str();
+    if let Some((start, end)) = exception.rsplit_once(':') {
+        // The colons of a bare IPv6 address are not before a port.
+        if !start.contains(':') || start.ends_with(']') {
+            if end != port.to_string() {
+                return false;
+            }
+            domain = start;
+        }
+    }
+    let domain = domain.trim_matches(['[', ']']);
+    let domain = domain.strip_prefix('*').unwrap_or(domain);
+    let domain = domain.strip_prefix('.').unwrap_or(domain);
+    if domain.is_empty() {
+        return false;
+    }
+    host == domain
+        || host
+            .strip_suffix(domain)
+            .is_some_and(|start| start.ends_with('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::GuestEnv;
+
+    fn env(variables: &[(&str, &str)]) -> GuestEnv {
+        let pairs = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        GuestEnv(pairs.collect())
+    }
+
+    #[test]
+    fn without_a_proxy_nothing_goes_to_one() {
+        assert!(!env(&[]).has_proxy_for("h", 80));
+        assert!(!env(&[("HTTPS_PROXY", ""), ("NO_PROXY", "x")]).has_proxy_for("h", 80));
+        for name in [
+            "http_proxy",
+            "HTTP_PROXY",
+            "https_proxy",
+            "HTTPS_PROXY",
+            "all_proxy",
+            "ALL_PROXY",
+        ] {
+            assert!(env(&[(name, "http://p")]).has_proxy_for("h", 80), "{name}");
+        }
+        assert!(!env(&[("FTP_PROXY", "http://p")]).has_proxy_for("h", 80));
+    }
+
+    #[test]
+    fn no_proxy_is_read_as_curl_and_undici_read_it() {
+        for (exceptions, host, is_excepted) in [
+            ("localhost", "127.0.0.1", false),
+            ("localhost,127.0.0.1", "127.0.0.1", true),
+            ("localhost 127.0.0.1", "127.0.0.1", true),
+            (" 127.0.0.1 ,", "127.0.0.1", true),
+            ("*", "h", true),
+            ("*.example", "a.example", true),
+            (".example", "a.example", true),
+            ("example", "a.example", true),
+            ("example", "example", true),
+            ("example", "notexample", false),
+            ("Example", "a.eXample", true),
+            ("example:8080", "example", true),
+            ("example:81", "example", false),
+            ("[::1]", "[::1]", true),
+            ("::1", "[::1]", true),
+            ("[::1]:8080", "[::1]", true),
+            ("[::1]:81", "[::1]", false),
+            ("27.0.0.1", "127.0.0.1", false),
+            ("", "h", false),
+            (".", "h", false),
+        ] {
+            let env = env(&[("HTTP_PROXY", "http://p"), ("NO_PROXY", exceptions)]);
+            assert_eq!(
+                env.has_proxy_for(host, 8080),
+                !is_excepted,
+                "{exceptions} {host}"
+            );
+        }
+        let both = [
+            ("HTTP_PROXY", "p"),
+            ("NO_PROXY", "h"),
+            ("no_proxy", "other"),
+        ];
+        assert!(env(&both).has_proxy_for("h", 80));
+    }
+}
