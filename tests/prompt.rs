@@ -130,7 +130,7 @@ fn a_path_with_a_colon_goes_by_way_of_a_link() {
     let sandbox = Sandbox::with_guest();
     sandbox.write("a:b/prompt.txt", "by way of a link\n");
     let mut plan = with_prompt(&sandbox, "x");
-    plan["prompt_file"] = json!("./a:b/prompt.txt");
+    plan["prompt_file"] = json!(sandbox.path("a:b/prompt.txt"));
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, DONE);
     assert_eq!(sandbox.guest(&format!("cat {PATH}")), "by way of a link\n");
 }
