@@ -205,7 +205,7 @@ fn a_wrong_command_line() {
         ("--foo", format!("bottle-git: unexpected argument '--foo' found\n{help}")),
         ("--onyl gate", "bottle-git: unexpected argument '--onyl' found\nhint: a similar argument exists: '--only'\n".to_owned()),
         ("-m a:b", format!("bottle-git: invalid value 'a:b' for '--machine <NAME>': a machine name has letters, digits, `_` and `-` only, and begins with a letter or a digit\n{help}")),
-        ("--timeout 0s", format!("bottle-git: invalid value '0s' for '--timeout <DURATION>': a call needs some time\n{help}")),
+        ("--timeout 0s", format!("bottle-git: invalid value '0s' for '--timeout <DURATION>': it must be longer than 0\n{help}")),
         ("--exec-user -x", format!("bottle-git: unexpected argument '-x' found\n{help}")),
         ("-f missing.json", String::new()),
         ("--error-format json --only x", "{\"error\":{\"code\":\"USAGE\",\"message\":\"bottle-git: invalid value 'x' for '--only <PART>' [possible values: repository, gate, identity]\",\"hint\":\"`bottle-git --help` shows the options\"}}\n".to_owned()),

@@ -1,4 +1,4 @@
-//! The one error type: what failed, in which class, and the way out where there is one.
+//! The error type: what failed, the class of the failure, and a hint if there is a known way out.
 
 use std::error::Error as StdError;
 use std::io;
@@ -10,19 +10,19 @@ use derive_more::Display;
 pub enum Code {
     /// The command line is wrong.
     Usage,
-    /// The plan is not valid, empty or cut short.
+    /// The plan is invalid, empty or truncated.
     PlanInvalid,
-    /// Something on the host is not usable: a file, a directory, a resource.
+    /// Something on the host cannot be used: a file, a directory or a resource.
     HostFile,
     /// A command in the guest failed.
     GuestCommand,
-    /// A deadline passed.
+    /// A smolvm call took longer than `--timeout` allows.
     Timeout,
     /// smolvm itself refused or failed.
     SmolvmError,
-    /// smolvm cannot be run.
+    /// smolvm cannot be run, or is too old.
     SmolvmMissing,
-    /// SIGHUP, SIGINT or SIGTERM, by its number.
+    /// A signal with this number (SIGHUP, SIGINT or SIGTERM) ended the step.
     Interrupted(u8),
 }
 
@@ -44,8 +44,9 @@ impl Code {
 
     /// The exit status of a step that ends with this class of failure.
     ///
-    /// 65 and 69 are `EX_DATAERR` and `EX_UNAVAILABLE` of sysexits.h; an interrupted step ends
-    /// with 128 and the signal's number, as a shell reports it.
+    /// 65 and 69 are `EX_DATAERR` and `EX_UNAVAILABLE` of sysexits.h. An interrupted step exits
+    /// with 128 plus the signal's number, which is what a shell reports for a process that a signal
+    /// ended.
     #[must_use]
     pub fn exit_status(self) -> u8 {
         match self {
@@ -58,33 +59,32 @@ impl Code {
     }
 }
 
-/// An error that may know its class and a way out. It travels in an [`anyhow::Error`], which adds
-/// what we were doing to which thing.
+/// An error that may have a class and a hint. It travels in an [`anyhow::Error`], whose context
+/// says what the step was doing to which thing.
 #[derive(Clone, Debug, Display, derive_more::Error)]
 #[display("{message}")]
 pub struct Error {
-    /// What went wrong, in lower case and without a full stop.
+    /// What went wrong: one line in lower case, without a full stop.
     pub message: String,
-    /// The class, where it is not the one of the phase in which the error occurs.
+    /// The class, if it differs from the class of the phase in which the error occurs.
     pub code: Option<Code>,
-    /// The way out, printed on a line of its own.
+    /// The way out, which is printed on a line of its own.
     pub hint: Option<String>,
 }
 
 impl Error {
-    /// The error of a step that `signal` ended.
+    /// Makes the error of a step that was ended by `signal`.
     #[must_use]
     pub fn interrupted(signal: u8) -> Self {
-        let code = Some(Code::Interrupted(signal));
         Self {
             message: "interrupted".to_owned(),
-            code,
+            code: Some(Code::Interrupted(signal)),
             hint: None,
         }
     }
 
-    /// Makes one error of the whole chain of `error`: its text in one line, and the first class
-    /// and the first hint that are known in it. `default` is the class of the phase.
+    /// Flattens the chain of `error` into one error: the text of all causes, and the first class
+    /// and the first hint that a cause has. Without a class in the chain, the class is `default`.
     #[must_use]
     pub fn flatten(default: Code, error: &anyhow::Error) -> Self {
         let mut code = None;
@@ -96,7 +96,7 @@ impl Error {
             }
         }
         match code {
-            // What was being done when the signal came is no part of the message.
+            // It does not matter what the step was doing when the signal came.
             Some(Code::Interrupted(signal)) => Self::interrupted(signal),
             _ => Self {
                 message: format!("{error:#}"),
@@ -107,7 +107,7 @@ impl Error {
     }
 }
 
-/// Makes an error with `message` and, on the next line, `hint`.
+/// Makes an error with this message, and with a hint that is printed on the next line.
 pub fn hinted(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
     Error {
         message: message.into(),
@@ -117,16 +117,17 @@ pub fn hinted(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Er
     .into()
 }
 
-/// Gives an error of `result` the class `code`, unless it knows its own.
+/// Flattens the error of `result`. Its class is `code` unless the error has one.
 ///
 /// # Errors
 ///
-/// That of `result`.
+/// The error of `result`.
 pub(crate) fn in_phase<T>(code: Code, result: anyhow::Result<T>) -> Result<T, Error> {
     result.map_err(|error| Error::flatten(code, &error))
 }
 
-/// Finds our error in a cause, also where it passed through a reader or a writer.
+/// Finds our error in a cause. An error that passed through a reader or a writer is in an
+/// [`io::Error`].
 fn downcast<'a>(cause: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
     if let Some(io) = cause.downcast_ref::<io::Error>() {
         return io.get_ref()?.downcast_ref();

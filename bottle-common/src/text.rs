@@ -1,10 +1,10 @@
-//! Text for people: one line, no control characters, sizes in words.
+//! Text for people: control characters and invalid UTF-8 are escaped, and sizes have units.
 
 use std::borrow::Cow;
 use std::str::Utf8Chunk;
 
-/// Escapes every control character of `text`, so that names and other programs' words can neither
-/// move a terminal's cursor nor begin a line of their own.
+/// Escapes every control character of `text`, so that file names and the output of other programs
+/// can neither move the terminal's cursor nor start a new line.
 #[must_use]
 pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
@@ -39,7 +39,7 @@ pub fn shorten(text: &str, max: usize) -> Cow<'_, str> {
     }
 }
 
-/// Formats a number of bytes with a binary unit and one decimal, rounded down: `1.2 GiB`.
+/// Formats a number of bytes with a binary unit and one decimal, rounded down, such as `1.2 GiB`.
 #[must_use]
 pub fn size(bytes: u64) -> String {
     for (unit, shift) in [("GiB", 30), ("MiB", 20), ("KiB", 10)] {

@@ -3,18 +3,18 @@ gate\t'~/.gitconfig, with the remotes routed through the gate'
 identity\t'user.name and user.email'"
 complete -c bottle-git -s m -l machine -d 'Provision this machine instead of the plan\'s' -r
 complete -c bottle-git -s f -l file -d 'Read the plan from a file instead of stdin' -r -F
-complete -c bottle-git -s o -l output -d 'What to print: the plan with this step\'s receipt, or the receipt alone [default: plan; receipt on a terminal]' -r -f -a "plan\t'the plan with the receipt'
-receipt\t'the receipt, indented'"
-complete -c bottle-git -l smolvm -d 'The smolvm to run' -r
-complete -c bottle-git -l exec-user -d 'User that runs guest commands: `auto` (root, by `--user root` from smolvm 1.14.0 on), `none` (the machine\'s own user), or a user\'s name' -r
-complete -c bottle-git -l timeout -d 'How long one smolvm call may take, like `30s` or `5m`' -r
-complete -c bottle-git -l error-format -d 'How errors are printed on stderr' -r -f -a "text\t'for people'
+complete -c bottle-git -s o -l output -d 'What to print on stdout [default: plan, or receipt if stdout is a terminal]' -r -f -a "plan\t'the plan with this step\'s receipt'
+receipt\t'the receipt alone'"
+complete -c bottle-git -l smolvm -d 'smolvm program to run' -r
+complete -c bottle-git -l exec-user -d 'User that runs guest commands: `auto` (root, by `--user root` since smolvm 1.14.0), `none` (the machine\'s default user), or a user name' -r
+complete -c bottle-git -l timeout -d 'Time limit for one smolvm call, such as `30s` or `5m`' -r
+complete -c bottle-git -l error-format -d 'Format of errors on stderr' -r -f -a "text\t'for people'
 json\t'one JSON object on one line'"
 complete -c bottle-git -l replace-repository -d 'Replace a repository that is already in the guest; what the agent committed there is lost'
 complete -c bottle-git -l keep-config -d 'Copy the repository\'s configuration, and files whose names are those of secrets, as they are'
 complete -c bottle-git -s n -l dry-run -d 'Print a shell script that makes the step\'s smolvm calls, and change nothing'
 complete -c bottle-git -l check -d 'Change nothing, and report how the guest differs from the plan; exit status 3 if it does'
 complete -c bottle-git -s q -l quiet -d 'Print only warnings and errors'
-complete -c bottle-git -s v -l verbose -d 'Show every smolvm call as a command for a shell, with its exit status and milliseconds'
+complete -c bottle-git -s v -l verbose -d 'Print every smolvm call as a shell command, with its exit status, its time and its output'
 complete -c bottle-git -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c bottle-git -s V -l version -d 'Print version'

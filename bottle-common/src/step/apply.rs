@@ -1,4 +1,4 @@
-//! Makes a step's calls and prints the plan with its receipt.
+//! The default mode: makes the step's calls and prints the plan with the step's receipt.
 
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::step::receipt::{Receipt, Status};
 use crate::step::{CallResults, Prepared, Report};
 use crate::text::one_line;
 
+/// Stages what the calls copy, makes the calls, and prints what came of them.
 pub(crate) fn apply<O: Args>(invocation: &Invocation<O>, prepared: Prepared) -> Result<(), Error> {
     let Prepared {
         calls,
@@ -27,8 +28,8 @@ pub(crate) fn apply<O: Args>(invocation: &Invocation<O>, prepared: Prepared) -> 
         output::warn(name, &packed.warnings);
     }
     let mut runner = invocation.runner();
-    let failure = match (runner.run(&staged.calls), optional) {
-        (Ok(answers), _) => {
+    let failure = match runner.run(&staged.calls) {
+        Ok(answers) => {
             let report = report(CallResults {
                 answers,
                 packed: staged.packed,
@@ -36,22 +37,23 @@ pub(crate) fn apply<O: Args>(invocation: &Invocation<O>, prepared: Prepared) -> 
             let report = in_phase(Code::GuestCommand, report)?;
             return finish(invocation, runner.calls(), report, None);
         }
-        (Err(failure), Some(details)) if is_forgiven(&failure) => (failure, details),
-        (Err(failure), _) => return Err(failure.error),
+        Err(failure) => failure,
     };
-    let (CallFailure { error, .. }, details) = failure;
-    let status = Status::Failed;
-    let line = error.message.clone();
+    let may_go_on = is_forgiven(&failure);
+    let error = failure.error;
+    let Some(details) = optional.filter(|_| may_go_on) else {
+        return Err(error);
+    };
     let report = Report {
-        status,
-        line,
+        status: Status::Failed,
+        line: error.message.clone(),
         details: Some(details),
         warnings: Vec::new(),
     };
     finish(invocation, runner.calls(), report, Some(error))
 }
 
-/// Whether a failed call is a warning for a step that the bottle can do without.
+/// Whether an optional step may go on after `failure`, with a warning.
 fn is_forgiven(failure: &CallFailure) -> bool {
     !matches!(
         failure.error.code,
@@ -59,7 +61,8 @@ fn is_forgiven(failure: &CallFailure) -> bool {
     )
 }
 
-/// Prints what was done, on stdout and on stderr. `error` is why it was not.
+/// Prints the receipt on stdout, and a line for people on stderr. `error` is the failure of an
+/// optional step.
 fn finish<O: Args>(
     invocation: &Invocation<O>,
     calls: u32,
@@ -78,7 +81,7 @@ fn finish<O: Args>(
         ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         calls,
         details,
-        // It ends with the guest's words, and the receipt may go to a terminal.
+        // The message may contain output of the guest, and the receipt may go to a terminal.
         why: error.as_ref().map(|error| one_line(&error.message)),
     };
     in_phase(Code::HostFile, invocation.print(&receipt))?;
@@ -92,6 +95,7 @@ fn finish<O: Args>(
     Ok(())
 }
 
+/// The line for people.
 fn said(status: Status, line: &str, elapsed: Duration) -> String {
     match status {
         Status::Done => format!("{line} ({:.1}s)", elapsed.as_secs_f64()),

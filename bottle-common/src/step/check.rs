@@ -1,4 +1,4 @@
-//! Looks into the guest and prints how it differs from the plan.
+//! `--check`: looks into the guest and prints how it differs from the plan.
 
 use clap::Args;
 
@@ -6,7 +6,7 @@ use crate::error::{Code, Error, in_phase};
 use crate::step::Check;
 use crate::step::invocation::Invocation;
 
-/// Gives whether the guest is as the plan says.
+/// Makes the check's call and prints the differences. Returns whether there are none.
 pub(crate) fn check<O: Args>(invocation: &Invocation<O>, check: Check) -> Result<bool, Error> {
     let Check {
         exec,

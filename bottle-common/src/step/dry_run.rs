@@ -1,5 +1,5 @@
-//! Prints a step's calls as a script instead of making them, and packs the directories that the
-//! script copies.
+//! `--dry-run`: prints a script that makes the step's calls. `--archive`: packs a directory that
+//! the script copies.
 
 use std::env;
 use std::io;
@@ -15,7 +15,7 @@ use crate::step::options::CommandLine;
 use crate::step::output;
 use crate::step::script::Script;
 
-/// Prints the script.
+/// Prints the script. It names this program, which packs the directories that the script copies.
 pub(crate) fn print_script<O: Args>(invocation: &Invocation<O>, prepared: &Prepared) -> Result<()> {
     let CommandLine {
         common, own_words, ..
@@ -40,7 +40,7 @@ pub(crate) fn print_script<O: Args>(invocation: &Invocation<O>, prepared: &Prepa
     output::print(&script.render(&prepared.calls)?)
 }
 
-/// Writes the tar that is copied to `path` in the guest to stdout.
+/// Writes to stdout the tar that the step copies to `path` in the guest.
 pub(crate) fn print_archive<O: Args>(
     invocation: &Invocation<O>,
     prepared: &Prepared,

@@ -1,4 +1,4 @@
-//! A step on its way, with everything that it was given.
+//! One run of a step, with everything that it was given.
 
 use std::io::{self, IsTerminal};
 use std::time::Instant;
@@ -21,11 +21,12 @@ pub(crate) struct Invocation<'a, O: Args> {
     pub options: &'a CommandLine<O>,
     pub document: Document,
     pub plan: Plan,
-    /// When the plan was there. (In a pipeline, reading it is waiting for the steps before.)
+    /// When the plan had been read. (In a pipeline, reading it includes the time of earlier steps.)
     pub started: Instant,
 }
 
 impl<O: Args> Invocation<'_, O> {
+    /// The machine of the command line or, without one, of the plan.
     pub fn machine(&self) -> &MachineName {
         self.options
             .common
@@ -34,6 +35,7 @@ impl<O: Args> Invocation<'_, O> {
             .unwrap_or(&self.plan.machine_name)
     }
 
+    /// Sets up smolvm as the command line asks for it.
     pub fn runner(&self) -> Runner {
         let Common {
             smolvm,
@@ -54,7 +56,7 @@ impl<O: Args> Invocation<'_, O> {
         })
     }
 
-    /// A line that changes is for a terminal, and for whoever wants to hear more than warnings.
+    /// Progress is a line that changes, so it is shown only on a terminal, and not with `--quiet`.
     pub fn progress(&self) -> Progress {
         let is_watched = !self.options.common.quiet && io::stderr().is_terminal();
         Progress {
@@ -62,7 +64,8 @@ impl<O: Args> Invocation<'_, O> {
         }
     }
 
-    /// Prints the plan with `value` as what this step says, or `value` alone.
+    /// Prints `value`, which is this step's receipt or its differences: added to the plan, or
+    /// alone.
     pub fn print(&self, value: &impl Serialize) -> Result<()> {
         let Common { output, check, .. } = &self.options.common;
         let default = if io::stdout().is_terminal() {
@@ -80,7 +83,7 @@ impl<O: Args> Invocation<'_, O> {
         output::print(&(text + "\n"))
     }
 
-    /// Prints a line of this step's on stderr.
+    /// Prints a line on stderr that starts with the step's name.
     pub fn say(&self, line: &str) {
         output::say(&format!("{}: {line}", self.step.name));
     }

@@ -30,36 +30,36 @@ const EXAMPLES: &str = "Examples:
   STEP --dry-run < plan.json | sh
   STEP --check < plan.json > checked.json";
 
-/// A step, to be handed to [`program::main`]. `O` is what it has for options of its own.
+/// A step, which [`program::main`] runs. `O` holds the options that only this step has.
 pub struct Step<O> {
     /// The program's name: `bottle-` and the key of its receipt.
     pub name: &'static str,
-    /// One line for `--help`.
+    /// The first line of `--help`, without a full stop.
     pub about: &'static str,
-    /// Decides what to do from the plan, the step's own options and the host's files, all of it
+    /// Decides from the plan, the step's own options and the host's files what to do. It runs
     /// before the first call.
     pub prepare: fn(&Plan, &O) -> Result<Prepared>,
-    /// Decides what to look at in the guest and what it should be, likewise.
+    /// Decides in the same way what to look at in the guest, and what should be there.
     pub check: fn(&Plan, &O) -> Result<Check>,
 }
 
 /// What a step is going to do.
 pub struct Prepared {
     pub(crate) calls: Calls,
-    /// What a person should know beforehand.
+    /// What a person should know before the first call.
     pub(crate) warnings: Vec<String>,
     pub(crate) report: MakeReport,
-    /// What the receipt says when a call fails and the bottle can do without it.
+    /// The receipt's details if a call fails; `Some` if the bottle works without this step.
     pub(crate) optional: Option<Value>,
 }
 
 type MakeReport = Box<dyn FnOnce(CallResults) -> Result<Report>>;
 
-/// What the calls came to.
+/// What came of the calls.
 pub struct CallResults {
-    /// What each call printed on stdout.
+    /// What each call printed on stdout, in the order of the calls.
     pub answers: Vec<String>,
-    /// The directories that were copied, in their order.
+    /// The directories that were copied, in the order of their calls.
     pub packed: Vec<Packed>,
 }
 
@@ -73,12 +73,12 @@ pub struct Report {
     pub(crate) warnings: Vec<String>,
 }
 
-/// One look into the guest, which changes nothing there, and what its answer means.
+/// A call that looks into the guest and changes nothing, and how to read its answer.
 pub struct Check {
-    /// The call that asks; none where there is nothing to look at.
+    /// The call; `None` if there is nothing to look at.
     pub(crate) exec: Option<Exec>,
     pub(crate) compare: Compare,
-    /// What is in place, or why there is nothing to look at.
+    /// What is in place if nothing differs, or why there is nothing to look at.
     pub(crate) line: String,
 }
 
@@ -95,51 +95,49 @@ impl<O: Args> Step<O> {
             .after_help(EXAMPLES.replace("STEP", self.name))
     }
 
-    /// The key of its receipt.
+    /// The key of the step's receipt: its name without `bottle-`.
     fn key(&self) -> &str {
         self.name.trim_start_matches("bottle-")
     }
 }
 
 impl Prepared {
-    /// Calls that come to what `report` says when none of them fails. When what they printed shows
-    /// that they did not do what they were for, `report` fails.
+    /// Work that consists of `calls`. When none of them fails, `report` says what was done. It
+    /// fails if the calls' output shows that they did not do it.
     #[must_use]
     pub fn new(
         calls: impl Into<Calls>,
         report: impl FnOnce(CallResults) -> Result<Report> + 'static,
     ) -> Self {
-        let calls = calls.into();
         Self {
-            calls,
+            calls: calls.into(),
             warnings: Vec::new(),
             report: Box::new(report),
             optional: None,
         }
     }
 
-    /// No calls at all, and why.
+    /// No work at all; `why` is for people.
     #[must_use]
     pub fn nothing(why: &str) -> Self {
-        let (status, line) = (Status::NothingToDo, why.to_owned());
         let report = Report {
-            status,
-            line,
+            status: Status::NothingToDo,
+            line: why.to_owned(),
             details: None,
             warnings: Vec::new(),
         };
         Self::new(Calls::none(), |_| Ok(report))
     }
 
-    /// Prints `warnings` before the first call.
+    /// Sets the warnings that are printed before the first call.
     #[must_use]
     pub fn warn(mut self, warnings: Vec<String>) -> Self {
         self.warnings = warnings;
         self
     }
 
-    /// Makes it work that the bottle can do without: a call that fails is a warning, and `details`
-    /// is in its receipt.
+    /// Marks this as work that the bottle can do without: if a call fails, the step prints a
+    /// warning and a receipt with `details`, and succeeds.
     #[must_use]
     pub fn optional(mut self, details: &impl Serialize) -> Self {
         self.optional = Some(value(details));
@@ -148,14 +146,13 @@ impl Prepared {
 }
 
 impl Report {
-    /// The work is done. `details` is the step's part of the receipt.
+    /// Reports that the work is done. `line` says so to people, and `details` go into the receipt.
     #[must_use]
     pub fn done(line: String, details: &impl Serialize) -> Self {
-        let details = Some(value(details));
         Self {
             status: Status::Done,
             line,
-            details,
+            details: Some(value(details)),
             warnings: Vec::new(),
         }
     }
@@ -169,7 +166,7 @@ impl Report {
 }
 
 impl Check {
-    /// Asks with `exec`; `compare` reads what it prints. `line` is said when nothing differs.
+    /// Makes the call `exec`, whose output `compare` reads. `line` is printed when nothing differs.
     pub fn new(
         exec: Exec,
         line: impl Into<String>,
@@ -182,7 +179,7 @@ impl Check {
         }
     }
 
-    /// Looks at `roots`, as [`LIST`] takes them, which are to be what is `expected`.
+    /// Lists `roots`, which are parameters of [`LIST`], and compares them with `expected`.
     #[must_use]
     pub fn listing(line: impl Into<String>, roots: &[&str], expected: Listing) -> Self {
         let exec = Self::exec("list \"$@\"", roots);
@@ -192,7 +189,7 @@ impl Check {
         })
     }
 
-    /// Runs `script`, in which the function of [`LIST`] is known.
+    /// Makes the call that runs `script`, which may use the shell function of [`LIST`].
     #[must_use]
     pub fn exec(script: &str, parameters: &[&str]) -> Exec {
         Exec::script(
@@ -202,7 +199,7 @@ impl Check {
         )
     }
 
-    /// Nothing to look at, and why.
+    /// Nothing to look at; `why` is for people.
     #[must_use]
     pub fn nothing(why: &str) -> Self {
         Self {
@@ -214,6 +211,6 @@ impl Check {
 }
 
 fn value(details: &impl Serialize) -> Value {
-    // A receipt has no key that is not a string, and no number that JSON does not have.
+    // This cannot fail: a receipt has only string keys, and only numbers that JSON has.
     serde_json::to_value(details).unwrap_or_default()
 }

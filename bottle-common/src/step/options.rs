@@ -16,18 +16,18 @@ use crate::smolvm::version::ExecUser;
 /// All options of a step.
 #[derive(Parser)]
 pub struct CommandLine<O: Args> {
-    /// The step's own.
+    /// The options that only this step has.
     #[command(flatten)]
     pub own: O,
-    /// Those of every step.
+    /// The options that every step has.
     #[command(flatten)]
     pub common: Common,
-    /// The step's own options once more, as far as they are set, as words for a script.
+    /// Those of the step's own options that are set, as words for a script.
     #[arg(skip)]
     pub own_words: Vec<OsString>,
 }
 
-/// For a step without options of its own.
+/// The own options of a step that has none.
 #[derive(Args)]
 pub struct NoOptions {}
 
@@ -55,23 +55,22 @@ pub struct Common {
     #[arg(long)]
     pub check: bool,
 
-    /// Write the tar that is copied to PATH in the guest to stdout: for the script of --dry-run
+    /// Write the tar that is copied to PATH in the guest to stdout; for the script of --dry-run
     #[arg(
         long, hide = true, value_name = "PATH",
         conflicts_with_all = ["output", "check", "dry_run"]
     )]
     pub archive: Option<String>,
 
-    /// Print the plan with the receipt in FILE, and make no smolvm call: for scripts/provision
+    /// Print the plan with the receipt in FILE, and make no smolvm call; for scripts/provision
     #[arg(long, hide = true, value_name = "FILE", conflicts_with_all = ["dry_run", "archive"])]
     pub receipt: Option<PathBuf>,
 
-    /// Share with other steps, in FILE, what is found out about smolvm: for scripts/provision
+    /// Share what is found out about smolvm with other steps in FILE; for scripts/provision
     #[arg(long, hide = true, value_name = "FILE")]
     pub known: Option<PathBuf>,
 
-    /// What to print: the plan with this step's receipt, or the receipt alone [default: plan;
-    /// receipt on a terminal]
+    /// What to print on stdout [default: plan, or receipt if stdout is a terminal]
     #[arg(short, long, value_name = "WHAT")]
     pub output: Option<Output>,
 
@@ -79,11 +78,11 @@ pub struct Common {
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
 
-    /// Show every smolvm call as a command for a shell, with its exit status and milliseconds
+    /// Print every smolvm call as a shell command, with its exit status, its time and its output
     #[arg(short, long)]
     pub verbose: bool,
 
-    /// The smolvm to run
+    /// smolvm program to run
     #[arg(
         long,
         value_name = "PATH",
@@ -92,8 +91,8 @@ pub struct Common {
     )]
     pub smolvm: OsString,
 
-    /// User that runs guest commands: `auto` (root, by `--user root` from smolvm 1.14.0 on),
-    /// `none` (the machine's own user), or a user's name
+    /// User that runs guest commands: `auto` (root, by `--user root` since smolvm 1.14.0), `none`
+    /// (the machine's default user), or a user name
     #[arg(
         long,
         value_name = "USER",
@@ -102,28 +101,28 @@ pub struct Common {
     )]
     pub exec_user: ExecUser,
 
-    /// How long one smolvm call may take, like `30s` or `5m`
+    /// Time limit for one smolvm call, such as `30s` or `5m`
     #[arg(
         long, value_name = "DURATION", env = "CLAUDE_BOTTLE_TIMEOUT",
         default_value = "10m", value_parser = timeout
     )]
     pub timeout: Duration,
 
-    /// How errors are printed on stderr
+    /// Format of errors on stderr
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub error_format: ErrorFormat,
 }
 
-/// What goes to stdout.
+/// What a step prints on stdout.
 #[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
 pub enum Output {
-    /// the plan with the receipt
+    /// the plan with this step's receipt
     Plan,
-    /// the receipt, indented
+    /// the receipt alone
     Receipt,
 }
 
-/// How errors are printed.
+/// The format of errors.
 #[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
 pub enum ErrorFormat {
     /// for people
@@ -132,32 +131,32 @@ pub enum ErrorFormat {
     Json,
 }
 
-/// What a command line comes to that does not ask for work.
+/// Why there is no work to do after the command line was parsed.
 pub enum NoWork {
-    /// Text for stdout.
+    /// It asks for this text, which goes to stdout.
     HelpOrVersion(String),
-    /// What is wrong with the command line, and how to print that.
+    /// It is wrong. The format is the one that it asks for.
     UsageError(Error, ErrorFormat),
 }
 
-/// Parses an argument into a type that checks its value.
+/// Parses the value of an option into a type that checks it.
 ///
 /// # Errors
 ///
-/// Those of the type.
+/// The errors of that type.
 pub fn checked<T: TryFrom<String>>(text: &str) -> Result<T, T::Error> {
     T::try_from(text.to_owned())
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err("a call needs some time".to_owned()),
+        Ok(Duration::ZERO) => Err("it must be longer than 0".to_owned()),
         Ok(duration) => Ok(duration),
         Err(error) => Err(error.to_string()),
     }
 }
 
-/// Reads the command line and the environment. A variable that is empty counts as unset.
+/// Parses the command line and the environment. An empty variable counts as unset.
 pub(crate) fn parse<O: Args>(mut command: Command) -> Result<CommandLine<O>, NoWork> {
     let name = command.get_name().to_owned();
     for id in arguments_with_empty_variables(&command) {
@@ -183,6 +182,7 @@ pub(crate) fn parse<O: Args>(mut command: Command) -> Result<CommandLine<O>, NoW
     })
 }
 
+/// Lists the arguments whose environment variable is set but empty.
 fn arguments_with_empty_variables(command: &Command) -> Vec<clap::Id> {
     let mut ids = Vec::new();
     for arg in command.get_arguments() {
@@ -194,7 +194,7 @@ fn arguments_with_empty_variables(command: &Command) -> Vec<clap::Id> {
     ids
 }
 
-/// The options of `O` that are set, by the command line or by the environment.
+/// Gives the options of `O` that the command line or the environment sets, as words.
 fn own_words<O: Args>(matches: &ArgMatches) -> Vec<OsString> {
     let mut words = Vec::new();
     for arg in O::augment_args(Command::default()).get_arguments() {
@@ -218,7 +218,7 @@ fn own_words<O: Args>(matches: &ArgMatches) -> Vec<OsString> {
     words
 }
 
-/// Puts clap's paragraphs into one line and a hint.
+/// Makes one line and a hint of clap's message, which has several paragraphs.
 fn usage_error(name: &str, text: &str) -> Error {
     let mut paragraphs = text.split("\n\n");
     let message = paragraphs.next().unwrap_or_default();
@@ -239,7 +239,7 @@ fn usage_error(name: &str, text: &str) -> Error {
     }
 }
 
-/// The error format that a command line asks for which is wrong elsewhere.
+/// Gives the error format that the command line asks for, although clap rejected the command line.
 fn wanted_format() -> ErrorFormat {
     let args: Vec<_> = env::args_os().collect();
     let is_json = args.iter().any(|arg| arg == "--error-format=json")

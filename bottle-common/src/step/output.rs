@@ -1,4 +1,4 @@
-//! The only file that prints.
+//! What a step prints on stdout and stderr. No other file prints.
 
 use std::io::{self, Write};
 
@@ -9,7 +9,7 @@ use crate::error::{Code, Error};
 use crate::step::options::ErrorFormat;
 use crate::text::one_line;
 
-/// Prints `text` on stdout.
+/// Writes `text` to stdout.
 pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<()> {
     let mut stdout = io::stdout().lock();
     stdout
@@ -18,14 +18,14 @@ pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<()> {
         .context("write to stdout")
 }
 
-/// Prints one line on stderr, whatever is in `line`.
+/// Prints `line` on stderr. Its control characters are escaped, so it stays one line.
 pub(crate) fn say(line: &str) {
-    // When stderr is gone there is nobody left to tell.
+    // If stderr is closed there is nobody left to tell.
     let _ = writeln!(io::stderr(), "{}", one_line(line));
 }
 
-/// Prints lines on stderr with nothing between them. A line of ours may have several lines itself:
-/// a shell program of the guest's.
+/// Prints `lines` on stderr together, so that no other thread prints between them. An item with a
+/// shell program in it has several lines.
 pub(crate) fn say_all(lines: &[String]) {
     let _lock = io::stderr().lock();
     for line in lines {
@@ -40,12 +40,12 @@ pub(crate) fn warn(name: &str, warnings: &[String]) {
     }
 }
 
-/// Puts `line` in place of the one that the terminal's cursor is on.
+/// Replaces the terminal's current line by `line`.
 pub(crate) fn show(line: &str) {
     let _ = write!(io::stderr(), "\r{}\x1b[K", one_line(line));
 }
 
-/// Prints why the step `name` failed, and the way out.
+/// Prints the error with which the step `name` failed, and its hint.
 pub(crate) fn print_error(name: &str, error: &Error, format: ErrorFormat) {
     let message = one_line(&format!("{name}: {}", error.message));
     if format == ErrorFormat::Json {

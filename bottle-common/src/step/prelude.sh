@@ -1,15 +1,16 @@
 #!/bin/sh
-# Makes smolvm calls as the steps of bottle would. None is repeated, and none has a deadline.
-# shellcheck disable=SC2016,SC2154,SC2317 # quoted programs; variables set behind it; unused functions
+# Makes the smolvm calls that the steps of bottle would make, but repeats none, and sets no time
+# limit.
+# shellcheck disable=SC2016,SC2154,SC2317 # quoted programs; variables set later; unused functions
 set -eu
 umask 077
 
-# Every call has an empty stdin: this script may be on it.
+# Calls must not read this script's stdin, because the script itself may be on it.
 copy() { "$smolvm" machine cp "$1" "$machine:$2" </dev/null; }
 guest() { "$smolvm" machine exec --name "$machine" ${user:+--user "$user"} "$@" </dev/null; }
 
-# choose_user: root, which can be asked for from smolvm 1.14.0 on. A bare machine refuses, because
-# it has nobody else.
+# choose_user: sets `user` to root if smolvm accepts `--user root`. That option came with smolvm
+# 1.14.0, and a bare machine refuses it, because it runs every command as root.
 choose_user() {
     user=''
     find_version
@@ -24,7 +25,7 @@ choose_user() {
     fi
 }
 
-# find_version: the first word of what smolvm prints that is one.
+# find_version: sets `version` to the first version number that `smolvm --version` prints.
 find_version() {
     version=''
     printed=$("$smolvm" --version </dev/null) || return 0
@@ -35,7 +36,7 @@ find_version() {
     set +f
 }
 
-# expected WORDS SAID: fails unless the command that failed said WORDS.
+# expected WORDS SAID: fails unless SAID, the output of a failed command, contains WORDS.
 expected() { case $2 in *"$1"*) ;; *) printf '%s\n' "$2" >&2 && exit 1 ;; esac }
 
 end() {
@@ -48,7 +49,7 @@ end() {
     exit "$status"
 }
 
-# begin: the first line of each part.
+# begin: every step starts with this.
 begin() {
     command -v "$smolvm" >/dev/null || { printf '%s: cannot be run\n' "$smolvm" >&2 && exit 69; }
     stage=$(mktemp -d)

@@ -1,4 +1,5 @@
-//! A step as a program: it reads the plan and does what the options ask for.
+//! The program around a step: it parses the options, reads the plan and runs the mode that the
+//! options ask for.
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read};
@@ -6,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::Value;
 
@@ -23,7 +24,8 @@ const MAX_PLAN: u64 = 16 << 20;
 /// The exit status when `--check` found a difference.
 const DIFFERENT: u8 = 3;
 
-/// Runs `step` as a program: the plan on stdin, the plan with the receipt on stdout.
+/// Runs `step` as a program, which reads the plan on stdin and prints it with a receipt on stdout.
+/// Returns the exit status.
 #[must_use]
 pub fn main<O: Args>(step: &Step<O>) -> ExitCode {
     let (error, format) = match options::parse(step.command()) {
@@ -41,14 +43,14 @@ pub fn main<O: Args>(step: &Step<O>) -> ExitCode {
     ExitCode::from(error.code.unwrap_or(Code::HostFile).exit_status())
 }
 
-/// Gives the exit status.
+/// Reads the plan and runs the mode that `options` ask for. Returns the exit status.
 fn run<O: Args>(step: &Step<O>, options: &CommandLine<O>) -> Result<u8, Error> {
     let CommandLine { common, own, .. } = options;
     let text = read(step.name, common)?;
     let started = Instant::now();
     let document = in_phase(Code::PlanInvalid, Document::parse(text))?;
     let plan = in_phase(Code::PlanInvalid, Plan::parse(&document))?;
-    // Not earlier: while we wait for the plan, a signal may simply end us.
+    // Until now a signal ends the process at once. Nothing has to be cleaned up yet.
     in_phase(Code::HostFile, signals::catch().context("catch signals"))?;
     let invocation = Invocation {
         step,
@@ -86,7 +88,7 @@ fn run<O: Args>(step: &Step<O>, options: &CommandLine<O>) -> Result<u8, Error> {
     Ok(0)
 }
 
-/// Reads the plan's text from the file that the options name, or from stdin.
+/// Reads the plan from the file that the options name, or from stdin. `name` is the step's name.
 fn read(name: &str, common: &Common) -> Result<Vec<u8>, Error> {
     let mut text = Vec::new();
     let (result, place) = match common.file.as_deref() {
@@ -96,12 +98,10 @@ fn read(name: &str, common: &Common) -> Result<Vec<u8>, Error> {
             (result, path.display().to_string())
         }
         _ if io::stdin().is_terminal() => {
-            let message = "stdin is a terminal, not a plan".to_owned();
-            let hint = Some(format!("{name} < plan.json, or {name} -f plan.json"));
             return Err(Error {
-                message,
+                message: "stdin is a terminal, not a plan".to_owned(),
                 code: Some(Code::Usage),
-                hint,
+                hint: Some(format!("{name} < plan.json, or {name} -f plan.json")),
             });
         }
         _ => {
@@ -115,19 +115,18 @@ fn read(name: &str, common: &Common) -> Result<Vec<u8>, Error> {
     Ok(text)
 }
 
+/// Fails if `text`, which was read from `place`, is too large or empty.
 fn refuse_no_plan(text: &[u8], place: &str) -> Result<()> {
     if text.len() as u64 > MAX_PLAN {
-        return Err(anyhow!(
-            "the plan on {place} is larger than {} MiB",
-            MAX_PLAN >> 20
-        ));
+        bail!("the plan on {place} is larger than {} MiB", MAX_PLAN >> 20);
     }
     if text.iter().all(u8::is_ascii_whitespace) {
-        return Err(anyhow!("no plan on {place}: did the step before fail?"));
+        bail!("no plan on {place}: did the step before fail?");
     }
     Ok(())
 }
 
+/// Reads a receipt that a step has printed.
 fn read_receipt(file: &Path) -> Result<Value> {
     let reading = || format!("read the receipt in {}", file.display());
     let text = fs::read_to_string(file).with_context(reading)?;

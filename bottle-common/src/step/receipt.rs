@@ -1,24 +1,24 @@
-//! What a step says of its work in the plan that it prints: `receipts.<step>`.
+//! The receipts: what each step reports in the plan that it prints, as `receipts.<step>`.
 
 #[cfg(test)]
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-/// A step's receipt; `D` is what only this step says.
+/// A step's receipt. `D` holds the keys that only this step has.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 pub struct Receipt<D = Value> {
-    /// What came of it.
+    /// What came of the step.
     pub status: Status,
     /// How long the step took, in milliseconds.
     pub ms: u64,
-    /// How many smolvm calls it made, repeated ones counted.
+    /// How many smolvm calls the step made. A repeated call counts again.
     pub calls: u32,
-    /// What was installed; nothing where there was nothing to do.
+    /// What was installed; `None` if there was nothing to do.
     #[serde(flatten)]
     pub details: Option<D>,
-    /// Why the step failed, which only an optional one may.
+    /// Why the step failed. Only an optional step prints a receipt when it fails.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
@@ -27,13 +27,13 @@ pub struct Receipt<D = Value> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 pub enum Status {
-    /// The guest is as the plan says.
+    /// The guest is as the plan asks.
     #[serde(rename = "done")]
     Done,
     /// The plan has nothing for this step.
     #[serde(rename = "nothing to do")]
     NothingToDo,
-    /// It is not, and the bottle works without it (`supervise` alone).
+    /// A call failed, but the bottle works without this step (`supervise` only).
     #[serde(rename = "failed")]
     Failed,
 }
@@ -42,20 +42,20 @@ pub enum Status {
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 pub struct Ca {
-    /// Whose certificate it is: `egress` or `pipelock`.
+    /// The proxy whose certificate it is: `egress` or `pipelock`.
     pub proxy: &'static str,
-    /// Where it is in the guest.
+    /// Path of the certificate in the guest.
     pub path: String,
     /// SHA-256 of the certificate's DER, as `openssl x509 -fingerprint -sha256` prints it.
     pub fingerprint: String,
     /// SHA-256 of the file, in hex.
     pub sha256: String,
-    /// The environment that a launcher should set for the agent.
+    /// The environment variables that a launcher should set for the agent.
     pub env: CaEnvironment,
 }
 
-/// The variables by which programs find certificates. All but Node's take the merged bundle: our certificate alone
-/// there would drop all public roots.
+/// The environment variables by which programs find CA certificates. `NODE_EXTRA_CA_CERTS` adds to
+/// the public roots. The others replace them, so they name the merged bundle.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -77,7 +77,7 @@ pub struct CaEnvironment {
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 pub struct Prompt {
-    /// Where the prompt is in the guest; null when the agent's prompt is empty.
+    /// Path of the prompt in the guest; null if the agent's prompt is empty.
     pub prompt_path: Option<String>,
     /// SHA-256 of the file, in hex.
     pub sha256: String,
@@ -87,7 +87,7 @@ pub struct Prompt {
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 pub struct Skills {
-    /// In the plan's order.
+    /// The skills, in the plan's order.
     pub skills: Vec<Skill>,
 }
 
@@ -95,27 +95,27 @@ pub struct Skills {
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 pub struct Skill {
-    /// Its name.
+    /// The skill's name.
     pub name: String,
-    /// Where it is in the guest.
+    /// Path of the skill in the guest.
     pub path: String,
-    /// How many regular files it has.
+    /// Number of regular files in it.
     pub files: u64,
     /// SHA-256 of the tar that was copied, in hex.
     pub sha256: String,
 }
 
-/// What `bottle-git` installed; a part that had nothing to do is not there.
+/// What `bottle-git` installed. A part that had nothing to do is missing.
 #[derive(Debug, Default, Serialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 pub struct Git {
-    /// The project's `.git`.
+    /// The copy of the project's `.git`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repository: Option<Repository>,
-    /// The way through the gate.
+    /// The configuration that routes git through the gate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
-    /// Whom commits are by.
+    /// The author and committer of new commits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
 }
@@ -125,37 +125,37 @@ pub struct Git {
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(untagged)]
 pub enum Repository {
-    /// It was copied.
+    /// The repository was copied.
     Copied {
-        /// Where it is in the guest.
+        /// Path of the repository in the guest.
         path: String,
-        /// How many regular files it has.
+        /// Number of regular files in it.
         files: u64,
         /// SHA-256 of the tar that was copied, in hex.
         sha256: String,
     },
-    /// There was one already.
+    /// The guest already had a repository, which was kept.
     Kept {
-        /// Where it is in the guest.
+        /// Path of the repository in the guest.
         path: String,
         /// Always true.
         kept: bool,
     },
 }
 
-/// A `.gitconfig` that leads to the gate.
+/// The agent's `.gitconfig`, which routes git through the gate.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 pub struct Gate {
-    /// Where it is in the guest.
+    /// Path of the file in the guest.
     pub path: String,
-    /// SHA-256 of the file as it was copied, before the identity was set in it, in hex.
+    /// SHA-256 of the file before the identity was added to it, in hex.
     pub sha256: String,
-    /// Each remote's URL at the gate.
+    /// The URL of each remote at the gate.
     pub remotes: Vec<String>,
 }
 
-/// The identity that was set; what the plan leaves unset is null.
+/// The git identity that was set. A part that the plan leaves unset is null.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[allow(missing_docs, reason = "`user.name` and `user.email`")]

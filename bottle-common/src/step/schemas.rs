@@ -1,4 +1,4 @@
-//! The JSON Schemas in `docs/`, made from the types that read the plan and print the receipts.
+//! Generates the JSON Schemas in `docs/` from the types that read the plan and print the receipts.
 
 use schemars::{JsonSchema, schema_for};
 
@@ -6,7 +6,7 @@ use crate::guest::listing::Difference;
 use crate::plan::wire;
 use crate::step::receipt::{Ca, Git, Prompt, Receipt, Skills, Supervise};
 
-/// `receipts` of a plan that was provisioned.
+/// `receipts` in a provisioned plan.
 #[derive(JsonSchema)]
 #[schemars(title = "Receipts of the provisioning steps")]
 #[allow(dead_code, reason = "only its schema matters")]
@@ -18,8 +18,8 @@ struct Receipts {
     supervise: Option<Receipt<Supervise>>,
 }
 
-/// `checks` of a plan that was checked: how the guest differs, by step. An empty list is a guest in
-/// place.
+/// `checks` in a checked plan: the differences that each step found. An empty list means that
+/// everything is in place.
 #[derive(JsonSchema)]
 #[schemars(title = "Differences found by the provisioning steps")]
 #[allow(dead_code, reason = "only its schema matters")]

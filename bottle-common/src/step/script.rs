@@ -1,4 +1,5 @@
-//! A step's calls as a script for sh(1). It is made of bytes, since a path may be none of UTF-8.
+//! Renders a step's calls as a script for sh(1). The script is bytes, because a path need not be
+//! UTF-8.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -13,43 +14,45 @@ use crate::smolvm::call::{Archive, Call, Calls, Copy, Exec, Source};
 use crate::smolvm::version::ExecUser;
 use crate::text::one_line;
 
-/// The first part of every script. It is the same for all; `$step`, `$smolvm`, `$machine` and
-/// `$optional` are set behind it.
+/// The first part, which is the same in every script. The second part sets the variables `step`,
+/// `smolvm`, `machine` and `optional`.
 const PRELUDE: &str = include_str!("prelude.sh");
 
-/// What a script needs to know beside the calls.
+/// What a script needs in addition to the calls.
 pub(crate) struct Script<'a> {
     /// The step's name.
     pub step: &'a str,
-    /// The step as a command that packs a directory.
+    /// The command that packs a directory: this program, with the step's own options.
     pub packer: &'a [OsString],
-    /// Where relative paths begin.
+    /// The directory that relative paths start from.
     pub directory: &'a Path,
-    /// The plan's text.
+    /// The plan, as JSON.
     pub plan: &'a str,
+    /// The smolvm program.
     pub smolvm: &'a OsStr,
     pub machine: &'a MachineName,
+    /// The user that runs guest commands.
     pub user: &'a ExecUser,
-    /// Whether a failure is a warning.
+    /// Whether a failed call is only a warning.
     pub is_optional: bool,
 }
 
 impl Script<'_> {
-    /// Writes the script that makes `calls`.
+    /// Renders the script that makes `calls`.
     ///
     /// # Errors
     ///
-    /// When a word holds a NUL, which none can.
+    /// If a word contains a NUL. No argument of a program does.
     pub(crate) fn render(&self, calls: &Calls) -> Result<Vec<u8>> {
         let mut script = Vec::new();
-        // By the second line scripts/provision tells the parts from each other.
+        // scripts/provision finds the second part by the line that starts with `# ----`.
         write!(script, "{PRELUDE}\n# ---- {}\n\n", self.step)?;
         if calls.iter().any(copies_archive) {
             let plan = here_document(self.plan);
             write!(script, "plan() {{\n    cat <<{plan}\n}}\n\n")?;
         }
         self.begin_main(&mut script)?;
-        // Everything is staged before the first call.
+        // The script stages everything before it makes the first call.
         let mut lines = Vec::new();
         for (number, call) in calls.iter().enumerate() {
             writeln!(lines, "\n    # {}", one_line(call.purpose()))?;
@@ -87,7 +90,8 @@ impl Script<'_> {
         Ok(())
     }
 
-    /// Gives the file that is copied, as a word. Where it has to be made, `script` makes it.
+    /// Gives the path of the file that `copy` copies, as a shell word. If the file has to be
+    /// staged, adds the commands that stage it to `script`.
     fn stage(&self, copy: &Copy, number: usize, script: &mut Vec<u8>) -> Result<Vec<u8>> {
         let staged = format!("\"$stage/{number}\"");
         match &copy.from {
@@ -121,13 +125,14 @@ fn copies_archive(call: &Call) -> bool {
     matches!(copy.from, Source::Archive(_))
 }
 
-/// Whether smolvm takes the path as it is: it wants UTF-8, and what is before a colon is a machine
-/// to it. Other paths go by way of a link, which it follows.
+/// Whether smolvm accepts the path as it is. It accepts only UTF-8, and takes the text before a
+/// colon for a machine. Other paths need a link, which smolvm follows.
 fn is_fit(path: &Path) -> bool {
     path.to_str().is_some_and(|path| !path.contains(':'))
 }
 
-/// Puts an archive that is on stdout into files that have the numbers of the calls that copy them.
+/// Gives the end of a pipeline that splits the archive into files. Each has the number of the call
+/// that copies it.
 fn split_lines(archive: &Archive, number: usize, staged: &str) -> String {
     if archive.parts() == 1 {
         return format!(" >{staged}\n");
@@ -143,7 +148,7 @@ fn split_lines(archive: &Archive, number: usize, staged: &str) -> String {
     )
 }
 
-/// A call with the way out of a failure that is expected.
+/// Gives the commands that make the call and, if it has a recovery, recover from the failure.
 fn exec_lines(exec: &Exec) -> Result<Vec<u8>> {
     let mut lines = Vec::new();
     let line = exec_line(exec)?;
@@ -161,6 +166,7 @@ fn exec_lines(exec: &Exec) -> Result<Vec<u8>> {
     Ok(lines)
 }
 
+/// Gives the command that makes the call, without its recovery.
 fn exec_line(exec: &Exec) -> Result<String> {
     let mut words = vec!["guest".to_owned()];
     for (name, value) in &exec.env {
@@ -171,7 +177,7 @@ fn exec_line(exec: &Exec) -> Result<String> {
     Ok(shlex::try_join(words.iter().map(String::as_str))?)
 }
 
-/// `text` as what stands behind `<<`.
+/// Gives what follows `<<` in a here-document that contains `text`.
 fn here_document(text: &str) -> String {
     let mut end = "END".to_owned();
     while text.lines().any(|line| line == end) {
@@ -181,6 +187,7 @@ fn here_document(text: &str) -> String {
     format!("'{end}'\n{text}{newline}{end}")
 }
 
+/// Quotes `text` for a shell.
 fn quoted(text: &[u8]) -> Result<Cow<'_, [u8]>> {
     Ok(shlex::bytes::try_quote(text)?)
 }
