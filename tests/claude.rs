@@ -182,9 +182,9 @@ fn a_claude_that_is_not_on_the_path() {
     sandbox.guest(&format!("mv {path} {path}.away"));
     let nowhere = sandbox.run(STEP).plan(&plan).end();
     sandbox.guest(&format!("mv {path}.away {path}"));
-    let hint = "Claude Code is not on the guest's PATH: in the image, `npm install -g \
-                @anthropic-ai/claude-code` puts it there, or, when its own installer put it into \
-                ~/.local/bin, `ln -s /home/node/.local/bin/claude /usr/local/bin/`";
+    let hint = "Claude Code is not on the guest's PATH: install it in the image with `npm install \
+                -g @anthropic-ai/claude-code` or, if its own installer put it into ~/.local/bin, \
+                run `ln -s /home/node/.local/bin/claude /usr/local/bin/`";
     let receipts = nowhere.is(0, &plan, &stderr(hint));
     assert_eq!(receipts["supervise"]["status"], "failed");
 }

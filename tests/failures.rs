@@ -147,7 +147,7 @@ fn a_machine_that_is_not_there_or_not_running() {
         1,
         &format!(
             "{doing} vm not found: {name}\n\
-             hint: `smolvm machine ls` shows the machines there are; -m NAME takes another than the plan's\n"
+             hint: `smolvm machine ls` lists the machines; -m NAME provisions another one than the plan's\n"
         ),
     );
     assert_eq!(
@@ -172,7 +172,7 @@ fn a_machine_that_is_not_there_or_not_running() {
         &format!(
             "{doing} agent operation failed: connect: machine '{name}' is not running. Start it with 'smolvm machine start \
              --name {name}'; if a start is already in progress, retry once it finishes.\n\
-             hint: `smolvm machine start --name {name}` starts it; if it is running it is busy: try again\n"
+             hint: `smolvm machine start --name {name}` starts it; if it is running, it is busy: try again\n"
         ),
     );
 }
@@ -192,7 +192,7 @@ fn a_disk_that_is_full() {
             "bottle-skills: write /run/lock/skills/.verify.bottle.tar: smolvm machine cp: exit status 1: Error: agent \
              operation failed: stream write chunk: failed to write /run/lock/skills/.verify.bottle.tar in the workload \
              container: ns-file helper write: Broken pipe (os error 32)\n\
-             hint: the guest could not write the file: its disk is full, or a directory on the way is none\n",
+             hint: the guest could not write the file: the disk is full, or a parent of the file is not a directory\n",
         );
         return;
     }
@@ -277,8 +277,8 @@ fn a_machine_that_ends_in_the_middle_of_a_copy() {
     let doing = "bottle-git: write /home/node/workspace/..git.bottle.tar: smolvm machine cp: exit status 1: Error: ";
     assert!(outcome.stderr.starts_with(doing), "{}", outcome.stderr);
     let hint = format!(
-        "\nhint: the machine ended in the middle of the call: `smolvm machine start --name {machine}` starts it again, then \
-         run this step again\n"
+        "\nhint: the machine stopped during the call: start it with `smolvm machine start --name {machine}`, then run this \
+         step again\n"
     );
     assert!(
         outcome.stderr.ends_with(&hint) && outcome.stderr.lines().count() == 2,

@@ -232,7 +232,7 @@ fn errors_as_json() {
     let message = "bottle-prompt: write /home/node/.claude-bottle-prompt.txt: smolvm machine cp: exit status 1: Error: vm \
                    not found: x";
     let hint =
-        "`smolvm machine ls` shows the machines there are; -m NAME takes another than the plan's";
+        "`smolvm machine ls` lists the machines; -m NAME provisions another one than the plan's";
     assert_eq!(
         error,
         json!({"error": {"code": "SMOLVM_ERROR", "message": message, "hint": hint}})
@@ -248,11 +248,11 @@ fn hints() {
         "the guest lacks a program: it needs Debian's ca-certificates, git, tar and util-linux";
     let node =
         "the guest needs the user `node` (uid and gid 1000, home /home/node), as in the node image";
-    let root = "the command needs root in the guest: --exec-user auto asks for it from smolvm 1.14.0 on; with an older one \
-                the machine's own user has to be root";
+    let root = "the command needs root in the guest: --exec-user auto asks for root since smolvm 1.14.0; with an older \
+                smolvm, the machine's default user has to be root";
     let ended = format!(
-        "the machine ended in the middle of the call: `smolvm machine start --name {MACHINE}` starts it again, then run \
-         this step again"
+        "the machine stopped during the call: start it with `smolvm machine start --name {MACHINE}`, then run this step \
+         again"
     );
     for (status, words, hint) in [
         (
@@ -346,7 +346,7 @@ fn a_smolvm_that_is_too_old() {
     run("auto", "0.5.15").fails(
         69,
         &format!(
-            "bottle-supervise: {argv}: smolvm machine exec: smolvm 0.5.15 is older than 0.5.16, the oldest that is supported\n\
+            "bottle-supervise: {argv}: smolvm machine exec: smolvm 0.5.15 is too old: 0.5.16 or later is needed\n\
              hint: install a newer smolvm, or name one with --smolvm PATH or CLAUDE_BOTTLE_SMOLVM\n"
         ),
     );

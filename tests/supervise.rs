@@ -186,9 +186,9 @@ fn a_guest_without_claude_is_a_warning() {
         "runuser -u node -- env HOME=/home/node claude mcp add --scope user --transport http supervise {URL}: smolvm \
          machine exec: exit status 127: env: 'claude': No such file or directory"
     );
-    let hint = "hint: Claude Code is not on the guest's PATH: in the image, `npm install -g \
-                @anthropic-ai/claude-code` puts it there, or, when its own installer put it into \
-                ~/.local/bin, `ln -s /home/node/.local/bin/claude /usr/local/bin/`";
+    let hint = "hint: Claude Code is not on the guest's PATH: install it in the image with `npm install \
+                -g @anthropic-ai/claude-code` or, if its own installer put it into ~/.local/bin, \
+                run `ln -s /home/node/.local/bin/claude /usr/local/bin/`";
     let receipts = outcome.is(
         0,
         &plan,

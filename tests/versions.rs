@@ -116,8 +116,8 @@ fn each_version_takes_the_calls_that_it_is_made() {
         );
         assert!(auto.contains(&failed), "{version}: {auto}");
         let insisting = run("root").stderr;
-        let hint = "hint: `machine exec --user` came with smolvm 1.14.0; with --exec-user none the machine's own user is \
-                    whom commands run as\n";
+        let hint = "hint: `machine exec --user` came with smolvm 1.14.0; with --exec-user none, commands run as the \
+                    machine's default user\n";
         assert_eq!(
             insisting.ends_with(hint),
             !takes_user,

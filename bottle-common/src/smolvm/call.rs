@@ -8,8 +8,8 @@ use crate::guest::paths;
 use crate::host::tree::Tree;
 use crate::plan::values::GuestPath;
 
-/// One call of smolvm. `S` is what a copy is made of: at first a [`Source`], and the path of a file
-/// once everything that has to be staged is staged.
+/// One call of smolvm. `S` is what a copy copies: a [`Source`] or, once that has been staged, the
+/// path of a file on the host.
 #[derive(Clone, Debug)]
 pub enum Call<S = Source> {
     /// `smolvm machine cp`
@@ -18,43 +18,43 @@ pub enum Call<S = Source> {
     Exec(Exec),
 }
 
-/// Copies a file into the guest, as root's and with mode 0644.
+/// Copies a file into the guest. There its owner is root and its mode is 0644.
 #[derive(Clone, Debug)]
 pub struct Copy<S = Source> {
-    /// What this does to which thing: the first words of the message when it fails.
+    /// What this does to which thing. The message starts with it if the call fails.
     pub purpose: String,
     /// What is copied.
     pub from: S,
-    /// Where it goes in the guest.
+    /// The path in the guest.
     pub to: GuestPath,
 }
 
-/// What goes into the guest.
+/// What a copy copies.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// A file of the host, as it is.
+    /// A file on the host, as it is.
     File(PathBuf),
-    /// A file that is made for the guest, with this content.
+    /// A file with this content, which has to be staged.
     Text(String),
     /// The first part of a directory's tar.
     Archive(Box<Archive>),
-    /// The next part of the tar before.
+    /// The next part of the last archive.
     NextPart,
 }
 
-/// A directory as a tar that may be too long for one copy.
+/// A directory that is copied as a tar, in several parts if it is too long for one copy.
 #[derive(Clone, Debug)]
 pub struct Archive {
     /// The directory.
     pub tree: Tree,
-    /// How long the tar is at most, in bytes.
+    /// The length of the tar in bytes, as [`tar::size`](crate::host::tar::size) gives it.
     pub size: u64,
-    /// How long a part of it may be, in bytes.
+    /// The length that a part may have, in bytes.
     pub max_part: u64,
 }
 
 impl Archive {
-    /// How many parts there are.
+    /// The number of parts, at least 1.
     #[must_use]
     pub fn parts(&self) -> u64 {
         self.size.div_ceil(self.max_part).max(1)
@@ -64,38 +64,37 @@ impl Archive {
 /// Runs a command in the guest.
 #[derive(Clone, Debug)]
 pub struct Exec {
-    /// What this does to which thing: the first words of the message when it fails.
+    /// What this does to which thing. The message starts with it if the call fails.
     pub purpose: String,
     /// The command and its arguments.
     pub argv: Vec<String>,
-    /// Variables that are set for it.
+    /// Environment variables that are set for the command.
     pub env: Vec<(&'static str, &'static str)>,
-    /// The way out of a failure that is expected.
+    /// What to do about a failure that is expected.
     pub recovery: Option<Box<Recovery>>,
-    /// Whether what it prints on stdout is data, perhaps with secrets in it, and not for people.
+    /// Whether stdout is data that may contain secrets. It is kept out of logs and errors.
     pub is_private: bool,
 }
 
-/// A failure that is expected, and the way out of it: `calls` are made, then the failed call once
-/// more.
+/// A failure that is expected, and what to do about it: make `calls`, then repeat the failed call.
 #[derive(Clone, Debug)]
 pub struct Recovery {
-    /// Words in what the failed call prints.
+    /// Words that the failed call prints.
     pub words: &'static str,
-    /// A question that is asked first. When its answer shows that all is well, nothing more is
-    /// done. In any case the answer stands for what the failed call prints.
+    /// A question that is asked first. If its answer shows that all is well, nothing more is done.
+    /// In any case the answer takes the place of the output of the call.
     pub guard: Option<Guard>,
-    /// What is done about the failure.
+    /// The calls that remove the cause of the failure.
     pub calls: Vec<Exec>,
 }
 
-/// A question to the guest, and the answer that shows that all is well.
+/// A question to the guest, and the answer that shows that the failed call is not needed.
 #[derive(Clone, Debug)]
 pub struct Guard {
-    /// The call that asks. If it fails, all is not well.
+    /// The call that asks. If it fails, the failed call is needed.
     pub call: Exec,
-    /// What the JSON that it prints has to have at each of these pointers (RFC 6901). Only the
-    /// first of several JSON texts counts.
+    /// JSON pointers (RFC 6901), and the string that the printed JSON has to have at each of them.
+    /// If the call prints several JSON texts, the first one counts.
     pub holds: Vec<(&'static str, String)>,
 }
 
@@ -104,16 +103,16 @@ pub struct Guard {
 pub struct Group<S = Source> {
     /// The calls.
     pub calls: Vec<Call<S>>,
-    /// What takes back in the guest what the calls began, when one of them fails.
+    /// The call that undoes in the guest what the others began, if one of them fails.
     pub undo: Option<Exec>,
 }
 
-/// All calls of a step.
+/// All smolvm calls of a step.
 #[derive(Clone, Debug)]
 pub struct Calls<S = Source> {
     /// The calls that are made first.
     pub first: Group<S>,
-    /// Groups that do not depend on each other: they may be made side by side.
+    /// Groups that do not depend on each other, so they may be made at the same time.
     pub side_by_side: Vec<Group<S>>,
 }
 
@@ -139,15 +138,14 @@ impl Call {
         })
     }
 
-    /// Puts the path of a file in place of what is copied; `stage` makes that file.
+    /// Replaces the source of a copy by the path that `stage` gives for it.
     fn resolve(self, stage: &mut impl FnMut(Source) -> Result<PathBuf>) -> Result<Call<PathBuf>> {
         match self {
-            Self::Copy(Copy { purpose, from, to }) => Ok(Call::Copy(Copy {
-                purpose,
-                from: stage(from)?,
-                to,
-            })),
             Self::Exec(exec) => Ok(Call::Exec(exec)),
+            Self::Copy(Copy { purpose, from, to }) => {
+                let from = stage(from)?;
+                Ok(Call::Copy(Copy { purpose, from, to }))
+            }
         }
     }
 }
@@ -159,7 +157,7 @@ impl<S> From<Exec> for Call<S> {
 }
 
 impl Exec {
-    /// Runs `argv`, as root where smolvm can be told so.
+    /// Runs `argv` as the user of [`ExecUser`](crate::smolvm::version::ExecUser), by default root.
     #[must_use]
     pub fn new(argv: &[&str]) -> Self {
         Self {
@@ -171,7 +169,7 @@ impl Exec {
         }
     }
 
-    /// Runs a shell script. What varies is in its positional parameters.
+    /// Runs a shell script, which gets `parameters` as `$1` and so on.
     #[must_use]
     pub fn script(purpose: impl Into<String>, script: &str, parameters: &[&str]) -> Self {
         let argv = [&["sh", "-c", script, "sh"], parameters].concat();
@@ -181,26 +179,25 @@ impl Exec {
         }
     }
 
-    /// Runs `argv` as the agent. `smolvm -e` sets the variables that runuser(1) leaves alone.
+    /// Runs `argv` as the agent's user. runuser(1) does not set HOME and USER, so smolvm does.
     #[must_use]
     pub fn as_node(purpose: impl Into<String>, argv: &[&str]) -> Self {
         let argv = [&["runuser", "-u", "node", "--"], argv].concat();
-        let env = vec![("HOME", paths::HOME), ("USER", "node")];
         Self {
             purpose: purpose.into(),
-            env,
+            env: vec![("HOME", paths::HOME), ("USER", "node")],
             ..Self::new(&argv)
         }
     }
 
-    /// Keeps what it prints on stdout out of logs and errors.
+    /// Keeps the command's stdout out of logs and errors.
     #[must_use]
     pub fn private(mut self) -> Self {
         self.is_private = true;
         self
     }
 
-    /// Names the way out of a failure that is expected.
+    /// Sets what to do about a failure that is expected.
     #[must_use]
     pub fn recover_with(mut self, recovery: Recovery) -> Self {
         self.recovery = Some(Box::new(recovery));
@@ -209,13 +206,12 @@ impl Exec {
 }
 
 impl Group {
-    /// Puts the paths of files in place of what is copied.
+    /// Replaces the source of each copy by the path that `stage` gives for it.
     fn resolve(self, stage: &mut impl FnMut(Source) -> Result<PathBuf>) -> Result<Group<PathBuf>> {
-        let calls = self
-            .calls
-            .into_iter()
-            .map(|call| call.resolve(stage))
-            .collect::<Result<_>>()?;
+        let mut calls = Vec::new();
+        for call in self.calls {
+            calls.push(call.resolve(stage)?);
+        }
         Ok(Group {
             calls,
             undo: self.undo,
@@ -236,11 +232,11 @@ impl Calls {
         Self::from(Vec::new())
     }
 
-    /// Puts the paths of files in place of what is copied; `stage` makes each file.
+    /// Replaces the source of each copy by the path that `stage` gives for it.
     ///
     /// # Errors
     ///
-    /// Those of `stage`.
+    /// The errors of `stage`.
     pub fn resolve(
         self,
         mut stage: impl FnMut(Source) -> Result<PathBuf>,
@@ -258,7 +254,7 @@ impl Calls {
 }
 
 impl<S> Calls<S> {
-    /// All calls, in order.
+    /// Iterates over all calls, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Call<S>> {
         let beside = self.side_by_side.iter().flat_map(|group| &group.calls);
         self.first.calls.iter().chain(beside)

@@ -1,5 +1,5 @@
-//! A smolvm call that did not do what it was for: in which class, in whose words, with which way
-//! out.
+//! A smolvm call that failed: whether smolvm or the command in the guest failed, what it printed,
+//! and which hint helps.
 
 use std::io;
 use std::process::{ExitStatus, Output};
@@ -10,39 +10,39 @@ use semver::Version;
 use crate::error::{Code, Error};
 use crate::host::process::Unfinished;
 use crate::plan::values::MachineName;
-use crate::smolvm::hints::{self, NEWER_SMOLVM, NOT_SPAWNED};
+use crate::smolvm::hints::{self, INSTALL_SMOLVM, NEWER_SMOLVM, NOT_SPAWNED};
 use crate::smolvm::version::OLDEST;
 
-/// How much of a program's own words goes into an error, in characters.
-const MAX_WORDS: usize = 2000;
+/// How much of a program's output goes into an error, in characters.
+const MAX_PRINTED: usize = 2000;
 
 /// A call that failed.
 #[derive(Debug)]
 pub struct CallFailure {
-    /// What to say, its class, and the way out.
+    /// The message, its class and its hint.
     pub error: Error,
-    /// What the failed command printed; nothing where it did not run to its end.
+    /// What the failed command printed; `None` if it did not run to its end.
     printed: Option<String>,
 }
 
 /// Why a call failed.
 #[derive(Clone, Copy)]
 pub(crate) enum Reason<'a> {
-    /// It ended with another status than 0. `program` is what it was to start in the guest.
+    /// Its exit status was not 0. `program` is the program that it had to start in the guest.
     Failed {
         output: &'a Output,
         program: Option<&'a str>,
     },
-    /// It did not end, or did not begin.
+    /// It was not started, or did not run to its end.
     Unfinished(&'a Unfinished),
     /// This version of smolvm is not supported.
     TooOld(&'a Version),
-    /// The host path could not be put so that smolvm takes it.
+    /// smolvm does not accept the host path, and no link to it could be made.
     NoLink(&'a io::Error),
 }
 
 impl CallFailure {
-    /// `doing` is what was done to which thing, and by which command.
+    /// Describes a failed call. `doing` says what it was doing to which thing, by which command.
     pub(crate) fn new(
         doing: &str,
         reason: Reason,
@@ -51,69 +51,62 @@ impl CallFailure {
     ) -> Self {
         let (code, why, hint) = match reason {
             Reason::Failed { output, program } => {
-                let printed = printed_line(output);
-                let why = why_failed(output, program, &printed);
-                let code = if is_smolvms_own(output) {
-                    Code::SmolvmError
-                } else {
-                    Code::GuestCommand
-                };
-                let hint = hints::find(code, &printed, machine);
-                let error = Error {
-                    message: format!("{doing}: {why}"),
-                    code: Some(code),
-                    hint,
-                };
-                return Self {
-                    error,
-                    printed: Some(printed),
-                };
+                return Self::exited(doing, output, program, machine);
             }
-            Reason::Unfinished(missing @ Unfinished::Missing(_)) => {
-                let hint = "install smolvm, or name it with --smolvm PATH or CLAUDE_BOTTLE_SMOLVM";
-                (
+            Reason::Unfinished(unfinished) => match unfinished {
+                Unfinished::Missing(_) => (
                     Code::SmolvmMissing,
-                    missing.to_string(),
-                    Some(hint.to_owned()),
-                )
-            }
-            Reason::Unfinished(full @ Unfinished::NotStarted(_)) => {
-                (Code::HostFile, full.to_string(), None)
-            }
-            Reason::Unfinished(Unfinished::TimedOut) => {
-                let timeout = humantime::format_duration(timeout);
-                let hint = "allow more with --timeout".to_owned();
-                (
-                    Code::Timeout,
-                    format!("timed out after {timeout}"),
-                    Some(hint),
-                )
-            }
-            Reason::Unfinished(Unfinished::Interrupted(interrupted)) => {
-                return Self {
-                    error: interrupted.clone(),
-                    printed: None,
-                };
-            }
+                    unfinished.to_string(),
+                    Some(INSTALL_SMOLVM),
+                ),
+                Unfinished::NotStarted(_) => (Code::HostFile, unfinished.to_string(), None),
+                Unfinished::TimedOut => {
+                    let timeout = humantime::format_duration(timeout);
+                    let why = format!("timed out after {timeout}");
+                    (Code::Timeout, why, Some("allow more with --timeout"))
+                }
+                Unfinished::Interrupted(interrupted) => {
+                    return Self {
+                        error: interrupted.clone(),
+                        printed: None,
+                    };
+                }
+            },
             Reason::TooOld(version) => {
-                let why = format!(
-                    "smolvm {version} is older than {OLDEST}, the oldest that is supported"
-                );
-                (Code::SmolvmMissing, why, Some(NEWER_SMOLVM.to_owned()))
+                let why = format!("smolvm {version} is too old: {OLDEST} or later is needed");
+                (Code::SmolvmMissing, why, Some(NEWER_SMOLVM))
             }
             Reason::NoLink(error) => {
                 let why = format!("make a link for a path with a colon: {error}");
                 (Code::HostFile, why, None)
             }
         };
-        let error = Error {
-            message: format!("{doing}: {why}"),
-            code: Some(code),
-            hint,
+        Self {
+            error: Error {
+                message: format!("{doing}: {why}"),
+                code: Some(code),
+                hint: hint.map(str::to_owned),
+            },
+            printed: None,
+        }
+    }
+
+    /// Describes a call whose exit status was not 0.
+    fn exited(doing: &str, output: &Output, program: Option<&str>, machine: &MachineName) -> Self {
+        let printed = printed_line(output);
+        let why = why_failed(output, program, &printed);
+        let code = if is_smolvms_own(output) {
+            Code::SmolvmError
+        } else {
+            Code::GuestCommand
         };
         Self {
-            error,
-            printed: None,
+            error: Error {
+                message: format!("{doing}: {why}"),
+                code: Some(code),
+                hint: hints::find(code, &printed, machine),
+            },
+            printed: Some(printed),
         }
     }
 
@@ -124,7 +117,11 @@ impl CallFailure {
             .is_some_and(|printed| printed.contains(words))
     }
 
-    /// Passes over a call that ran and failed, but not over one that could not run or was ended.
+    /// Ignores the failure of a call that ran to its end.
+    ///
+    /// # Errors
+    ///
+    /// The failure, if the call could not be started or was ended.
     pub(crate) fn unless_failed(self) -> Result<(), Self> {
         if self.printed.is_some() {
             Ok(())
@@ -140,7 +137,7 @@ impl From<CallFailure> for anyhow::Error {
     }
 }
 
-/// Says how a call ended that ended with another status than 0.
+/// Gives the exit status and the output of a call whose exit status was not 0.
 fn why_failed(output: &Output, program: Option<&str>, printed: &str) -> String {
     let mut why = status(output.status);
     if let Some(program) = program.filter(|_| printed.contains(NOT_SPAWNED)) {
@@ -153,8 +150,10 @@ fn why_failed(output: &Output, program: Option<&str>, printed: &str) -> String {
     }
 }
 
-/// Whether smolvm itself failed, not the command in the guest. The exit status is 1 for both, and 2
-/// for a wrong command line.
+/// Whether smolvm itself failed, not the command in the guest.
+///
+/// smolvm exits with 1 if it fails and with 2 if its command line is wrong. The command in the
+/// guest may have the same status, so the message decides, too.
 pub(crate) fn is_smolvms_own(output: &Output) -> bool {
     let mark = match output.status.code() {
         Some(1) => "Error: ",
@@ -165,7 +164,7 @@ pub(crate) fn is_smolvms_own(output: &Output) -> bool {
     lines(&stderr).any(|line| line.starts_with(mark))
 }
 
-/// An exit status in words.
+/// Gives an exit status in words.
 pub(crate) fn status(status: ExitStatus) -> String {
     match status.code() {
         Some(code) => format!("exit status {code}"),
@@ -173,31 +172,32 @@ pub(crate) fn status(status: ExitStatus) -> String {
     }
 }
 
-/// The lines that a program printed, stderr last, without smolvm's progress.
+/// Gives the lines that a program printed, first stdout, then stderr, without smolvm's progress.
 pub(crate) fn printed(output: &Output) -> Vec<String> {
     let text = [&output.stdout[..], b"\n", &output.stderr[..]].concat();
     let text = String::from_utf8_lossy(&text);
-    let lines = lines(&text)
-        .map(str::trim_end)
-        .filter(|line| !line.is_empty());
-    lines.map(str::to_owned).collect()
+    let mut printed = Vec::new();
+    for line in lines(&text) {
+        let line = line.trim_end();
+        if !line.is_empty() {
+            printed.push(line.to_owned());
+        }
+    }
+    printed
 }
 
-/// The same in one line, and only the end of what is long.
+/// Gives the same as one line. Of long output it gives the end.
 fn printed_line(output: &Output) -> String {
     let lines = printed(output);
-    let line = lines
-        .iter()
-        .map(|line| line.trim())
-        .collect::<Vec<_>>()
-        .join("; ");
-    match line.char_indices().rev().nth(MAX_WORDS) {
+    let lines: Vec<_> = lines.iter().map(|line| line.trim()).collect();
+    let line = lines.join("; ");
+    match line.char_indices().rev().nth(MAX_PRINTED) {
         Some((start, _)) => format!("…{}", &line[start..]),
         None => line,
     }
 }
 
-/// The lines of `text` without smolvm's progress. An error stands right behind the progress, on the
+/// Splits `text` into lines, without smolvm's progress. An error may follow the progress on the
 /// same line.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.split(['\n', '\r']).map(|line| {

@@ -1,29 +1,33 @@
-//! The way out of a failed call, found by the words that it printed.
+//! Hints for failed calls, found by the words that the call printed.
 
 use crate::error::Code;
 use crate::plan::values::MachineName;
 use crate::smolvm::version::OLDEST;
 
-/// What a bare machine says of a program that is not there, without naming it. It says the same of
-/// a missing working directory.
+/// What a bare machine prints if a program is missing. It does not name the program, and prints the
+/// same if the working directory is missing.
 pub(crate) const NOT_SPAWNED: &str = "failed to spawn command: No such file";
-/// The way out of a smolvm that is too old.
+/// The hint if smolvm cannot be run.
+pub(crate) const INSTALL_SMOLVM: &str =
+    "install smolvm, or name it with --smolvm PATH or CLAUDE_BOTTLE_SMOLVM";
+/// The hint if smolvm is too old.
 pub(crate) const NEWER_SMOLVM: &str =
     "install a newer smolvm, or name one with --smolvm PATH or CLAUDE_BOTTLE_SMOLVM";
 
 struct Rule {
-    /// The only class of failure that this is for, where the words alone would be too common.
+    /// The class of failure that the rule is for; `None` for every class. Some words are too common
+    /// without it.
     code: Option<Code>,
-    /// One of these is in what was printed.
+    /// The call printed one of these.
     words: &'static [&'static str],
-    /// The way out, with `MACHINE` and `OLDEST` for the names.
+    /// The hint. `MACHINE` and `OLDEST` stand for the machine and the oldest supported smolvm.
     hint: &'static str,
 }
 
 const SMOLVM_ERROR: Option<Code> = Some(Code::SmolvmError);
 
-/// The words are those of smolvm 1.32.2 and of the programs of Debian 12, from failures that were
-/// brought about. The first rule that fits counts.
+/// The rules, of which the first that matches counts. The words were printed by smolvm 1.32.2 and
+/// by programs of Debian 12 when these failures were provoked.
 const RULES: &[Rule] = &[
     Rule {
         code: SMOLVM_ERROR,
@@ -34,33 +38,33 @@ const RULES: &[Rule] = &[
     Rule {
         code: SMOLVM_ERROR,
         words: &["unexpected argument '--user'"],
-        hint: "`machine exec --user` came with smolvm 1.14.0; with --exec-user none commands run \
-               as the machine's own user",
+        hint: "`machine exec --user` came with smolvm 1.14.0; with --exec-user none, commands run \
+               as the machine's default user",
     },
     Rule {
         code: None,
         words: &["vm not found"],
-        hint: "`smolvm machine ls` shows the machines there are; -m NAME takes another than the \
+        hint: "`smolvm machine ls` lists the machines; -m NAME provisions another one than the \
                plan's",
     },
     Rule {
         code: None,
         words: &["is not running"],
-        hint: "`smolvm machine start --name MACHINE` starts it; if it is running it is busy: try \
+        hint: "`smolvm machine start --name MACHINE` starts it; if it is running, it is busy: try \
                again",
     },
     Rule {
         code: SMOLVM_ERROR,
         words: &["connection closed", "send message: ", "Connection reset"],
-        hint: "the machine ended in the middle of the call: `smolvm machine start --name MACHINE` \
-               starts it again, then run this step again",
+        hint: "the machine stopped during the call: start it with `smolvm machine start --name \
+               MACHINE`, then run this step again",
     },
-    // An image machine says this instead of why.
+    // An image machine prints only this, whatever the cause is.
     Rule {
         code: None,
         words: &["ns-file helper write: Broken pipe"],
-        hint: "the guest could not write the file: its disk is full, or a directory on the way is \
-               none",
+        hint: "the guest could not write the file: the disk is full, or a parent of the file is not \
+               a directory",
     },
     Rule {
         code: None,
@@ -77,13 +81,13 @@ const RULES: &[Rule] = &[
         hint: "the guest needs the user `node` (uid and gid 1000, home /home/node), as in the node \
                image",
     },
-    // env(1) in the C locale and in others.
+    // env(1) quotes differently in the C locale and in others.
     Rule {
         code: None,
         words: &["env: 'claude': No such file", "env: ‘claude’: No such file"],
-        hint: "Claude Code is not on the guest's PATH: in the image, `npm install -g \
-               @anthropic-ai/claude-code` puts it there, or, when its own installer put it into \
-               ~/.local/bin, `ln -s /home/node/.local/bin/claude /usr/local/bin/`",
+        hint: "Claude Code is not on the guest's PATH: install it in the image with `npm install -g \
+               @anthropic-ai/claude-code` or, if its own installer put it into ~/.local/bin, run \
+               `ln -s /home/node/.local/bin/claude /usr/local/bin/`",
     },
     Rule {
         code: None,
@@ -103,21 +107,19 @@ const RULES: &[Rule] = &[
             "Permission denied",
             "may not be used by non-root users",
         ],
-        hint: "the command needs root in the guest: --exec-user auto asks for it from smolvm \
-               1.14.0 on; with an older one the machine's own user has to be root",
+        hint: "the command needs root in the guest: --exec-user auto asks for root since smolvm \
+               1.14.0; with an older smolvm, the machine's default user has to be root",
     },
 ];
 
-/// Finds the way out of a failure of this class that printed these words.
+/// Finds the hint for a failure of class `code` of a call that printed `printed`.
 pub(crate) fn find(code: Code, printed: &str, machine: &MachineName) -> Option<String> {
-    let is_for = |rule: &&Rule| {
-        rule.code.is_none_or(|only| only == code)
-            && rule.words.iter().any(|words| printed.contains(words))
-    };
-    let rule = RULES.iter().find(is_for)?;
-    Some(
-        rule.hint
-            .replace("MACHINE", machine)
-            .replace("OLDEST", &OLDEST.to_string()),
-    )
+    for rule in RULES {
+        let is_for_code = rule.code.is_none_or(|only| only == code);
+        if is_for_code && rule.words.iter().any(|words| printed.contains(words)) {
+            let hint = rule.hint.replace("MACHINE", machine);
+            return Some(hint.replace("OLDEST", &OLDEST.to_string()));
+        }
+    }
+    None
 }

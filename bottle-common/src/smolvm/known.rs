@@ -1,4 +1,5 @@
-//! What the steps of one chain tell each other, so that only the first of them has to ask smolvm.
+//! What the steps of scripts/provision tell each other about smolvm, so that only the first step
+//! has to ask it.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -6,23 +7,23 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
-/// A file that the steps of a chain share. It holds one word.
+/// A file that the steps share. It contains one word.
 #[derive(Debug)]
 pub struct Known(File);
 
-/// Who runs guest commands, as far as it is known.
+/// What is known about the user that runs guest commands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum KnownUser {
-    /// smolvm takes `--user root`, which a bare machine may yet refuse.
+    /// smolvm accepts `--user root`, but a bare machine may refuse it.
     RootUnlessRefused,
-    /// `--user root` was taken.
+    /// The machine accepted `--user root`.
     Root,
-    /// `--user` cannot be given.
+    /// smolvm or the machine does not accept `--user`.
     None,
 }
 
 impl Known {
-    /// Opens the file at `path`, which is made when missing.
+    /// Opens the file at `path`, and creates it if it is missing.
     pub fn open(path: &Path) -> io::Result<Self> {
         File::options()
             .read(true)
@@ -33,8 +34,12 @@ impl Known {
             .map(Self)
     }
 
-    /// Gives what is known. When nothing is, it calls `ask` and keeps the answer; meanwhile the
-    /// other steps wait.
+    /// Gives what is known. If nothing is known, calls `ask` and writes the answer to the file. The
+    /// other steps wait meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The errors of `ask`.
     pub fn get_or_ask<E>(
         &self,
         ask: impl FnOnce() -> Result<KnownUser, E>,
@@ -50,7 +55,7 @@ impl Known {
         user
     }
 
-    /// Keeps what is known. Where it cannot be kept, the next step finds out by itself.
+    /// Writes what is known to the file. If that fails, the next step asks smolvm itself.
     pub fn set(&self, user: KnownUser) {
         let mut file = &self.0;
         let _ = file
@@ -72,7 +77,7 @@ impl Known {
     }
 }
 
-/// The words have one length, so that one can be written over another.
+/// Gives the word in the file. All words have the same length, so that one overwrites another.
 fn word(user: KnownUser) -> &'static str {
     match user {
         KnownUser::RootUnlessRefused => "try\n",

@@ -1,4 +1,4 @@
-//! smolvm: its calls as data, the runner that makes them, and what their failures mean.
+//! smolvm: its calls as data, the runner that makes them, and what a failed call means.
 
 pub mod call;
 pub mod failure;

@@ -1,22 +1,22 @@
-//! How far a long copy is, on a line that changes.
+//! The progress of a long copy, on a line that changes.
 
 use std::time::{Duration, Instant};
 
 use crate::text;
 
-/// What is over sooner is not spoken of.
+/// A copy that takes less time shows no progress.
 const QUIET_TIME: Duration = Duration::from_millis(500);
-/// How long a line stays before the next one takes its place.
+/// The time between two changes of the line.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Where progress is shown, if it is.
+/// How progress is shown.
 #[derive(Clone, Copy)]
 pub struct Progress {
-    /// Shows a text in place of the one before.
+    /// Replaces the text that was shown before; `None` shows no progress.
     pub show: Option<fn(&str)>,
 }
 
-/// One copy on its way. Its line is cleared when this is dropped.
+/// The progress of one copy. Dropping it clears the line.
 pub struct Meter {
     show: Option<fn(&str)>,
     name: String,
@@ -26,29 +26,28 @@ pub struct Meter {
 }
 
 impl Progress {
-    /// Begins a copy of `total` bytes.
+    /// Starts to measure a copy of `total` bytes, which is called `name`.
     #[must_use]
     pub fn start(self, name: &str, total: u64) -> Meter {
-        let started = Instant::now();
         Meter {
             show: self.show,
             name: name.to_owned(),
             total,
-            started,
+            started: Instant::now(),
             shown: None,
         }
     }
 }
 
 impl Meter {
-    /// Tells that `done` bytes are copied.
+    /// Shows that `done` bytes have been copied.
     pub fn update(&mut self, done: u64) {
         let elapsed = self.started.elapsed();
         self.show(|meter| line(&meter.name, done, meter.total, elapsed));
     }
 
-    /// Tells what smolvm (1.32.2) says of its own copy, over and over with a carriage return
-    /// between: `Uploading FILE -> PATH: 6 B / 6 B (100.0%, 5.9 KB/s)`.
+    /// Shows the progress that smolvm (1.32.2) prints for its own copy. It prints texts such as
+    /// `Uploading FILE -> PATH: 6 B / 6 B (100.0%, 5.9 KB/s)`, each after a carriage return.
     pub fn relay(&mut self, words: &str) {
         for line in words.rsplit(['\r', '\n']) {
             if let Some((_, progress)) = line.rsplit_once(": ") {
@@ -80,7 +79,7 @@ impl Drop for Meter {
     }
 }
 
-/// `NAME: 1.2 GiB of 2.0 GiB, 310.0 MiB/s, 3s left`
+/// Formats a line such as `NAME: 1.2 GiB of 2.0 GiB, 310.0 MiB/s, 3s left`.
 fn line(name: &str, done: u64, total: u64, elapsed: Duration) -> String {
     let millis = u64::try_from(elapsed.as_millis())
         .unwrap_or(u64::MAX)

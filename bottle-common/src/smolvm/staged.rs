@@ -1,9 +1,9 @@
-//! A step's calls once everything that they copy is a file of the host.
+//! Stages what a step's calls copy, so that every source is a file on the host.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use tempfile::NamedTempFile;
 
 use crate::host::parts::Parts;
@@ -12,21 +12,21 @@ use crate::host::tar::{self, Packed};
 use crate::smolvm::call::{Archive, Call, Calls, Copy, Source};
 use crate::smolvm::progress::Progress;
 
-/// Calls that are ready to be made. What was staged for them is removed when this is dropped.
+/// Calls that are ready to be made. Dropping this removes the files that were staged for them.
 pub struct Staged {
     /// The calls.
     pub calls: Calls<PathBuf>,
-    /// What became of the directories that they copy, in their order.
+    /// The directories that they copy, in the order of the calls.
     pub packed: Vec<Packed>,
     _files: Vec<NamedTempFile>,
 }
 
 impl Staged {
-    /// Makes in `stage_dir` everything that `calls` copy and that is no file yet.
+    /// Writes everything that `calls` copy and that is not yet a file to files in `stage_dir`.
     ///
     /// # Errors
     ///
-    /// When there is no room, when a directory cannot be read, or a signal comes.
+    /// If the disk has no room, a directory cannot be read, or a signal comes.
     pub fn new(calls: Calls, stage_dir: &Path, progress: Progress) -> Result<Self> {
         let stage_dir = StageDir::new(stage_dir);
         if needs_staging(&calls) {
@@ -53,14 +53,14 @@ struct Stager {
     stage_dir: StageDir,
     progress: Progress,
     packed: Vec<Packed>,
-    /// What was made so far. A file stays open as long as it is needed, since it holds a lock.
+    /// The files that were staged so far. They stay open, because a staged file holds a lock.
     files: Vec<NamedTempFile>,
-    /// The next parts of the archive that was packed last, the next one at the end.
+    /// The parts of the last archive that no call copies yet. The next part is at the end.
     parts: Vec<NamedTempFile>,
 }
 
 impl Stager {
-    /// Gives the path of the file that is `source`, which is made if need be.
+    /// Gives the path of a file with the content of `source`, which is staged if necessary.
     fn stage(&mut self, source: Source) -> Result<PathBuf> {
         let file = match source {
             Source::File(path) => return Ok(path),
@@ -80,16 +80,13 @@ impl Stager {
         Ok(path)
     }
 
-    /// Packs `archive` and gives its first part.
+    /// Packs `archive` and returns its first part.
     fn pack(&mut self, archive: &Archive) -> Result<NamedTempFile> {
         let tree = &archive.tree;
         let mut files = Vec::new();
         for _ in 0..archive.parts() {
-            files.push(
-                self.stage_dir
-                    .create_file()
-                    .with_context(|| tree.name.clone())?,
-            );
+            let file = self.stage_dir.create_file();
+            files.push(file.with_context(|| tree.name.clone())?);
         }
         let place = files[0].path().display().to_string();
         let mut parts = Parts::new(files, archive.max_part);
@@ -98,13 +95,11 @@ impl Stager {
         self.packed.push(packed);
         self.parts = parts.into_files();
         self.parts.reverse();
-        match self.parts.pop() {
-            Some(first) => Ok(first),
-            None => bail!("a part is missing"),
-        }
+        self.parts.pop().context("a part is missing")
     }
 }
 
+/// Whether a call copies something that is not yet a file.
 fn needs_staging(calls: &Calls) -> bool {
     calls.iter().any(|call| match call {
         Call::Copy(Copy { from, .. }) => !matches!(from, Source::File(_)),
@@ -112,7 +107,7 @@ fn needs_staging(calls: &Calls) -> bool {
     })
 }
 
-/// How long all archives together are, in bytes.
+/// Gives the length of all archives together, in bytes.
 fn archives_size(calls: &Calls) -> u64 {
     let mut size = 0;
     for call in calls.iter() {

@@ -1,20 +1,20 @@
-//! Which smolvm this is, and which user runs guest commands with it.
+//! smolvm's version, and the user that runs guest commands.
 
 use std::str::FromStr;
 
 use semver::Version;
 
-/// The oldest smolvm that is supported; `docs/smolvm.md` says why.
+/// The oldest smolvm that is supported. `docs/smolvm.md` says why.
 pub const OLDEST: Version = Version::new(0, 5, 16);
 /// The first smolvm in which `machine exec --user root` gives root on image machines.
 const USER_SINCE: Version = Version::new(1, 14, 0);
 
-/// The user that guest commands run as, as `--exec-user` has it.
+/// The value of `--exec-user`: the user that runs guest commands.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ExecUser {
-    /// root, which is asked for where smolvm can be asked
+    /// `auto`: root, by `--user root` if smolvm and the machine accept that
     Auto,
-    /// the machine's own user
+    /// `none`: the machine's default user
     None,
     /// this user
     User(String),
@@ -25,7 +25,7 @@ impl FromStr for ExecUser {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.is_empty() || text.starts_with('-') || text.contains(char::is_control) {
-            return Err("neither `auto`, `none` nor a user");
+            return Err("not `auto`, `none` or a user name");
         }
         Ok(match text {
             "auto" => Self::Auto,
@@ -35,8 +35,8 @@ impl FromStr for ExecUser {
     }
 }
 
-/// Finds the version in what `smolvm --version` prints: the first word that is one. (A build may
-/// name its commit and date behind it.)
+/// Finds the version in the output of `smolvm --version`: the first word that is a version. (The
+/// commit and the date of a build may follow it.)
 #[must_use]
 pub fn parse(printed: &str) -> Option<Version> {
     printed
@@ -44,7 +44,7 @@ pub fn parse(printed: &str) -> Option<Version> {
         .find_map(|word| Version::parse(word).ok())
 }
 
-/// Whether `--user root` gives root. Of a smolvm whose version is not known, no.
+/// Whether `machine exec --user root` gives root. If the version is unknown, it is assumed not to.
 #[must_use]
 pub fn has_user(version: Option<&Version>) -> bool {
     version.is_some_and(|version| *version >= USER_SINCE)
