@@ -1,5 +1,5 @@
-//! Files of the guest and their attributes: what the plan comes to, what the guest says, and how
-//! the two differ.
+//! Listings of files and their attributes: what the guest should have according to the plan, what
+//! it has, and how the two differ.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -14,25 +14,30 @@ use crate::host::tree::{self, Entry, Tree};
 use crate::plan::values::GuestPath;
 use crate::text;
 
-/// A shell function for scripts that ask the guest: `list DEPTH:PATH...` prints what is at each
-/// PATH, and below it as deep as DEPTH, for [`Listing::parse`].
+/// A shell function for scripts that look into the guest: `list DEPTH:PATH...` prints the
+/// attributes of each PATH, and of the files below it down to DEPTH levels. [`Listing::parse`]
+/// reads the output.
 pub const LIST: &str = include_str!("scripts/list.sh");
 
-/// The DEPTH of a whole tree for [`LIST`]: more than a path can have.
+/// The DEPTH with which [`LIST`] prints a whole tree: more levels than a path can have.
 pub const DEEP: u32 = 9999;
 
-/// One thing that is not as the plan says.
+/// One thing in the guest that is not as the plan asks.
 #[derive(Clone, Debug, Display, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[display("{path}: {what}: {} in the plan, {} in the guest", shown(plan.as_ref()), shown(guest.as_ref()))]
+#[display(
+    "{path}: {what}: {} in the plan, {} in the guest",
+    shown(plan.as_ref()),
+    shown(guest.as_ref())
+)]
 pub struct Difference {
-    /// Which property of it: `mode`, `sha256`, …
+    /// The attribute that differs: `mode`, `sha256`, …
     pub what: &'static str,
-    /// The guest's file, or the address or setting that differs.
+    /// The file in the guest, the address or the setting that it belongs to.
     pub path: String,
-    /// What the plan comes to; null where it has no such thing.
+    /// The value that the plan asks for; null if the plan has no such thing.
     pub plan: Option<String>,
-    /// What the guest has; null where it has no such thing.
+    /// The value in the guest; null if the guest has no such thing.
     pub guest: Option<String>,
 }
 
@@ -44,23 +49,22 @@ fn shown(value: Option<&String>) -> String {
 }
 
 impl Difference {
-    /// A thing that the plan has and the guest has otherwise, or does not have.
+    /// Something that the plan asks for, and that is different or missing in the guest.
     pub fn new(
         what: &'static str,
         path: &str,
         plan: impl Into<String>,
         guest: Option<&str>,
     ) -> Self {
-        let guest = guest.map(str::to_owned);
         Self {
             what,
             path: path.to_owned(),
             plan: Some(plan.into()),
-            guest,
+            guest: guest.map(str::to_owned),
         }
     }
 
-    /// A thing that the plan does not have.
+    /// Something in the guest that the plan does not ask for.
     #[must_use]
     pub fn extra(what: &'static str, path: &str, guest: &str) -> Self {
         Self {
@@ -72,23 +76,24 @@ impl Difference {
     }
 }
 
-/// What is known of a file, or expected of it: an attribute that is `None` does not matter.
+/// The attributes of a file, found or expected. An expected attribute that is `None` may have any
+/// value.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Attributes {
     /// `file`, `directory`, `link` or `special`.
     pub kind: &'static str,
-    /// Its permissions, in octal.
+    /// The permissions, in octal.
     pub mode: Option<String>,
-    /// Its owner and group, as `chown` takes them.
+    /// The owner and group, as chown(1) takes them.
     pub owner: Option<String>,
-    /// Where a link leads.
+    /// The target of a symbolic link.
     pub target: Option<String>,
-    /// SHA-256 of a file's content, in hex.
+    /// SHA-256 of the content of a regular file, in hex.
     pub sha256: Option<String>,
 }
 
 impl Attributes {
-    /// A file of this content; `mode` is in octal.
+    /// Expects a regular file with this content. `mode` is in octal, and `sha256` in hex.
     #[must_use]
     pub fn file(mode: &str, owner: &str, sha256: &str) -> Self {
         Self {
@@ -100,7 +105,7 @@ impl Attributes {
         }
     }
 
-    /// A directory of this owner.
+    /// Expects a directory with this owner.
     #[must_use]
     pub fn directory(owner: &str) -> Self {
         Self {
@@ -110,6 +115,7 @@ impl Attributes {
         }
     }
 
+    /// Adds how `found` differs from what this expects at `path` to `differences`.
     fn compare(&self, path: &str, found: &Self, differences: &mut Vec<Difference>) {
         if self.kind != found.kind {
             differences.push(Difference::new("type", path, self.kind, Some(found.kind)));
@@ -121,11 +127,9 @@ impl Attributes {
             ("target", &self.target, &found.target),
             ("sha256", &self.sha256, &found.sha256),
         ] {
-            match plan {
-                Some(value) if plan != guest => {
-                    differences.push(Difference::new(what, path, value, guest.as_deref()));
-                }
-                _ => {}
+            let Some(value) = plan else { continue };
+            if plan != guest {
+                differences.push(Difference::new(what, path, value, guest.as_deref()));
             }
         }
     }
@@ -136,11 +140,12 @@ impl Attributes {
 pub struct Listing(pub BTreeMap<String, Attributes>);
 
 impl Listing {
-    /// Lists what `tree` comes to at `path` in the guest, as node's.
+    /// Lists the files that the guest should have after `tree` was copied to `path`. They belong to
+    /// `node`.
     ///
     /// # Errors
     ///
-    /// When the tree cannot be read, or a signal comes.
+    /// If the tree cannot be read, or a signal comes.
     pub fn of_tree(tree: &Tree, path: &GuestPath) -> Result<Self> {
         let mut listing = Self::default();
         let result = tree.walk(|entry| {
@@ -159,11 +164,11 @@ impl Listing {
         Ok(listing)
     }
 
-    /// Reads what [`LIST`] printed, and gives also what was printed behind it.
+    /// Parses the output of [`LIST`]. Returns also the output that follows it.
     ///
     /// # Errors
     ///
-    /// When the answer is cut short, or its checksums are not those of its files.
+    /// If the output is truncated, or has not one checksum for each regular file.
     pub fn parse(answer: &str) -> Result<(Self, &str)> {
         let mut fields = Fields(answer);
         let mut files = BTreeMap::new();
@@ -181,8 +186,8 @@ impl Listing {
             }
             files.insert(path, attributes);
         }
-        // The checksums are in the order of the files, since find(1) lists both. Paths beside them
-        // would double a long answer.
+        // The checksums have no paths, which would double a long answer. They are in the order of
+        // the files, because find(1) lists both.
         for path in regular {
             let sha256 = fields.next()?;
             if sha256.len() != 64 {
@@ -196,15 +201,15 @@ impl Listing {
         Ok((Self(files), fields.0))
     }
 
-    /// Adds what is expected of the file at `path`.
+    /// Adds the file at `path` with its expected attributes.
     #[must_use]
     pub fn with(mut self, path: &str, attributes: Attributes) -> Self {
         self.0.insert(path.to_owned(), attributes);
         self
     }
 
-    /// Lists how `found` differs from what this expects. Of a tree that is missing, or not
-    /// expected, only its top is named.
+    /// Lists how `found` differs from what this expects. If a whole tree is missing or not
+    /// expected, the list has only the top directory of the tree.
     #[must_use]
     pub fn differences(&self, found: &Self) -> Vec<Difference> {
         let mut differences = Vec::new();
@@ -223,7 +228,7 @@ impl Listing {
         differences
     }
 
-    /// Whether the parent of `path` is here but not in `other`.
+    /// Whether the parent of `path` is in this listing, but not in `other`.
     fn has_parent_missing_in(&self, path: &str, other: &Self) -> bool {
         let Some((parent, _)) = path.rsplit_once('/') else {
             return false;
@@ -232,15 +237,14 @@ impl Listing {
     }
 }
 
-/// What a file of the host comes to in the guest. A file that is not copied comes to nothing.
+/// Gives the attributes that a copy of `entry` has in the guest; `None` if it is not copied.
 fn attributes(entry: &Entry) -> Result<Option<Attributes>> {
     let metadata = entry.metadata()?;
     let mode = format!("{:o}", tree::mode(&metadata));
     if metadata.is_dir() {
-        let directory = Attributes::directory(paths::OWNER);
         return Ok(Some(Attributes {
             mode: Some(mode),
-            ..directory
+            ..Attributes::directory(paths::OWNER)
         }));
     }
     if metadata.is_symlink() {
@@ -258,7 +262,7 @@ fn attributes(entry: &Entry) -> Result<Option<Attributes>> {
     Ok(None)
 }
 
-/// Reads `f 644 node:node`, as find(1) prints it, and a link's target.
+/// Parses attributes such as `f 644 node:node`, which find(1) printed. `target` is a link's target.
 fn parse_attributes(attributes: &str, target: &str) -> Attributes {
     let mut words = attributes.split(' ');
     let kind = match words.next() {
@@ -276,7 +280,8 @@ fn parse_attributes(attributes: &str, target: &str) -> Attributes {
     }
 }
 
-/// Fields that each end with a NUL; what follows the last one that was taken is left.
+/// Takes fields, each of which ends with a NUL, from the start of a text. The rest of the text
+/// remains.
 struct Fields<'a>(&'a str);
 
 impl<'a> Fields<'a> {

@@ -1,23 +1,24 @@
-//! Where things live in the guest.
+//! Paths in the guest.
 
 use crate::plan::values::GuestPath;
 
-/// The owner of everything the agent works with, as `chown` takes it.
+/// The owner and group of everything that the agent works with, as chown(1) takes them.
 pub const OWNER: &str = "node:node";
 
-/// The home directory of `node`.
+/// The home directory of the agent's user, `node`.
 pub const HOME: &str = "/home/node";
 
-/// All certificates that the guest trusts, in one file.
+/// The bundle of all certificates that the guest trusts, which update-ca-certificates(8) writes.
 pub const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// `path` below the agent's home directory.
+/// Gives the path of `path`, which is relative to the agent's home directory.
 #[must_use]
 pub fn home(path: &str) -> GuestPath {
     GuestPath::trusted(format!("{HOME}/{path}"))
 }
 
-/// The proxy's certificate, where update-ca-certificates(8) looks for local ones.
+/// The path of the proxy's certificate, in the directory where update-ca-certificates(8) looks for
+/// local certificates.
 #[must_use]
 pub fn ca_certificate() -> GuestPath {
     GuestPath::trusted("/usr/local/share/ca-certificates/claude-bottle-mitm.crt".to_owned())

@@ -1,4 +1,4 @@
-//! What happens on the host: processes, signals, files, and directories on their way into a tar.
+//! What happens on the host: processes, signals, files, and directories that are packed into a tar.
 
 pub mod files;
 pub mod parts;

@@ -1,20 +1,20 @@
-//! One stream of bytes in several files, none of them longer than a limit.
+//! Writes one stream of bytes to several files, each of which has a limited length.
 
 use std::io::{self, Write};
 
 use tempfile::NamedTempFile;
 
-/// Writes to the first file up to the limit, then to the next.
+/// A writer that fills the first file up to the limit, then the next one.
 pub struct Parts {
     files: Vec<NamedTempFile>,
     current: usize,
-    /// How much fits the current file, in bytes.
+    /// The number of bytes that still fit into the current file.
     room: u64,
     limit: u64,
 }
 
 impl Parts {
-    /// Begins with the first of `files`, each of which takes `limit` bytes.
+    /// Starts with the first of `files`, each of which gets at most `limit` bytes.
     #[must_use]
     pub fn new(files: Vec<NamedTempFile>, limit: u64) -> Self {
         Self {
@@ -25,7 +25,7 @@ impl Parts {
         }
     }
 
-    /// The files, the one that is written first at the beginning.
+    /// Returns the files, in the order in which they were written.
     #[must_use]
     pub fn into_files(self) -> Vec<NamedTempFile> {
         self.files
@@ -38,9 +38,10 @@ impl Write for Parts {
             self.current += 1;
             self.room = self.limit;
         }
-        let file = self.files.get_mut(self.current);
-        // There are as many files as were needed when the tree was measured.
-        let file = file.ok_or_else(|| io::Error::other("it grew while it was read"))?;
+        // There are as many files as the tree needed when it was measured.
+        let Some(file) = self.files.get_mut(self.current) else {
+            return Err(io::Error::other("it grew while it was read"));
+        };
         let length = usize::try_from(self.room).map_or(buffer.len(), |room| room.min(buffer.len()));
         let written = file.write(&buffer[..length])?;
         self.room -= written as u64;

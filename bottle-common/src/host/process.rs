@@ -1,4 +1,4 @@
-//! The only file that starts a process.
+//! Starts processes. No other file does.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -18,32 +18,32 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::error::Error;
 use crate::host::signals;
 
-/// How long a signal or a program's end may go unnoticed when another thread has taken the notice
-/// of it from the self-pipe.
+/// The longest time for which a signal or the exit of a program goes unnoticed, if another thread
+/// has read the notice of it from the self-pipe.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// The same once the program's streams are closed, since it is about to end.
+/// The same once the program's streams are closed, because it is about to exit.
 const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// How long one call of the host's git may take.
+/// The time limit for one call of the host's git.
 const GIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Why there is no output of a program.
+/// Why a program has no output.
 #[derive(Debug, derive_more::Display)]
 pub enum Unfinished {
-    /// The program is not there, or is no program that can be started.
+    /// The program is missing or cannot be executed.
     #[display("cannot be run: {_0}")]
     Missing(io::Error),
-    /// The host has no more descriptors, processes or memory for it.
+    /// The host has too few descriptors, processes or memory to start it.
     #[display("cannot be started: {_0}")]
     NotStarted(io::Error),
-    /// The deadline passed, and the program was ended.
+    /// The time limit passed, and the program was killed.
     #[display("the deadline passed")]
     TimedOut,
-    /// A signal came, and the program was ended.
+    /// A signal came, and the program was killed.
     Interrupted(Error),
 }
 
 impl Unfinished {
-    /// Tells a program that cannot be run from a host that cannot run one just now.
+    /// Tells a program that can never be started from a host that cannot start one just now.
     fn to_start(error: io::Error) -> Self {
         use io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied};
         let is_missing = matches!(
@@ -64,15 +64,15 @@ impl From<io::Error> for Unfinished {
     }
 }
 
-/// Runs `program` without stdin and takes what it prints, whatever its exit status.
+/// Runs `program` with an empty stdin, and returns its exit status and output.
 ///
-/// It runs in a process group of its own. All of the group is ended before this returns
-/// [`Unfinished`], also when `program` is a wrapper around another one. What a program that ends by
-/// itself leaves behind is not waited for.
+/// The program runs in a process group of its own. If this returns [`Unfinished`], the whole group
+/// has been killed, so a wrapper leaves no process behind. If the program exits by itself, this
+/// does not wait for the processes that it leaves behind.
 ///
 /// # Errors
 ///
-/// [`Unfinished`], when there is no output to take.
+/// [`Unfinished`], if the program was not started or did not exit by itself within `timeout`.
 pub fn run<'a>(
     program: &OsStr,
     args: impl IntoIterator<Item = &'a str>,
@@ -81,11 +81,11 @@ pub fn run<'a>(
     run_watched(program, args, timeout, |_| {})
 }
 
-/// Does the same as [`run`], handing what the program prints on stderr to `watch` as it comes.
+/// Does the same as [`run`], and passes what the program prints on stderr to `watch` as it comes.
 ///
 /// # Errors
 ///
-/// As [`run`].
+/// The errors of [`run`].
 pub fn run_watched<'a>(
     program: &OsStr,
     args: impl IntoIterator<Item = &'a str>,
@@ -95,12 +95,12 @@ pub fn run_watched<'a>(
     finish(&duct::cmd(find(program), args), timeout, watch)
 }
 
-/// Runs the host's git. The result depends on `args` alone: neither the environment nor the user's
-/// or the system's configuration has a say.
+/// Runs the host's git, without the `GIT_*` variables of the environment, and without the
+/// configuration of the user and of the system.
 ///
 /// # Errors
 ///
-/// [`Unfinished`], when there is no output to take.
+/// The errors of [`run`]. The time limit is [`GIT_TIMEOUT`].
 pub fn git<'a>(args: impl IntoIterator<Item = &'a OsStr>) -> Result<Output, Unfinished> {
     let mut git = duct::cmd(find(OsStr::new("git")), args);
     for (name, _) in env::vars_os() {
@@ -122,7 +122,8 @@ fn finish(
 ) -> Result<Output, Unfinished> {
     signals::check().map_err(Unfinished::Interrupted)?;
     let deadline = Instant::now().checked_add(timeout);
-    // duct's own capture would start a thread for each stream, and wait for whoever else holds it.
+    // duct's capture would start a thread for each stream, and would wait until every process that
+    // holds the stream has closed it.
     let (stdout, to_stdout) = pipe()?;
     let (stderr, to_stderr) = pipe()?;
     let child = expression
@@ -154,7 +155,7 @@ fn finish(
             watch(&String::from_utf8_lossy(&streams[1].content[seen..]));
         }
         if let Some(&Output { status, .. }) = child.try_wait()? {
-            // What it printed last is still in the pipes.
+            // The end of the output may still be in the pipes.
             read_ready(&mut streams, Instant::now())?;
             let [stdout, stderr] = streams.map(|stream| stream.content);
             return Ok(Output {
@@ -174,19 +175,19 @@ fn finish(
     }
 }
 
-/// Ends the process groups of `child`, and waits a second for it.
+/// Kills the process groups of `child`, and waits at most a second for its exit.
 fn kill(child: &Handle) {
     for pid in child.pids() {
         if let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-            // It may have ended just now.
+            // It may have exited just now.
             let _ = kill_process_group(group, Signal::KILL);
         }
     }
     let _ = child.wait_timeout(Duration::from_secs(1));
 }
 
-/// Finds `program` on PATH. The standard library, given another environment as duct gives it, would
-/// look a name up in a copy of this process, and making that copy takes longer than all else here.
+/// Finds `program` on PATH. The standard library would fork before it looks up a name, because duct
+/// sets the environment of the child, and the fork takes longer than everything else here.
 fn find(program: &OsStr) -> OsString {
     if Path::new(program).file_name() != Some(program) {
         return program.to_owned();
@@ -200,10 +201,11 @@ fn find(program: &OsStr) -> OsString {
     program.to_owned()
 }
 
-/// What a program prints, as far as it was read.
+/// One output stream of a program.
 struct Stream {
-    /// Where the rest comes from; `None` at its end.
+    /// The pipe; `None` once it is at its end.
     pipe: Option<PipeReader>,
+    /// What was read so far.
     content: Vec<u8>,
 }
 
@@ -215,7 +217,7 @@ impl Stream {
         }
     }
 
-    /// Reads what is in the pipe, all of it at once, into no more memory than it needs.
+    /// Reads everything that is in the pipe now, and allocates no more memory than that needs.
     fn read(&mut self) -> io::Result<()> {
         let Some(pipe) = &self.pipe else {
             return Ok(());
@@ -229,8 +231,8 @@ impl Stream {
     }
 }
 
-/// Reads what is in the pipes, once there is something, a signal comes, a child ends, or it is
-/// `wake`.
+/// Waits until a pipe has data, a signal comes, a child exits, or it is `wake`. Then reads what is
+/// in the pipes.
 fn read_ready(streams: &mut [Stream], wake: Instant) -> io::Result<()> {
     let self_pipe = signals::reader();
     let pipes = streams
@@ -255,7 +257,7 @@ fn read_ready(streams: &mut [Stream], wake: Instant) -> io::Result<()> {
         }
     }
     if let Some(reader) = self_pipe {
-        // It does not block, and what it says the caller asks the system.
+        // This empties the self-pipe, which does not block. The caller finds out what happened.
         let _ = rustix::io::read(reader, &mut [0; 64]);
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! Ctrl-C, `kill` and a closed terminal. A signal is noted when it comes, and acted on where
-//! nothing is left half done.
+//! SIGHUP, SIGINT and SIGTERM: Ctrl-C, kill(1) and a closed terminal. A handler only notes the
+//! signal. The process acts on it where it leaves nothing half done.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -15,9 +15,9 @@ use crate::error::Error;
 static CAUGHT: OnceLock<Caught> = OnceLock::new();
 
 struct Caught {
-    /// The signal that came last; 0 for none.
+    /// The number of the last signal that came; 0 if none came.
     signal: Arc<AtomicUsize>,
-    /// The self-pipe's end that becomes readable when a signal comes.
+    /// The reader of the self-pipe, which becomes readable when a signal comes.
     reader: PipeReader,
 }
 
@@ -26,14 +26,15 @@ thread_local! {
     static DEFERRED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// From now on SIGHUP, SIGINT and SIGTERM are noted for [`check`] instead of ending the process.
+/// Installs handlers that note SIGHUP, SIGINT and SIGTERM for [`check`], so that these signals no
+/// longer end the process.
 ///
-/// A signal that the process was started to ignore (by nohup, or as a shell's background job)
-/// stays ignored.
+/// A signal that was ignored when the process started, by nohup(1) or because it is a background
+/// job of a shell, stays ignored.
 ///
 /// # Errors
 ///
-/// When the system has no pipe for us or refuses a handler.
+/// If no pipe can be made or no handler can be installed.
 pub fn catch() -> std::io::Result<()> {
     let signal = Arc::new(AtomicUsize::new(0));
     let (reader, writer) = pipe()?;
@@ -48,18 +49,19 @@ pub fn catch() -> std::io::Result<()> {
         low_level::pipe::register(number, writer.try_clone()?)?;
     }
     low_level::pipe::register(SIGCHLD, writer)?;
-    // Where this was called before, the first call's handlers stay.
+    // If this was called before, the first call counts.
     let _ = CAUGHT.set(Caught { signal, reader });
     Ok(())
 }
 
-/// The self-pipe's reader, which becomes readable when a signal has come or a child has ended.
-/// There is none before [`catch`].
+/// The reader of the self-pipe, which becomes readable when a signal comes or a child exits; `None`
+/// before [`catch`].
 pub(crate) fn reader() -> Option<&'static PipeReader> {
     CAUGHT.get().map(|caught| &caught.reader)
 }
 
-/// The signals that are ignored, as a bit mask (`SigIgn` in proc(5)). Without /proc none is known.
+/// Gives the ignored signals as a bit mask, which is `SigIgn` in /proc/self/status (proc(5)).
+/// Without /proc it is 0.
 fn ignored() -> u64 {
     let mut status = String::with_capacity(1 << 12);
     let _ = File::open("/proc/self/status").and_then(|mut file| file.read_to_string(&mut status));
@@ -68,7 +70,7 @@ fn ignored() -> u64 {
         .unwrap_or_default()
 }
 
-/// Runs `action` with signals deferred on this thread: it clears up behind one.
+/// Runs `action`, which cleans up after a signal, with signals deferred on this thread.
 pub(crate) fn deferred<T>(action: impl FnOnce() -> T) -> T {
     DEFERRED.set(true);
     let result = action();
@@ -76,11 +78,11 @@ pub(crate) fn deferred<T>(action: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Fails when a signal has come.
+/// Fails if a signal has come, unless signals are deferred on this thread.
 ///
 /// # Errors
 ///
-/// [`Error::interrupted`] by that signal.
+/// [`Error::interrupted`], with the number of the signal.
 pub fn check() -> Result<(), Error> {
     if DEFERRED.get() {
         return Ok(());
