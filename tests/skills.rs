@@ -217,9 +217,9 @@ fn a_skill_that_agents_do_not_find_is_warned_about_and_copied() {
     let plan = with_skills(&sandbox, &["fine", "plain", "empty"]);
     let warning = "bottle-skills: warning: skill";
     let stderr = format!(
-        "{warning} `plain`: SKILL.md has no front matter between two lines of `---`: agents do not \
-         find it\n\
-         {warning} `empty`: there is no SKILL.md: agents do not find it\n{}",
+        "{warning} `plain`: SKILL.md has no front matter between two lines of `---`, so agents \
+         cannot find the skill\n\
+         {warning} `empty`: there is no SKILL.md, so agents cannot find the skill\n{}",
         done("fine, plain, empty")
     );
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);

@@ -1,4 +1,4 @@
-//! Makes the guest trust the proxy's CA certificate, in the system's bundle.
+//! Makes the guest trust the proxy's CA certificate: copies it and adds it to the system's bundle.
 
 mod certificate;
 
@@ -92,12 +92,16 @@ fn environment_warnings(env: &GuestEnv) -> Result<Vec<String>> {
     Ok(warnings)
 }
 
-/// Whether update-ca-certificates(8) added a certificate: it prints `N added, M removed; done.`
+/// Whether update-ca-certificates(8) added a certificate. It prints `N added, M removed; done.`
 fn says_added(answer: &str) -> bool {
-    answer.match_indices(" added").any(|(end, _)| {
-        let digits = answer[..end].rsplit(|c: char| !c.is_ascii_digit()).next();
-        digits.is_some_and(|digits| digits.contains(|digit| digit != '0'))
-    })
+    for (end, _) in answer.match_indices(" added") {
+        let before = &answer[..end];
+        let digits = &before[before.trim_end_matches(|c: char| c.is_ascii_digit()).len()..];
+        if digits.contains(|digit| digit != '0') {
+            return true;
+        }
+    }
+    false
 }
 
 fn check(plan: &Plan, _: &NoOptions) -> Result<Check> {
@@ -109,7 +113,7 @@ fn check(plan: &Plan, _: &NoOptions) -> Result<Check> {
     }))
 }
 
-/// How the guest, as [`LOOK`] prints it, differs from one that trusts `certificate`.
+/// Compares `answer`, the output of [`LOOK`], with a guest that trusts `certificate`.
 fn compare(certificate: &Certificate, answer: &str) -> Result<Vec<Difference>> {
     let path = paths::ca_certificate();
     let file = Attributes::file("644", "root:root", &certificate.sha256);
@@ -136,12 +140,8 @@ fn compare(certificate: &Certificate, answer: &str) -> Result<Vec<Difference>> {
     };
     if !fingerprints.contains(&certificate.fingerprint) {
         let fingerprint = &certificate.fingerprint;
-        differences.push(Difference::new(
-            "certificate",
-            paths::CA_BUNDLE,
-            fingerprint,
-            None,
-        ));
+        let (what, path) = ("certificate", paths::CA_BUNDLE);
+        differences.push(Difference::new(what, path, fingerprint, None));
     }
     let number = fingerprints.len().to_string();
     let are_there = found.0.contains_key(&*path) && found.0.contains_key(paths::CA_BUNDLE);
@@ -157,7 +157,7 @@ fn compare(certificate: &Certificate, answer: &str) -> Result<Vec<Difference>> {
     Ok(differences)
 }
 
-/// The file that the plan names, and the certificate in it.
+/// Returns the path of the certificate in the plan, and the certificate.
 fn read(ca: &Ca) -> Result<(&Path, Certificate)> {
     let unset = || format!("{}: unset, so there is no certificate to trust", ca.key);
     let file = ca.path.as_deref().with_context(unset)?;
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_update_ca_certificates_says_of_an_addition() {
+    fn an_added_certificate_is_seen_in_the_output() {
         for (answer, is_added) in [
             ("Updating...\n1 added, 0 removed; done.\n", true),
             ("2 added, 0 removed; done.", true),

@@ -1,9 +1,9 @@
 # shellcheck shell=sh
-# Trusts the certificate $1. This is one exec, since early ones may be killed.
+# Makes the guest trust the certificate $1. This is one exec, because smolvm may kill early execs.
 set -eu
 
-# The lock is removed by whoever holds it, so it counts only if it is still the file of that name.
-# Without it two runs at once would double the bundle.
+# Without a lock, two runs at once would double the bundle. The holder removes the lock file, so the
+# lock counts only if the file still has its name.
 umask 077
 lock=/run/claude-bottle-ca.lock
 while :; do
@@ -17,8 +17,8 @@ trap 'rm -f "$lock"' EXIT
 umask 022
 chmod 644 "$1"
 chown root:root "$1"
-# With the link there a second run adds nothing, and leaves a renewed certificate under its old
-# hash. A killed run leaves `.new`, to which the next one would append.
+# With the link, update-ca-certificates would add nothing, and would leave a renewed certificate
+# under its old hash. A killed run leaves `.new`, to which the next run would append.
 rm -f /etc/ssl/certs/claude-bottle-mitm.pem /etc/ssl/certs/ca-certificates.crt.new
 status=0
 said=$(update-ca-certificates) || status=$?

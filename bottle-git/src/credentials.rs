@@ -1,16 +1,18 @@
-//! Passwords and tokens that stand in URLs.
+//! Removes passwords and tokens from URLs.
 
 use std::borrow::Cow;
 
+/// What separates the scheme of a URL from the rest (RFC 3986).
 const MARK: &[u8] = b"://";
 
-/// Removes what stands before the hosts of all URLs in `text`. Of ssh the user stays.
+/// Removes the user information before the hosts of all URLs in `text`. A URL of ssh keeps its
+/// user.
 pub fn removed_from_text(text: &[u8]) -> Cow<'_, [u8]> {
     remove(text, u8::is_ascii_whitespace, false)
 }
 
-/// Removes the same from a value that may be an address as a whole, whatever its characters. What
-/// follows a `?` goes, too.
+/// Removes the same from `text`, which may be an address as a whole, even with spaces in it. The
+/// queries of http and https URLs are removed, too.
 pub fn removed_from_address(text: &[u8]) -> Cow<'_, [u8]> {
     let is_address = find(text, MARK).is_some_and(|end| is_scheme(&text[..end]));
     let is_end = if is_address {
@@ -26,6 +28,8 @@ fn is_scheme(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(is_fit)
 }
 
+/// Removes the credentials of each URL in `text`. A URL ends before a byte for which `is_end` is
+/// true.
 fn remove(text: &[u8], is_end: fn(&u8) -> bool, drops_query: bool) -> Cow<'_, [u8]> {
     let mut clean = Vec::new();
     let mut rest = text;
@@ -51,6 +55,7 @@ fn remove(text: &[u8], is_end: fn(&u8) -> bool, drops_query: bool) -> Cow<'_, [u
     Cow::Owned(clean)
 }
 
+/// Appends `authority` (RFC 3986) without its credentials to `clean`.
 fn append_authority(clean: &mut Vec<u8>, authority: &[u8], is_ssh: bool) {
     let Some(at) = authority.iter().rposition(|&byte| byte == b'@') else {
         clean.extend_from_slice(authority);
@@ -60,7 +65,7 @@ fn append_authority(clean: &mut Vec<u8>, authority: &[u8], is_ssh: bool) {
         clean.extend_from_slice(&authority[at + 1..]);
         return;
     }
-    // The user is who one is. What follows a colon is a secret.
+    // The user is needed to log in. The text after a colon is a secret.
     let (user, _) = split_at_first(&authority[..at], |byte| *byte == b':');
     clean.extend_from_slice(user);
     clean.extend_from_slice(&authority[at..]);

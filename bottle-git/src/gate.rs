@@ -1,4 +1,4 @@
-//! The agent's `~/.gitconfig`, which sends every spelling of a remote to the gate.
+//! The agent's `~/.gitconfig`, which routes every spelling of a remote's address to the gate.
 
 use bottle_common::guest::paths;
 use bottle_common::plan::Gate;
@@ -12,9 +12,9 @@ use crate::config::{self, Entry};
 
 const OWN: &str = include_str!("own.sh");
 
-/// Where git has to go for one spelling of a remote.
+/// One spelling of a remote's address, and where git has to go for it.
 pub struct Route {
-    /// The address as somebody may write it.
+    /// A spelling of the address.
     pub spelling: String,
     /// The repository's URL at the gate.
     pub url: String,
@@ -41,16 +41,16 @@ pub fn proxy_warning(gate: &Gate, env: &GuestEnv) -> Option<String> {
     ))
 }
 
-/// Makes what the receipt says of it.
+/// Makes the gate's part of the receipt.
 pub fn receipt(gate: &Gate) -> receipt::Gate {
+    let mut remotes = Vec::new();
+    for remote in &gate.remotes {
+        remotes.push(url(gate, &remote.name));
+    }
     receipt::Gate {
         path: paths::home(".gitconfig").to_string(),
         sha256: format!("{:x}", Sha256::digest(render(gate))),
-        remotes: gate
-            .remotes
-            .iter()
-            .map(|remote| url(gate, &remote.name))
-            .collect(),
+        remotes,
     }
 }
 
@@ -68,10 +68,12 @@ pub fn routes(gate: &Gate) -> Vec<Route> {
     routes
 }
 
+/// The URL of the remote `name` at the gate.
 fn url(gate: &Gate, name: &str) -> String {
     format!("{}://{}/{name}.git", gate.scheme, gate.host)
 }
 
+/// Renders the `.gitconfig`.
 fn render(gate: &Gate) -> String {
     let mut entries = Vec::new();
     for Route { spelling, url } in routes(gate) {

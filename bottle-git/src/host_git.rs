@@ -1,5 +1,5 @@
-//! What the host's git says of a repository. No hook, filter or command configured in it is
-//! executed.
+//! Asks the host's git about a repository. No hook, filter or command that is configured in the
+//! repository is executed.
 
 use std::ffi::OsStr;
 use std::io;
@@ -11,21 +11,22 @@ use bottle_common::host::process::{self, Unfinished};
 
 use crate::config::{self, Entry};
 
-/// Where a repository's parts are, in git's own words.
+/// The directories of a repository, as git names them.
 pub struct GitDirs {
-    /// What the work tree has for itself.
+    /// The directory with what belongs to one work tree, such as `HEAD` and the index.
     pub git_dir: PathBuf,
-    /// What linked worktrees have in common. Where there are none it is the same as `git_dir`.
+    /// The directory with what linked worktrees share. Without linked worktrees it is `git_dir`.
     pub common_dir: PathBuf,
     pub is_bare: bool,
 }
 
-/// What git said, or why it said nothing.
+/// What git answered.
 pub enum Answer<T> {
+    /// git succeeded.
     Yes(T),
-    /// git refused, in these words.
+    /// git failed with this message.
     No(String),
-    /// There is no git on this host.
+    /// git cannot be run on this host.
     NoGit(io::Error),
 }
 
@@ -39,8 +40,8 @@ impl<T> Answer<T> {
     }
 }
 
-/// Finds the parts of the repository at `path`, a directory or a file that names one. Since the
-/// repository is named, git does not ask whose it is.
+/// Finds the directories of the repository at `path`, which is a directory, or a file that names
+/// one. git does not check who owns the repository, because `--git-dir` names it.
 pub fn git_dirs(path: &Path) -> Result<Answer<GitDirs>> {
     let answer = git(&[
         "--git-dir".as_ref(),
@@ -63,7 +64,7 @@ pub fn git_dirs(path: &Path) -> Result<Answer<GitDirs>> {
     }))
 }
 
-/// Reads all that `file` sets. What it includes is another file's.
+/// Reads the entries of the configuration `file`, but not those of files that it includes.
 pub fn entries(file: &Path) -> Result<Answer<Vec<Entry>>> {
     let answer = git(&[
         "config".as_ref(),
@@ -76,8 +77,8 @@ pub fn entries(file: &Path) -> Result<Answer<Vec<Entry>>> {
     Ok(answer.map(|output| Answer::Yes(config::parse(&output.stdout))))
 }
 
-/// Lists the object directories that the repository at `path` borrows from, with those that they
-/// borrow from themselves.
+/// Lists the object directories from which the repository at `path` borrows objects, and those from
+/// which they borrow in turn.
 pub fn alternates(path: &Path) -> Result<Answer<Vec<PathBuf>>> {
     let answer = git(&[
         "--git-dir".as_ref(),
@@ -95,7 +96,7 @@ pub fn alternates(path: &Path) -> Result<Answer<Vec<PathBuf>>> {
                 paths.push(PathBuf::from(path));
             }
         }
-        // git quotes a path with characters of its own meaning.
+        // git quotes a path with special characters.
         let is_quoted = |path: &PathBuf| path.as_os_str().as_encoded_bytes().starts_with(b"\"");
         if paths.is_empty() || paths.iter().any(is_quoted) {
             return Answer::No("git does not find it".to_owned());
@@ -104,14 +105,14 @@ pub fn alternates(path: &Path) -> Result<Answer<Vec<PathBuf>>> {
     }))
 }
 
+/// Runs git. The message of a failure is the first line of its stderr.
 fn git(args: &[&OsStr]) -> Result<Answer<Output>> {
     match process::git(args.iter().copied()) {
         Ok(output) if output.status.success() => Ok(Answer::Yes(output)),
         Ok(output) => {
-            let words = String::from_utf8_lossy(&output.stderr);
-            Ok(Answer::No(
-                words.lines().next().unwrap_or_default().to_owned(),
-            ))
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            let message = stderr.lines().next().unwrap_or_default();
+            Ok(Answer::No(message.to_owned()))
         }
         Err(Unfinished::Missing(error)) => Ok(Answer::NoGit(error)),
         Err(Unfinished::Interrupted(error)) => Err(error.into()),

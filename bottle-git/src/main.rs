@@ -1,5 +1,4 @@
-//! Copies the project's `.git`, routes git through the gate and sets the identity that commits are
-//! made with.
+//! Copies the project's `.git`, routes git through the gate, and sets the git identity.
 
 mod check;
 mod config;
@@ -50,7 +49,7 @@ fn prepare(plan: &Plan, options: &Options) -> Result<Prepared> {
         receipt.gate = Some(gate::receipt(gate));
         if options.only == Some(Part::Gate) && plan.identity.is_set() {
             let warning =
-                "~/.gitconfig is replaced, and the identity in it: --only identity sets it again";
+                "~/.gitconfig is replaced without an identity: --only identity sets it again";
             parts.warnings.push(warning.to_owned());
         }
     }
@@ -82,12 +81,12 @@ fn prepare(plan: &Plan, options: &Options) -> Result<Prepared> {
 fn check(plan: &Plan, options: &Options) -> Result<Check> {
     let parts = Parts::new(plan, options)?;
     if parts.is_empty() {
-        Ok(Check::nothing(NOTHING))
-    } else {
-        Ok(check::check(parts))
+        return Ok(Check::nothing(NOTHING));
     }
+    Ok(check::check(parts))
 }
 
+/// Makes the calls that set the identity.
 fn identity_calls(identity: &Identity) -> Vec<Call> {
     let mut calls = Vec::new();
     for (key, value) in [
@@ -102,7 +101,7 @@ fn identity_calls(identity: &Identity) -> Vec<Call> {
     calls
 }
 
-/// A git that was killed has left the lock. Nobody else writes the file now.
+/// Removes the lock that a killed git has left. No other process writes the file now.
 fn stale_lock() -> Recovery {
     let lock = paths::home(".gitconfig.lock");
     Recovery {

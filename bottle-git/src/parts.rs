@@ -1,4 +1,4 @@
-//! The parts of the step that are asked for and that the plan has.
+//! The parts of the step that the options ask for and that the plan has.
 
 use anyhow::Result;
 use bottle_common::plan::wire::Identity;
@@ -10,15 +10,15 @@ use crate::repository::Repository;
 /// The step's own options.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Do one part alone
+    /// Do only this part
     #[arg(long, value_name = "PART")]
     pub only: Option<Part>,
 
-    /// Replace a repository that is already in the guest; what the agent committed there is lost
+    /// Replace a repository that is already in the guest; the agent's commits in it are lost
     #[arg(long)]
     pub replace_repository: bool,
 
-    /// Copy the repository's configuration, and files whose names are those of secrets, as they are
+    /// Copy the repository's configuration, and files whose names suggest secrets, as they are
     #[arg(long)]
     pub keep_config: bool,
 }
@@ -27,7 +27,7 @@ pub struct Options {
 pub enum Part {
     /// the project's .git
     Repository,
-    /// ~/.gitconfig, with the remotes routed through the gate
+    /// ~/.gitconfig, which routes the remotes through the gate
     Gate,
     /// user.name and user.email
     Identity,
@@ -42,7 +42,7 @@ pub struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// Finds them in the plan, and the repository on the host.
+    /// Finds the parts in the plan, and the repository on the host.
     pub fn new(plan: &'a Plan, options: &Options) -> Result<Self> {
         let wants = |part| options.only.is_none_or(|only| only == part);
         let mut warnings = Vec::new();
@@ -68,20 +68,14 @@ impl<'a> Parts<'a> {
         self.repository.is_none() && self.gate.is_none() && self.identity.is_none()
     }
 
-    /// What the gate and the identity come to, for people.
+    /// Describes the gate and the identity for people.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         if let Some(gate) = self.gate {
-            let remotes: Vec<_> = gate
-                .remotes
-                .iter()
-                .map(|remote| remote.name.to_string())
-                .collect();
-            lines.push(format!(
-                "{} through the gate at {}",
-                remotes.join(", "),
-                gate.host
-            ));
+            let names = gate.remotes.iter().map(|remote| remote.name.as_str());
+            let names: Vec<_> = names.collect();
+            let names = names.join(", ");
+            lines.push(format!("{names} through the gate at {}", gate.host));
         }
         if let Some(Identity { name, email }) = self.identity {
             let mut words = vec!["commits as".to_owned()];
@@ -93,6 +87,7 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// Finds the repository on the host, and adds its warnings to `warnings`.
 fn find_repository(
     plan: &Plan,
     options: &Options,

@@ -1,4 +1,5 @@
-//! Puts the agent's system prompt where the agent reads it: one file, node's own, mode 0600.
+//! Copies the agent's system prompt to the file where the agent reads it. The file belongs to
+//! `node` and has mode 0600.
 
 use std::process::ExitCode;
 
@@ -25,8 +26,8 @@ fn main() -> ExitCode {
     program::main(&STEP)
 }
 
-/// An agent without a prompt gets the file, too: it has to be there, only the receipt does not name
-/// it.
+/// Copies the file even if the prompt is empty, because the agent needs the file. In that case the
+/// receipt does not name it.
 fn prepare(plan: &Plan, _: &NoOptions) -> Result<Prepared> {
     let path = path();
     let sha256 = files::sha256(&plan.prompt_file).context("prompt_file")?;

@@ -1,4 +1,5 @@
-//! Copies the agent's skills, each a directory on the host, into the guest as node's.
+//! Copies the agent's skills into the guest. Each skill is a directory, and its copy belongs to
+//! `node`.
 
 mod manifest;
 
@@ -20,11 +21,11 @@ use bottle_common::step::{CallResults, Check, Prepared, Report, Step, program, r
 
 #[derive(clap::Args)]
 struct Options {
-    /// Where the skills are on the host [default: $HOME/.claude/skills]
+    /// Directory of the skills on the host [default: $HOME/.claude/skills]
     #[arg(long, value_name = "DIR", env = "CLAUDE_BOTTLE_HOST_SKILLS_DIR")]
     host_skills_dir: Option<PathBuf>,
 
-    /// Where the skills go in the guest
+    /// Directory of the skills in the guest
     #[arg(
         long,
         value_name = "DIR",
@@ -76,16 +77,13 @@ fn prepare(plan: &Plan, options: &Options) -> Result<Prepared> {
     }
     let line = line(plan, options);
     let prepared = Prepared::new(calls, |results| {
-        Ok(Report::done(
-            line,
-            &receipt::Skills {
-                skills: receipts(skills, results),
-            },
-        ))
+        let skills = receipts(skills, results);
+        Ok(Report::done(line, &receipt::Skills { skills }))
     });
     Ok(prepared.warn(warnings))
 }
 
+/// Makes the receipts of the skills, whose order is that of the packed directories.
 fn receipts(skills: Vec<(SkillName, GuestPath)>, results: CallResults) -> Vec<receipt::Skill> {
     let mut receipts = Vec::new();
     for ((name, path), packed) in skills.into_iter().zip(results.packed) {
@@ -99,8 +97,8 @@ fn receipts(skills: Vec<(SkillName, GuestPath)>, results: CallResults) -> Vec<re
     receipts
 }
 
-/// Looks at every file of every skill, and at who owns the directories above them: Claude Code
-/// writes its settings there.
+/// Looks at every file of every skill, and at the owners of the directories above the skills,
+/// because Claude Code writes its settings there.
 fn check(plan: &Plan, options: &Options) -> Result<Check> {
     if plan.skills.is_empty() {
         return Ok(Check::nothing(NOTHING));
@@ -127,8 +125,7 @@ fn line(plan: &Plan, options: &Options) -> String {
     format!("{} in {}", names.join(", "), options.guest_skills_dir)
 }
 
-/// Finds the plan's skills on the host. One that is missing fails the step before anything else is
-/// done.
+/// Finds the plan's skills on the host. If one is missing, the step fails before the first call.
 fn find_all(plan: &Plan, options: &Options) -> Result<Vec<(SkillName, PathBuf)>> {
     let host_dir = if let Some(dir) = &options.host_skills_dir {
         dir.clone()
@@ -143,7 +140,7 @@ fn find_all(plan: &Plan, options: &Options) -> Result<Vec<(SkillName, PathBuf)>>
     Ok(skills)
 }
 
-/// The directory and the skill in it are usually links, which are followed.
+/// Finds a skill in `dir`. Both are usually symbolic links, which are followed.
 fn find(dir: &Path, name: &SkillName) -> Result<PathBuf> {
     let source = dir.join(&**name);
     let shown = source.display();

@@ -1,23 +1,23 @@
-//! Whether agents find a skill: they read the front matter of its `SKILL.md`
-//! (<https://agentskills.io/specification>).
+//! Whether agents can find a skill. They read the front matter of its `SKILL.md`, as
+//! <https://agentskills.io/specification> says.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 
 use bottle_common::host::files;
 
-/// The longest front matter that is looked through, in bytes.
+/// How far into the file the end of the front matter is looked for, in bytes.
 const LIMIT: u64 = 1 << 16;
 
-/// Gives why agents do not find the skill in `directory`, if they do not. It is copied all the
-/// same.
+/// Gives the reason why agents cannot find the skill in `directory`; `None` if they can. The skill
+/// is copied in any case.
 pub fn warning(directory: &Path) -> Option<String> {
     let path = directory.join("SKILL.md");
     if path
         .symlink_metadata()
         .is_err_and(|error| error.kind() == ErrorKind::NotFound)
     {
-        return Some("there is no SKILL.md: agents do not find it".to_owned());
+        return Some("there is no SKILL.md, so agents cannot find the skill".to_owned());
     }
     let file = match files::open(&path) {
         Ok(file) => file,
@@ -27,11 +27,12 @@ pub fn warning(directory: &Path) -> Option<String> {
         return None;
     }
     Some(
-        "SKILL.md has no front matter between two lines of `---`: agents do not find it".to_owned(),
+        "SKILL.md has no front matter between two lines of `---`, so agents cannot find the skill"
+            .to_owned(),
     )
 }
 
-/// Whether `file` begins with a line `---` and has another one after it.
+/// Whether `file` starts with a line `---` and has another such line after it.
 fn has_front_matter(file: impl Read) -> bool {
     let lines = BufReader::new(file.take(LIMIT))
         .split(b'\n')

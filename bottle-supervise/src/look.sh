@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Prints the attributes of $1, then each of $@ that is a file.
+# Prints the attributes of $1, then the contents of the parameters that are files.
 list "0:$1"
 for file; do
     if [ -f "$file" ]; then cat "$file"; fi

@@ -1,5 +1,5 @@
-//! Registers the supervisor's MCP server with the agent. The bottle works without it, so a failure
-//! is a warning.
+//! Registers the supervisor's MCP server with the agent. A failure is only a warning, because the
+//! bottle works without the supervisor.
 
 mod registration;
 mod scopes;
@@ -68,16 +68,17 @@ fn prepare(plan: &Plan, _: &NoOptions) -> Result<Prepared> {
     };
     let report = Report::done(line, &receipt);
     let prepared = Prepared::new(calls, |results| {
-        let others = results
-            .answers
-            .iter()
-            .flat_map(|answer| scopes::others(answer));
-        Ok(report.warn(others.collect::<Vec<_>>()))
+        let mut warnings = Vec::new();
+        for answer in &results.answers {
+            warnings.extend(scopes::others(answer));
+        }
+        Ok(report.warn(warnings))
     });
     Ok(prepared.warn(warnings).optional(&receipt))
 }
 
-/// What to do when there is an entry: nothing if it is ours, else it is replaced.
+/// What to do if the server is already registered: nothing if the entry is ours, otherwise replace
+/// it.
 fn already_registered(url: &HttpUrl) -> Recovery {
     let (settings, shared) = files();
     Recovery {
@@ -90,13 +91,14 @@ fn already_registered(url: &HttpUrl) -> Recovery {
     }
 }
 
+/// Runs `claude mcp` as the agent's user.
 fn claude_mcp(args: &[&str]) -> Exec {
     let home = format!("HOME={}", paths::HOME);
     let claude = ["runuser", "-u", "node", "--", "env", &home, "claude", "mcp"];
     Exec::new(&[&claude, args].concat())
 }
 
-/// Where Claude Code writes down what is registered: the agent's file, and the project's.
+/// The files in which Claude Code registers servers: the agent's settings, and the project's file.
 fn files() -> (GuestPath, GuestPath) {
     (
         paths::home(".claude.json"),
@@ -121,13 +123,12 @@ fn check(plan: &Plan, _: &NoOptions) -> Result<Check> {
     ))
 }
 
-/// How the guest, as [`LOOK`] prints it, differs from one in which `url` is registered.
+/// Compares `answer`, the output of [`LOOK`], with a guest in which `url` is registered.
 fn compare(url: &HttpUrl, answer: &str) -> Result<Vec<Difference>> {
     let (path, _) = files();
-    let owner = Some(paths::OWNER.to_owned());
     let file = Attributes {
         kind: "file",
-        owner,
+        owner: Some(paths::OWNER.to_owned()),
         ..Attributes::default()
     };
     let expected = Listing::default().with(&path, file);

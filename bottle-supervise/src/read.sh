@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# Prints Claude Code's own file $1, then $2, what the project has for everybody, where it is there.
-# They are read as files, since `claude mcp get` would try to connect.
+# Prints the agent's settings $1, then the project's file $2 if it exists. This reads the files
+# itself, because `claude mcp get` would try to connect to the server.
 set -eu
 cat "$1"
 if [ -f "$2" ]; then cat "$2"; fi

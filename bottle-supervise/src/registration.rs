@@ -1,22 +1,22 @@
-//! Our server as Claude Code has it written down.
+//! The supervisor's entry in Claude Code's settings.
 
 use bottle_common::guest::listing::Difference;
 use bottle_common::plan::values::HttpUrl;
 use serde_json::{Deserializer, Value};
 
-/// Where its URL is in `.claude.json`, as a JSON pointer (RFC 6901).
+/// The JSON pointer (RFC 6901) of the server's URL in `.claude.json`.
 pub const URL: &str = "/mcpServers/supervise/url";
-/// Where its transport is.
+/// The JSON pointer of the server's transport.
 pub const TYPE: &str = "/mcpServers/supervise/type";
 
-/// What is registered.
+/// The entry in the settings. Both parts are `None` if there is none.
 pub struct Registration {
     url: Option<String>,
     kind: Option<String>,
 }
 
 impl Registration {
-    /// Reads `.claude.json`, perhaps with other JSON behind it. What is not JSON registers nothing.
+    /// Parses `.claude.json`, which other JSON may follow. A text that is not JSON has no entry.
     pub fn parse(settings: &str) -> Self {
         let first = Deserializer::from_str(settings).into_iter::<Value>().next();
         let settings = first.and_then(Result::ok).unwrap_or_default();
@@ -32,7 +32,7 @@ impl Registration {
         }
     }
 
-    /// How it differs, in the file at `path`, from a registration of `url`.
+    /// Lists how the entry in the file at `path` differs from a registration of `url`.
     pub fn differences(&self, url: &HttpUrl, path: &str) -> Vec<Difference> {
         let mut differences = Vec::new();
         if self.url.is_some() && self.kind.as_deref() != Some("http") {
@@ -47,7 +47,7 @@ impl Registration {
     }
 }
 
-/// A URL that somebody else wrote is shown only if it holds no credentials.
+/// Gives `url`, which somebody else wrote, if it cannot contain credentials.
 fn presentable(url: &str) -> &str {
     let is_harmless = !url.contains(['?', '#']) && HttpUrl::try_from(url.to_owned()).is_ok();
     if is_harmless { url } else { "another" }

@@ -1,4 +1,4 @@
-//! Servers of our name in Claude Code's other scopes, which it takes before ours.
+//! Servers with our name in Claude Code's other scopes, which take precedence over ours.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -6,11 +6,11 @@ use std::path::Path;
 
 use serde_json::{Deserializer, Value};
 
-/// Makes a warning for each entry `supervise` of another scope in `answer`: the guest's
-/// `.claude.json` and, behind it, the project's `.mcp.json` where there is one. There is none in an
-/// answer that is something else.
+/// Makes a warning for each entry `supervise` of another scope in `answer`, which is the guest's
+/// `.claude.json`, followed by the project's `.mcp.json` if there is one. Another answer gives no
+/// warning.
 pub fn others(answer: &str) -> Vec<String> {
-    // Mostly it is what `claude mcp add` says, which is no JSON.
+    // In most cases it is the output of `claude mcp add`, which is not JSON.
     if !answer.trim_start().starts_with('{') {
         return Vec::new();
     }
@@ -34,11 +34,10 @@ pub fn others(answer: &str) -> Vec<String> {
     warnings
 }
 
-/// Makes a warning when the project itself, on the host, brings an entry `supervise` of project
-/// scope.
+/// Makes a warning if the project on the host has an entry `supervise` of project scope.
 pub fn brought_by(user_cwd: &Path) -> Option<String> {
     let file = user_cwd.join(".mcp.json");
-    // To open a FIFO would be to wait for its writer.
+    // Opening a FIFO would wait for its writer.
     if !file.is_file() {
         return None;
     }

@@ -1,5 +1,5 @@
-complete -c bottle-skills -l host-skills-dir -d 'Where the skills are on the host [default: $HOME/.claude/skills]' -r -F
-complete -c bottle-skills -l guest-skills-dir -d 'Where the skills go in the guest' -r
+complete -c bottle-skills -l host-skills-dir -d 'Directory of the skills on the host [default: $HOME/.claude/skills]' -r -F
+complete -c bottle-skills -l guest-skills-dir -d 'Directory of the skills in the guest' -r
 complete -c bottle-skills -s m -l machine -d 'Provision this machine instead of the plan\'s' -r
 complete -c bottle-skills -s f -l file -d 'Read the plan from a file instead of stdin' -r -F
 complete -c bottle-skills -s o -l output -d 'What to print on stdout [default: plan, or receipt if stdout is a terminal]' -r -f -a "plan\t'the plan with this step\'s receipt'
