@@ -1,4 +1,4 @@
-//! Real certificates, good and bad.
+//! Makes certificates that a step accepts or refuses.
 
 use std::fs;
 use std::path::Path;
@@ -8,15 +8,15 @@ use time::{Duration, OffsetDateTime};
 
 /// A kind of certificate.
 pub enum Certificate {
-    /// A CA, in date.
+    /// A valid CA.
     Ca,
-    /// A CA whose time is over.
+    /// A CA that has expired.
     ExpiredCa,
-    /// A CA whose time has not come.
+    /// A CA that is not valid yet.
     FutureCa,
-    /// A CA by its constraints, but its key may not sign certificates.
+    /// A CA by its basic constraints, whose key usage does not allow it to sign certificates.
     CaThatMayNotSign,
-    /// A server's.
+    /// A server certificate.
     Leaf,
 }
 

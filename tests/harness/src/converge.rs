@@ -1,14 +1,14 @@
-//! Runs that are killed, and what has to come of the next.
+//! Kills a step at each of its calls, and checks that the next run repairs what is left.
 
 use serde_json::Value;
 
 use crate::Sandbox;
 
-/// Runs `step` in guests of their own, killed before and after each of its calls and then run
-/// again; asserts that the guest ends like after one clean run, and that one more run changes
-/// nothing.
+/// Runs `step`, kills it before or after a call, and runs it again, for each of its calls and each
+/// time in a new guest. Asserts that the guest is then as after one clean run, and that a second
+/// clean run changes nothing.
 ///
-/// `prepare` sets up each host and gives the plan.
+/// `prepare` sets up each host and returns the plan.
 #[track_caller]
 pub fn converges(step: &str, prepare: impl Fn(&Sandbox) -> Value) {
     converges_in(
@@ -19,7 +19,8 @@ pub fn converges(step: &str, prepare: impl Fn(&Sandbox) -> Value) {
     );
 }
 
-/// The same in the guests that `sandbox` gives, killed at these moments of each call.
+/// Does the same as [`converges`] in the guests that `sandbox` makes, and kills the step at each of
+/// `moments` of a call.
 #[track_caller]
 pub fn converges_in(
     sandbox: impl Fn() -> Sandbox,
@@ -80,6 +81,6 @@ fn assert_same(expected: &str, found: &str, what: &str) {
         .collect();
     assert!(
         missing.is_empty() && extra.is_empty(),
-        "{what} ends otherwise; missing: {missing:#?}; extra: {extra:#?}"
+        "the guest differs after {what}; missing: {missing:#?}; extra: {extra:#?}"
     );
 }

@@ -1,4 +1,4 @@
-//! Files in `docs/` that are made from the code.
+//! Files in `docs/` that are generated from the code.
 
 use std::fs;
 
@@ -8,8 +8,8 @@ use jsonschema::Validator;
 
 use crate::repository;
 
-/// Asserts that the file at `path` in the repository is `content`; with `UPDATE_DOCS` set, makes it
-/// so.
+/// Asserts that the file at `path` in the repository has this content. If the variable
+/// `UPDATE_DOCS` is set, writes it first.
 #[track_caller]
 pub fn document(path: &str, content: &str) {
     let file = repository().join(path);
@@ -24,7 +24,7 @@ pub fn document(path: &str, content: &str) {
     );
 }
 
-/// A schema in `docs/`.
+/// Loads the schema `name` from `docs/`.
 pub fn schema(name: &str) -> Validator {
     let text = fs::read_to_string(repository().join(format!("docs/{name}.schema.json"))).unwrap();
     jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap()
@@ -59,7 +59,8 @@ Interrupted by SIGHUP, SIGINT or SIGTERM; the running smolvm call was ended, and
 bottle-provision(1), bottle-ca(1), bottle-prompt(1), bottle-skills(1), bottle-git(1), bottle-supervise(1)
 ";
 
-/// Asserts on the man page and the shells' completions of `command`; `description` is in roff.
+/// Asserts that the man page and the completions of `command` are up to date. `description` is in
+/// roff.
 #[track_caller]
 pub fn command_documents(command: &Command, description: &str) {
     let name = command.get_name().to_owned();
@@ -98,7 +99,7 @@ pub fn command_documents(command: &Command, description: &str) {
     }
 }
 
-/// Completions would offer hidden options, too.
+/// Copies `command` without its hidden options, which completions would offer.
 fn without_hidden(command: &Command) -> Command {
     let visible = command.get_arguments().filter(|arg| !arg.is_hide_set());
     Command::new(&*command.get_name().to_owned().leak())
@@ -106,7 +107,7 @@ fn without_hidden(command: &Command) -> Command {
         .args(visible.cloned())
 }
 
-/// The same for a step.
+/// Does the same as [`command_documents`] for a step.
 #[track_caller]
 pub fn step_documents(command: &Command) {
     let key = command.get_name().trim_start_matches("bottle-");

@@ -1,5 +1,5 @@
-//! The guests: one of the stand-in's, fresh each time, or the real smolvm's machine that the person
-//! names.
+//! The guests: a new machine of the stand-in for each test, or the machine of the real smolvm that
+//! `CLAUDE_BOTTLE_TEST_MACHINE` names.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,19 +9,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::{MACHINE, Sandbox};
 
-/// The variable that names the real smolvm's machine.
+/// The environment variable that names the machine of the real smolvm.
 const VARIABLE: &str = "CLAUDE_BOTTLE_TEST_MACHINE";
-/// There is one real machine, and it is emptied for each test.
+/// There is only one real machine, and each test removes what the one before has installed.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-/// What the steps install, and what Claude Code makes beside it.
+/// Removes what the steps install, and what Claude Code writes.
 const EMPTY: &str = "cd /home/node && rm -rf .claude .claude.json* .claude-bottle-prompt.txt* .gitconfig* workspace; \
     cd /usr/local/share/ca-certificates && if [ -e claude-bottle-mitm.crt ]; then \
         rm -f claude-bottle-mitm.crt && update-ca-certificates --fresh >/dev/null 2>&1; fi";
-/// All that a step can have changed in a guest of the stand-in.
+/// Prints everything that a step can change in a guest of the stand-in.
 const WHOLE: &str = "cd / && find home etc/ssl run usr/local/share tmp root -printf '%M %u:%g %p -> %l\\n' | sort; \
     find home etc/ssl usr/local/share tmp root -type f -exec sha256sum {} + | sort -k 2";
-/// The same of a machine on which others work, too: Claude Code's own files have times and random
-/// ids in them.
+/// Prints the same for a real machine, without the files of Claude Code, which contain times and
+/// random ids.
 const OURS: &str = "cd / && ours=\"$(ls -d home/node/.claude-bottle* home/node/.gitconfig* home/node/workspace \
         home/node/.claude/skills etc/ssl usr/local/share/ca-certificates run/claude-bottle* 2>/dev/null)\"; \
     find home/node home/node/.claude -maxdepth 0 -printf '%M %u:%g %p\\n' 2>/dev/null; \
@@ -29,7 +29,7 @@ const OURS: &str = "cd / && ours=\"$(ls -d home/node/.claude-bottle* home/node/.
     find home/node -name '*.bottle*' -o -name '*.smolvm-*'; \
     grep -s -A 4 '\"supervise\"' home/node/.claude.json || :";
 
-/// What a sandbox has for a guest.
+/// The guest of a sandbox.
 pub(crate) enum Guest {
     /// none: calls are recorded
     None,
@@ -46,13 +46,14 @@ pub(crate) enum Guest {
 }
 
 impl Sandbox {
-    /// A host with a running machine. Where none can be had the test fails, and says what it needs.
+    /// Makes a host with a running machine. If that is not possible here, the test fails and says
+    /// what it needs.
     #[track_caller]
     pub fn with_guest() -> Self {
         Self::with_guest_of(&[])
     }
 
-    /// The same, with more options for `machine create`.
+    /// Does the same as [`Sandbox::with_guest`], with these options for `machine create`.
     #[track_caller]
     pub fn with_guest_of(options: &[&str]) -> Self {
         let mut sandbox = Self::new();
@@ -62,7 +63,7 @@ impl Sandbox {
                 .run("smolvm")
                 .args(["machine", verb, "--name", MACHINE]);
             let outcome = run.args(options).end();
-            // What the stand-in says ends with the way out, such as `apt-get install uidmap`.
+            // The message of the stand-in says what to do, such as `apt-get install uidmap`.
             assert!(
                 outcome.status != 69,
                 "this test needs a guest. {}",
@@ -74,8 +75,8 @@ impl Sandbox {
         sandbox
     }
 
-    /// A host with the real smolvm's machine that `CLAUDE_BOTTLE_TEST_MACHINE` names, emptied of
-    /// what steps install. Calls go through the stand-in, which logs them and makes the faults.
+    /// Makes a host with the machine of the real smolvm, and removes what the steps install there.
+    /// Calls go through the stand-in, which logs them and causes the faults.
     #[track_caller]
     pub fn with_real_guest() -> Self {
         let machine = std::env::var(VARIABLE).unwrap_or_default();
@@ -105,8 +106,8 @@ impl Sandbox {
         sandbox
     }
 
-    /// Puts the smolvm of our own PATH behind the sandbox's, with all the variables that it has for
-    /// us; false where it is not the real one.
+    /// Makes the sandbox's smolvm call the smolvm on the PATH of this process, with the environment
+    /// of this process. Returns false if that is not the real smolvm.
     fn find_real_smolvm(&self) -> bool {
         let Ok(help) = Command::new("smolvm").arg("--help").output() else {
             return false;
@@ -126,12 +127,11 @@ impl Sandbox {
         true
     }
 
-    /// What the sandbox's smolvm is told by variables.
+    /// The environment variables that control the stand-in.
     pub(crate) fn smolvm_variables(&self) -> Vec<(&str, OsString)> {
         let mut variables = vec![
             ("STAND_IN_DIR", self.path("machines").into()),
-            // A dozen are handled as any number is, and of all 140 update-ca-certificates takes a
-            // second.
+            // With all 140 CAs, update-ca-certificates takes a second.
             ("STAND_IN_CAS", "12".into()),
             ("STAND_IN_LOG", self.path("log").into()),
             ("STAND_IN_BIN", self.path("guest-bin").into()),
@@ -162,7 +162,7 @@ impl Sandbox {
         )
     }
 
-    /// Runs a shell script in the guest as root and gives what it prints.
+    /// Runs a shell script in the guest as root, and returns what it prints.
     pub fn guest(&self, script: &str) -> String {
         let user = if self.is_image() {
             &["--user", "root"][..]
@@ -183,7 +183,7 @@ impl Sandbox {
         outcome.stdout
     }
 
-    /// All that a step can have changed in the guest: modes, owners, names, link targets and
+    /// Lists everything that a step can change in the guest: modes, owners, names, link targets and
     /// contents.
     pub fn tree(&self) -> String {
         let tree = self.guest(if matches!(self.guest, Guest::Real { .. }) {
@@ -205,7 +205,7 @@ impl Drop for Sandbox {
                     .args(["machine", "delete", "--force", "--name", MACHINE])
                     .end();
             }
-            // In a test that failed, what failed is what has to be said.
+            // A second panic would hide why the test failed.
             Guest::Real { .. } if std::thread::panicking() => {}
             Guest::Real { .. } => drop(self.guest(EMPTY)),
         }

@@ -1,5 +1,5 @@
-//! What the tests share: a host, a guest, and a way to run programs between them and see all that
-//! came of it.
+//! What the tests share: sandboxes, which are a host and perhaps a guest, and ways to run programs
+//! in them and to check the outcome.
 
 mod certificates;
 mod converge;
@@ -30,16 +30,17 @@ pub use converge::{converges, converges_in};
 pub use documents::{command_documents, document, schema, step_documents};
 pub use programs::{STEPS, keys, send};
 
-/// The machine's name in the plans made here.
+/// The name of the machine in the plans of the tests.
 pub const MACHINE: &str = "claude-bottle-demo-abc12";
-/// What the stand-in answers when it makes no calls: enough for every step.
+/// What the stand-in prints when it only records calls. Every step accepts it.
 const ANSWER: &str = "Updating certificates in /etc/ssl/certs...\n1 added, 0 removed; done.\n";
 
-/// How long a program of a test may take, and an event that a test waits for. Nothing takes as
-/// long: it is for a run that would otherwise hang for ever.
+/// The time limit for a program, and for an event that a test waits for. Nothing takes this long.
+/// It ends a test that would otherwise hang for ever.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// A host of its own with a smolvm on PATH, and perhaps a guest; gone when dropped.
+/// A directory that serves as a host, with a smolvm on PATH, and perhaps a guest. Dropping it
+/// removes both.
 pub struct Sandbox {
     directory: TempDir,
     guest: Guest,
@@ -56,16 +57,16 @@ pub struct Run<'a> {
 /// What came of a [`Run`].
 #[derive(Debug, Eq, PartialEq)]
 pub struct Outcome {
-    /// The exit status, 128 + n for signals.
+    /// The exit status, or 128 plus the number of the signal that ended the program.
     pub status: i32,
     /// stdout
     pub stdout: String,
-    /// stderr, with times as `(_s)` and the sandbox's directory as `DIR`.
+    /// stderr, in which times are `(_s)` and the sandbox's directory is `DIR`.
     pub stderr: String,
 }
 
 impl Sandbox {
-    /// A host whose smolvm records calls, checks their form and makes none.
+    /// Makes a host whose smolvm records calls and checks their form, but does not carry them out.
     pub fn new() -> Self {
         let directory = tempfile::Builder::new()
             .prefix("bottle-test-")
@@ -94,12 +95,12 @@ impl Sandbox {
         sandbox
     }
 
-    /// A path on this host.
+    /// Gives the path of a file on this host.
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// Writes a file on this host, with its directories.
+    /// Writes a file on this host, and creates its directories.
     pub fn write(&self, name: impl AsRef<Path>, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -107,7 +108,7 @@ impl Sandbox {
         path
     }
 
-    /// A skill of one file on this host.
+    /// Makes a skill of one file on this host.
     pub fn write_skill(&self, name: &str) -> PathBuf {
         self.write(
             format!("home/.claude/skills/{name}/SKILL.md"),
@@ -115,7 +116,7 @@ impl Sandbox {
         )
     }
 
-    /// A plan that asks for as little as a plan can.
+    /// Makes a plan that asks for as little as possible.
     pub fn plan(&self) -> Value {
         let path = |name| self.path(name).to_str().unwrap().to_owned();
         json!({
@@ -140,7 +141,7 @@ impl Sandbox {
         })
     }
 
-    /// `program` is looked up on this host's PATH unless it is a path.
+    /// Prepares to run `program`, which is looked up on this host's PATH unless it is a path.
     pub fn run(&self, program: impl AsRef<OsStr>) -> Run<'_> {
         let mut command = Command::new(program);
         let path = format!(
@@ -161,8 +162,7 @@ impl Sandbox {
         }
     }
 
-    /// The calls of smolvm's since the last time this was asked, each with its arguments;
-    /// `--version` is left out.
+    /// Returns the smolvm calls since the last time, each as its arguments, without `--version`.
     pub fn calls(&self) -> Vec<Vec<String>> {
         let log = self.log();
         let _ = fs::remove_file(self.path("log"));
@@ -178,12 +178,12 @@ impl Sandbox {
             .collect()
     }
 
-    /// What smolvm's calls have written so far.
+    /// Returns the log of the smolvm calls.
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
-    /// What is in the plan's stage directory.
+    /// Lists the plan's stage directory.
     pub fn staged(&self) -> Vec<String> {
         let entries = fs::read_dir(self.path("stage")).unwrap();
         entries
@@ -206,27 +206,27 @@ impl Run<'_> {
         self
     }
 
-    /// Sets a variable.
+    /// Sets an environment variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
 
-    /// Gives `plan` on stdin.
+    /// Writes `plan` to stdin.
     #[must_use]
     pub fn plan(self, plan: &Value) -> Self {
         self.stdin(plan.to_string())
     }
 
-    /// Gives `text` on stdin.
+    /// Writes `text` to stdin.
     #[must_use]
     pub fn stdin(mut self, text: impl Into<Vec<u8>>) -> Self {
         self.stdin = text.into();
         self
     }
 
-    /// Gives a pipe whose reader is gone for stdout.
+    /// Makes stdout a pipe whose reader is closed.
     #[must_use]
     pub fn without_reader(mut self) -> Self {
         let (_reader, writer) = pipe().unwrap();
@@ -234,7 +234,7 @@ impl Run<'_> {
         self
     }
 
-    /// Runs the program to its end.
+    /// Runs the program and waits until it exits.
     pub fn end(self) -> Outcome {
         let (sandbox, stdin) = (self.sandbox, self.stdin.clone());
         let mut child = self.start();
@@ -245,12 +245,12 @@ impl Run<'_> {
         outcome
     }
 
-    /// Starts the program and leaves it to itself, with stdin open.
+    /// Starts the program and does not wait for it. Its stdin stays open.
     pub fn start(self) -> Child {
         self.started(false)
     }
 
-    /// The same in a process group of its own, as a shell at a terminal starts a job.
+    /// Does the same as [`Run::start`] in a new process group, like an interactive shell.
     pub fn start_group(self) -> Child {
         self.started(true)
     }
@@ -269,8 +269,7 @@ impl Run<'_> {
 }
 
 impl Sandbox {
-    /// Waits for `child`. When it does not end, it and all that it started are killed, and the test
-    /// fails.
+    /// Waits for `child`. If it does not exit in time, kills it and all that it started, and fails.
     pub fn outcome(&self, child: Child) -> Outcome {
         let (sender, receiver) = mpsc::channel();
         thread::spawn(move || sender.send(child.wait_with_output()));
@@ -297,7 +296,8 @@ impl Sandbox {
 }
 
 impl Outcome {
-    /// Asserts on all of it at once; `stdout` is compared as JSON with `receipts` left out.
+    /// Asserts that the program printed `plan` with receipts, and returns the receipts. stdout is
+    /// compared as JSON, and stderr as text.
     #[track_caller]
     pub fn is(&self, status: i32, plan: &Value, stderr: &str) -> Value {
         assert_eq!((self.status, self.stderr.as_str()), (status, stderr));
@@ -313,7 +313,7 @@ impl Outcome {
         receipts
     }
 
-    /// Asserts that it failed: nothing on stdout, and these words.
+    /// Asserts that the program failed with this status and this stderr, and printed no plan.
     #[track_caller]
     pub fn fails(&self, status: i32, stderr: &str) {
         assert_eq!(
@@ -323,7 +323,7 @@ impl Outcome {
     }
 }
 
-/// The first `(1.2s)` of each line as `(_s)`.
+/// Replaces the time at the end of each line, such as `(1.2s)`, by `(_s)`.
 fn without_times(text: &str) -> String {
     let mut result = String::new();
     for line in text.lines() {
@@ -337,7 +337,7 @@ fn without_times(text: &str) -> String {
     result
 }
 
-/// Waits until `is_so`, which is asked again and again.
+/// Waits until `is_so` returns true. It is called every 10 ms.
 #[track_caller]
 pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -355,7 +355,7 @@ pub fn repository() -> PathBuf {
         .unwrap()
 }
 
-/// `exec ARGV` for the sandbox's machine as the recording smolvm sees it, a bare one since 1.14.0.
+/// The call `exec ARGV` for the sandbox's machine, as the recording smolvm logs it.
 pub fn exec(argv: &[&str]) -> Vec<String> {
     let words = [
         &["machine", "exec", "--name", MACHINE, "--user", "root", "--"],
@@ -365,7 +365,7 @@ pub fn exec(argv: &[&str]) -> Vec<String> {
     words.into_iter().map(str::to_owned).collect()
 }
 
-/// `cp FROM TO` for the sandbox's machine.
+/// The call `cp FROM TO` for the sandbox's machine.
 pub fn cp(from: &Path, to: &str) -> Vec<String> {
     vec![
         "machine".to_owned(),

@@ -1,4 +1,4 @@
-//! All programs of the workspace in one sandbox.
+//! Sandboxes with all programs of the workspace, and processes that are interrupted.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::{Outcome, Run, Sandbox, repository, wait_for};
 
-/// The steps, in their order.
+/// The steps, in the order in which provision runs them.
 pub const STEPS: [&str; 5] = ["ca", "prompt", "skills", "git", "supervise"];
 
-/// As much of `claude mcp` as the step meets (2.1.197): what it writes, says and exits with.
+/// The parts of `claude mcp` (2.1.197) that the step uses, with their output and exit status.
 const CLAUDE: &str = r#"#!/bin/sh
 set -eu
 [ "$(id -un) $HOME" = 'node /home/node' ]
@@ -34,8 +34,8 @@ impl Sandbox {
         fs::set_permissions(claude, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// Puts all programs on PATH, those that were built beside `built`, and a full plan in
-    /// `plan.json`.
+    /// Puts all programs on PATH, and writes a full plan to `plan.json`. `built` is the path of one
+    /// of the programs.
     pub fn set_up(&self, built: &str) -> Value {
         let built = Path::new(built).parent().unwrap();
         for step in STEPS {
@@ -77,7 +77,7 @@ impl Sandbox {
         self.run("sh").args(["-c", script]).end()
     }
 
-    /// The command lines of processes that were started in this sandbox and are still there.
+    /// Gives the command lines of the processes that were started in this sandbox and still run.
     pub fn left_over(&self) -> String {
         let lines = self
             .processes()
@@ -88,10 +88,10 @@ impl Sandbox {
             .collect()
     }
 
-    /// Kills the processes that were started in this sandbox and are still there.
+    /// Kills the processes that were started in this sandbox and still run.
     pub fn kill_left_over(&self) {
         for process in self.processes() {
-            // It may have ended just now.
+            // It may have exited just now.
             let _ = Command::new("kill")
                 .arg("-KILL")
                 .arg(process.file_name().unwrap())
@@ -99,7 +99,7 @@ impl Sandbox {
         }
     }
 
-    /// The directories in /proc of the processes that were started in this sandbox.
+    /// Lists the directories in /proc of the processes that were started in this sandbox.
     fn processes(&self) -> Vec<PathBuf> {
         let mark = format!("STAND_IN_LOG={}", self.path("log").display());
         let is_ours = |process: &PathBuf| {
@@ -115,11 +115,11 @@ impl Sandbox {
         processes.filter(is_ours).collect()
     }
 
-    /// `program`, which a signal of the test's will end.
+    /// Prepares to run `program`, which the test is going to end by a signal.
     ///
-    /// Who started the tests may have told them to ignore signals, as nohup(1) does and a shell for
-    /// its background jobs. That is inherited, and no shell can trap a signal which it was started
-    /// to ignore; so each is given its default action again.
+    /// The tests may have been started with ignored signals, by nohup(1) or as a background job of
+    /// a shell. Child processes inherit that, and a shell cannot trap a signal that was ignored
+    /// when it started, so this gives each signal its default action again.
     pub fn run_interruptible(&self, program: &str) -> Run<'_> {
         self.run("env")
             .args(["--default-signal=HUP,INT,TERM", program])
@@ -132,7 +132,7 @@ impl Sandbox {
         self.interrupt_at_call(run, 1, signal)
     }
 
-    /// The same with `run`, which is interruptible, at its call number `call`.
+    /// Does the same as [`Sandbox::interrupt`] for `run`, at its call number `call`.
     #[track_caller]
     pub fn interrupt_at_call(&self, run: Run, call: usize, signal: &str) -> Outcome {
         let child = run.env("STAND_IN_HANG", call.to_string()).start();
@@ -141,7 +141,7 @@ impl Sandbox {
         self.outcome(child)
     }
 
-    /// Waits until call number `call` is made; those are counted for which a fault is set.
+    /// Waits until call number `call`. Only calls with a fault set are counted.
     #[track_caller]
     pub fn wait_for_call(&self, call: usize) {
         let (count, call) = (self.path("log.count"), format!("{call}\n"));
@@ -158,7 +158,7 @@ pub fn send(signal: &str, to: &str) {
     assert!(status.unwrap().success(), "kill -s {signal} {to}");
 }
 
-/// The names in a JSON object, in order.
+/// Lists the keys of a JSON object, in order.
 pub fn keys(object: &Value) -> Vec<&str> {
     object
         .as_object()

@@ -1,4 +1,4 @@
-//! Repositories on the host, and what git says of them there and in the guest.
+//! Repositories on the host, and their state there and in the guest.
 
 use std::fs;
 use std::path::Path;
@@ -8,14 +8,13 @@ use serde_json::{Value, json};
 
 use crate::{MACHINE, Sandbox};
 
-/// All that two copies of a repository have to have in common.
+/// Prints everything that two copies of a repository must have in common.
 const STATE: &str = "git status --porcelain=v2 --branch; git symbolic-ref -q HEAD || git rev-parse HEAD; \
                      git log --all --format='%H %D %an %s'; git for-each-ref; git ls-files --stage; git stash list; \
                      git rev-parse --show-object-format --is-shallow-repository; git fsck --no-progress --no-dangling 2>&1";
 
 impl Sandbox {
-    /// Runs git on this host as nobody in particular, always at the same time, and gives what it
-    /// prints.
+    /// Runs git on this host with a fixed identity and time, and returns what it prints.
     #[track_caller]
     pub fn git(&self, directory: &str, args: &[&str]) -> String {
         let who = [
@@ -50,14 +49,14 @@ impl Sandbox {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// A plan that asks for nothing but the project's repository.
+    /// Makes a plan that asks only for the project's repository.
     pub fn plan_with_repository(&self) -> Value {
         let mut plan = self.plan();
         plan["spec"]["copy_cwd"] = json!(true);
         plan
     }
 
-    /// A repository of one commit, made with the options `init`.
+    /// Makes a repository with one commit. `init` are options for `git init`.
     #[track_caller]
     pub fn repository(&self, directory: &str, init: &[&str]) {
         self.git("", &[&["init", "-q"], init, &[directory]].concat());
@@ -72,8 +71,8 @@ impl Sandbox {
         self.git(directory, &["commit", "-q", "-m", name]);
     }
 
-    /// What git makes of the repository in `directory`, and of the agent's with the same files, as
-    /// node.
+    /// Gives the state of the repository in `directory`, and that of the agent's repository, after
+    /// the files of the work tree were copied.
     #[track_caller]
     pub fn states(&self, directory: &str) -> [String; 2] {
         let tree = self.path("tree.tar");
@@ -111,7 +110,7 @@ impl Sandbox {
         ))
     }
 
-    /// Where in the guest `word` is, in whatever file or name.
+    /// Lists the files in the guest whose contents or names contain `word`.
     pub fn search(&self, word: &str) -> String {
         let script = format!(
             "cd / && grep -rlaF {word} home srv tmp root run etc/gitconfig 2>/dev/null; find home tmp -name '*{word}*'"
@@ -119,7 +118,7 @@ impl Sandbox {
         self.guest(&format!("{{ {script}; }} || :"))
     }
 
-    /// A directory that holds a link to each of `programs`, for a PATH.
+    /// Makes a directory with links to `programs` only, for a PATH.
     pub fn only(&self, programs: &[&str]) -> String {
         let directory = self.path("only");
         fs::create_dir_all(&directory).unwrap();
