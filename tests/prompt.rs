@@ -6,6 +6,8 @@
     reason = "a test that cannot go on has to panic"
 )]
 
+use std::os::unix::net::UnixListener;
+
 use harness::{Sandbox, converges, cp, exec};
 use serde_json::{Value, json};
 
@@ -113,8 +115,12 @@ fn a_prompt_file_that_cannot_be_copied_fails_before_the_first_call() {
         .arg(sandbox.path("fifo"))
         .status()
         .unwrap();
+    sandbox.write("long", vec![b'x'; (1 << 20) + 1]);
+    let _socket = UnixListener::bind(sandbox.path("socket")).unwrap();
     for (name, why) in [
         ("missing.txt", missing),
+        ("long", "it is longer than 1.0 MiB"),
+        ("socket", "not a regular file"),
         ("stage", "not a regular file"),
         ("fifo", "not a regular file"),
     ] {

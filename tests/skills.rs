@@ -192,6 +192,8 @@ fn a_skill_that_is_a_link_is_followed_and_one_of_the_agents_own_stays() {
         sandbox.path("home/.claude/skills/verify"),
     )
     .unwrap();
+    let leads = "bottle-skills: warning: skill `verify`: DIR/home/.claude/skills/verify leads to \
+                 DIR/checkout/verify\n";
     sandbox.guest(
         "mkdir -p /home/node/.claude/skills/own && touch /home/node/.claude/skills/own/SKILL.md",
     );
@@ -200,7 +202,7 @@ fn a_skill_that_is_a_link_is_followed_and_one_of_the_agents_own_stays() {
         .run(STEP)
         .plan(&plan)
         .end()
-        .is(0, &plan, &done("verify"));
+        .is(0, &plan, &format!("{leads}{}", done("verify")));
     let seen = "cd /home/node/.claude/skills; grep -o 'checked out' verify/SKILL.md; ls";
     assert_eq!(sandbox.guest(seen), "checked out\nown\nverify\n");
 }
@@ -286,7 +288,8 @@ fn a_stage_dir_that_cannot_be_written_fails_before_the_first_call() {
     sandbox.write_skill("verify");
     let mut plan = with_skills(&sandbox, &["verify"]);
     plan["stage_dir"] = json!(sandbox.path("prompt.txt/stage"));
-    let stderr = "bottle-skills: skill `verify`: make stage_dir DIR/prompt.txt/stage: Not a directory (os error 20)\n";
+    let stderr =
+        "bottle-skills: make stage_dir DIR/prompt.txt/stage: Not a directory (os error 20)\n";
     sandbox.run(STEP).plan(&plan).end().fails(1, stderr);
     assert!(sandbox.calls().is_empty());
 }

@@ -14,6 +14,8 @@ use bottle_common::step::options::NoOptions;
 use bottle_common::step::{Check, Prepared, Report, Step, program, receipt};
 
 const MODE: &str = "600";
+/// The longest prompt, in bytes: more than a model reads, and a file that is longer is another one.
+const MAX_SIZE: u64 = 1 << 20;
 
 const STEP: Step<NoOptions> = Step {
     name: "bottle-prompt",
@@ -30,7 +32,7 @@ fn main() -> ExitCode {
 /// receipt does not name it.
 fn prepare(plan: &Plan, _: &NoOptions) -> Result<Prepared> {
     let path = path();
-    let sha256 = files::sha256(&plan.prompt_file).context("prompt_file")?;
+    let sha256 = sha256(plan)?;
     let calls = vec![
         Call::copy(Source::File(plan.prompt_file.clone()), path.clone()),
         Exec::new(&["chown", paths::OWNER, &path]).into(),
@@ -52,7 +54,7 @@ fn prepare(plan: &Plan, _: &NoOptions) -> Result<Prepared> {
 
 fn check(plan: &Plan, _: &NoOptions) -> Result<Check> {
     let path = path();
-    let sha256 = files::sha256(&plan.prompt_file).context("prompt_file")?;
+    let sha256 = sha256(plan)?;
     let file = Attributes::file(MODE, paths::OWNER, &sha256);
     let expected = Listing::default().with(&path, file);
     Ok(Check::listing(
@@ -60,6 +62,13 @@ fn check(plan: &Plan, _: &NoOptions) -> Result<Check> {
         &[&format!("0:{path}")],
         expected,
     ))
+}
+
+/// Reads the prompt and gives its SHA-256, in hex.
+fn sha256(plan: &Plan) -> Result<String> {
+    let file = &plan.prompt_file;
+    let content = files::read(file, MAX_SIZE).context("prompt_file")?;
+    files::sha256(&*content, file)
 }
 
 fn path() -> GuestPath {

@@ -2,22 +2,23 @@
 //! `node`.
 
 mod manifest;
+mod source;
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
-use bottle_common::error::hinted;
+use anyhow::{Result, bail};
 use bottle_common::guest::listing::{Attributes, DEEP, Listing};
 use bottle_common::guest::paths;
-use bottle_common::host::tree::Tree;
 use bottle_common::plan::Plan;
 use bottle_common::plan::values::{GuestPath, SkillName};
 use bottle_common::smolvm::call::{Calls, Exec};
-use bottle_common::smolvm::install::{Existing, install};
+use bottle_common::smolvm::install::{Existing, install_pinned};
 use bottle_common::step::options::checked;
 use bottle_common::step::{CallResults, Check, Prepared, Report, Step, program, receipt};
+
+use crate::source::Skill;
 
 #[derive(clap::Args)]
 struct Options {
@@ -44,9 +45,6 @@ const STEP: Step<Options> = Step {
 };
 
 const NOTHING: &str = "the agent has no skills";
-const HINT: &str = "--host-skills-dir or CLAUDE_BOTTLE_HOST_SKILLS_DIR names another directory \
-                    than $HOME/.claude/skills";
-
 fn main() -> ExitCode {
     program::main(&STEP)
 }
@@ -59,13 +57,13 @@ fn prepare(plan: &Plan, options: &Options) -> Result<Prepared> {
     let mut calls = Calls::from(vec![Exec::new(&["mkdir", "-p", guest_dir]).into()]);
     let mut warnings = Vec::new();
     let mut skills = Vec::new();
-    for (name, source) in find_all(plan, options)? {
-        let what = format!("skill `{name}`");
-        if let Some(warning) = manifest::warning(&source) {
-            warnings.push(format!("{what}: {warning}"));
+    for skill in find_all(plan, options)? {
+        let name = skill.name;
+        for warning in skill.warnings {
+            warnings.push(format!("{}: {warning}", skill.tree.name));
         }
         let path = guest_dir.join(&name);
-        let mut group = install(Tree::new(what, source), guest_dir, &name, Existing::Replace)?;
+        let mut group = install_pinned(skill.tree, guest_dir, &name, Existing::Replace)?;
         group
             .calls
             .insert(0, Exec::new(&["rm", "-rf", &path]).into());
@@ -110,11 +108,11 @@ fn check(plan: &Plan, options: &Options) -> Result<Check> {
         roots.push(format!("0:{parent}"));
         expected = expected.with(&parent, Attributes::directory(paths::OWNER));
     }
-    for (name, source) in find_all(plan, options)? {
-        let path = guest_dir.join(&name);
+    for skill in find_all(plan, options)? {
+        let path = guest_dir.join(&skill.name);
         roots.push(format!("{DEEP}:{path}"));
-        let tree = Tree::new(format!("skill `{name}`"), source);
-        expected.0.append(&mut Listing::of_tree(&tree, &path)?.0);
+        let mut listing = Listing::of_tree(&skill.tree, &path)?;
+        expected.0.append(&mut listing.0);
     }
     let roots: Vec<_> = roots.iter().map(String::as_str).collect();
     Ok(Check::listing(line(plan, options), &roots, expected))
@@ -125,31 +123,21 @@ fn line(plan: &Plan, options: &Options) -> String {
     format!("{} in {}", names.join(", "), options.guest_skills_dir)
 }
 
-/// Finds the plan's skills on the host. If one is missing, the step fails before the first call.
-fn find_all(plan: &Plan, options: &Options) -> Result<Vec<(SkillName, PathBuf)>> {
-    let host_dir = if let Some(dir) = &options.host_skills_dir {
-        dir.clone()
-    } else {
-        let home = env::var_os("HOME").context("HOME is not set")?;
-        Path::new(&home).join(".claude/skills")
+/// Finds the plan's skills on the host. One that is missing fails the step before anything else is
+/// done.
+fn find_all(plan: &Plan, options: &Options) -> Result<Vec<Skill>> {
+    let home = env::var_os("HOME").map(PathBuf::from);
+    let host_dir = match (&options.host_skills_dir, &home) {
+        (Some(dir), _) => dir.clone(),
+        (None, Some(home)) => home.join(".claude/skills"),
+        (None, None) => bail!("HOME is not set"),
     };
+    let agents_dir = home.map(|home| home.join(".agents"));
     let mut skills = Vec::new();
     for name in &plan.skills {
-        skills.push((name.clone(), find(&host_dir, name)?));
+        skills.push(source::find(&host_dir, agents_dir.as_deref(), name)?);
     }
     Ok(skills)
-}
-
-/// Finds a skill in `dir`. Both are usually symbolic links, which are followed.
-fn find(dir: &Path, name: &SkillName) -> Result<PathBuf> {
-    let source = dir.join(&**name);
-    let shown = source.display();
-    let why = match source.metadata() {
-        Ok(metadata) if metadata.is_dir() => return Ok(source),
-        Ok(_) => format!("{shown} is not a directory"),
-        Err(error) => format!("read {shown}: {error}"),
-    };
-    Err(hinted(format!("skill `{name}`: {why}"), HINT))
 }
 
 #[cfg(test)]

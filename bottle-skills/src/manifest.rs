@@ -1,35 +1,53 @@
 //! Whether agents can find a skill. They read the front matter of its `SKILL.md`, as
 //! <https://agentskills.io/specification> says.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read};
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 
-use bottle_common::host::files;
+use bottle_common::host::directory::Directory;
 
-/// How far into the file the end of the front matter is looked for, in bytes.
+const NAME: &str = "SKILL.md";
+/// The longest front matter that is looked through, in bytes.
 const LIMIT: u64 = 1 << 16;
 
-/// Gives the reason why agents cannot find the skill in `directory`; `None` if they can. The skill
-/// is copied in any case.
-pub fn warning(directory: &Path) -> Option<String> {
-    let path = directory.join("SKILL.md");
-    if path
-        .symlink_metadata()
-        .is_err_and(|error| error.kind() == ErrorKind::NotFound)
-    {
-        return Some("there is no SKILL.md, so agents cannot find the skill".to_owned());
+/// Whether `directory` has a SKILL.md that is a file.
+pub fn is_in(directory: &Directory) -> bool {
+    matches!(directory.open_file(NAME.as_ref()), Ok(Some(_)))
+}
+
+/// Gives why agents do not find the skill in `directory`, if they do not. It is copied all the
+/// same.
+pub fn warning(directory: &Directory) -> Option<String> {
+    match open(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Some("there is no SKILL.md: agents do not find it".to_owned())
+        }
+        Err(error) => Some(format!(
+            "read {}: {error}",
+            directory.path().join(NAME).display()
+        )),
+        Ok(file) if has_front_matter(&file) => None,
+        Ok(_) => Some(
+            "SKILL.md has no front matter between two lines of `---`: agents do not find it"
+                .to_owned(),
+        ),
     }
-    let file = match files::open(&path) {
-        Ok(file) => file,
-        Err(error) => return Some(format!("{error:#}")),
-    };
-    if has_front_matter(file) {
-        return None;
+}
+
+/// Opens the SKILL.md in `directory`, or the file of the skill that it is a link to.
+fn open(directory: &Directory) -> io::Result<File> {
+    let not_a_file = || io::Error::other("not a regular file");
+    if let Some(file) = directory.open_file(NAME.as_ref())? {
+        return Ok(file);
     }
-    Some(
-        "SKILL.md has no front matter between two lines of `---`, so agents cannot find the skill"
-            .to_owned(),
-    )
+    directory.target(NAME.as_ref()).map_err(|_| not_a_file())?;
+    let target = fs::canonicalize(directory.path().join(NAME));
+    let target = target.map_err(|_| io::Error::other("a link that leads nowhere"))?;
+    let below = target.strip_prefix(directory.path());
+    let below = below.map_err(|_| io::Error::other("a link that leads out of the skill"))?;
+    directory
+        .below(below, Directory::open_file)?
+        .ok_or_else(not_a_file)
 }
 
 /// Whether `file` starts with a line `---` and has another such line after it.

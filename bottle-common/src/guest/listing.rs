@@ -2,6 +2,7 @@
 //! it has, and how the two differ.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
 
 use anyhow::{Context, Result, bail};
@@ -10,7 +11,8 @@ use serde::Serialize;
 
 use crate::guest::paths;
 use crate::host::files;
-use crate::host::tree::{self, Entry, Tree};
+use crate::host::tree::{self, PinnedTree};
+use crate::host::walk::Entry;
 use crate::plan::values::GuestPath;
 use crate::text;
 
@@ -145,8 +147,8 @@ impl Listing {
     ///
     /// # Errors
     ///
-    /// If the tree cannot be read, or a signal comes.
-    pub fn of_tree(tree: &Tree, path: &GuestPath) -> Result<Self> {
+    /// When the tree cannot be read, or a signal comes.
+    pub fn of_tree(tree: &PinnedTree, path: &GuestPath) -> Result<Self> {
         let mut listing = Self::default();
         let result = tree.walk(|entry| {
             let below = text::lossless(entry.path.as_os_str().as_bytes());
@@ -239,12 +241,11 @@ impl Listing {
 
 /// Gives the attributes that a copy of `entry` has in the guest; `None` if it is not copied.
 fn attributes(entry: &Entry) -> Result<Option<Attributes>> {
-    let metadata = entry.metadata()?;
-    let mode = format!("{:o}", tree::mode(&metadata));
+    let metadata = &entry.metadata;
     if metadata.is_dir() {
         return Ok(Some(Attributes {
-            mode: Some(mode),
-            ..Attributes::directory(paths::OWNER)
+            mode: Some(octal(metadata)),
+            ..directory
         }));
     }
     if metadata.is_symlink() {
@@ -256,13 +257,21 @@ fn attributes(entry: &Entry) -> Result<Option<Attributes>> {
         }));
     }
     if metadata.is_file() {
-        let sha256 = files::sha256(entry.file.path())?;
+        let file = entry.open()?;
+        let reading = || format!("read {}", entry.source.display());
+        let mode = octal(&file.metadata().with_context(reading)?);
+        let sha256 = files::sha256(file, &entry.source)?;
         return Ok(Some(Attributes::file(&mode, paths::OWNER, &sha256)));
     }
     Ok(None)
 }
 
-/// Parses attributes such as `f 644 node:node`, which find(1) printed. `target` is a link's target.
+/// The mode that a file of the host gets in the guest.
+fn octal(metadata: &Metadata) -> String {
+    format!("{:o}", tree::mode(metadata))
+}
+
+/// Reads `f 644 node:node`, as find(1) prints it, and a link's target.
 fn parse_attributes(attributes: &str, target: &str) -> Attributes {
     let mut words = attributes.split(' ');
     let kind = match words.next() {

@@ -1,5 +1,6 @@
 //! What happens on the host: processes, signals, files, and directories that are packed into a tar.
 
+pub mod directory;
 pub mod files;
 pub mod parts;
 pub mod process;
@@ -7,3 +8,4 @@ pub mod signals;
 pub mod stage_dir;
 pub mod tar;
 pub mod tree;
+pub mod walk;

@@ -2,8 +2,8 @@
 //! is packed.
 
 use std::borrow::Cow;
-use std::fs::{self, File, Metadata};
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::fs;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -11,7 +11,9 @@ use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
 use crate::host::signals;
-use crate::host::tree::{Choice, Entry, Tree, mode};
+use crate::host::tree::{Choice, PinnedTree, mode};
+use crate::host::walk::Entry;
+use crate::text;
 
 /// Where the directory is in its tar.
 const ROOT: &str = "root";
@@ -19,6 +21,10 @@ const ROOT: &str = "root";
 const BLOCK: u64 = 512;
 /// The longest name that fits a header, in bytes.
 const MAX_NAME: usize = 99;
+/// The longest line that is rewritten, in bytes. A line is held in memory as a whole.
+const MAX_LINE: u64 = 1 << 20;
+/// How many warnings there are about one directory.
+const MAX_WARNINGS: usize = 100;
 /// How much of a file is read at once. The crate `tar` alone would ask for 8 KiB at a time.
 const BUFFER: usize = 1 << 16;
 
@@ -38,16 +44,15 @@ pub struct Packed {
 /// # Errors
 ///
 /// When `tree` or a file in it cannot be read, or a signal comes.
-pub fn size(tree: &Tree) -> Result<u64> {
+pub fn size(tree: &PinnedTree) -> Result<u64> {
     let mut size = 2 * BLOCK;
     let result = tree.walk(|entry| {
-        let metadata = entry.metadata()?;
+        let metadata = &entry.metadata;
         size += BLOCK + long_name(&entry.path);
         if metadata.is_symlink() {
             size += BLOCK + padded(metadata.len() + 1);
         } else if metadata.is_file() && !matches!(entry.choice, Choice::Warn(_)) {
-            let path = entry.file.path();
-            File::open(path).with_context(|| format!("read {}", path.display()))?;
+            entry.open()?;
             size += padded(metadata.len());
         }
         Ok(())
@@ -83,7 +88,7 @@ fn padded(size: u64) -> u64 {
 ///
 /// When the tree cannot be read or changes while it is read, when `out` fails, or a signal comes.
 pub fn pack(
-    tree: &Tree,
+    tree: &PinnedTree,
     out: impl Write,
     place: &str,
     progress: impl FnMut(u64),
@@ -92,7 +97,7 @@ pub fn pack(
 }
 
 fn pack_tree(
-    tree: &Tree,
+    tree: &PinnedTree,
     out: impl Write,
     place: &str,
     progress: impl FnMut(u64),
@@ -109,6 +114,7 @@ fn pack_tree(
         place,
         files: 0,
         warnings: Vec::new(),
+        unsaid: 0,
     };
     tree.walk(|entry| packer.append(entry))?;
     for (path, content) in &tree.files {
@@ -117,9 +123,13 @@ fn pack_tree(
     let Packer {
         tar,
         files,
-        warnings,
+        mut warnings,
+        unsaid,
         ..
     } = packer;
+    if unsaid > 0 {
+        warnings.push(format!("{unsaid} more warnings like these"));
+    }
     let writing = || format!("write {place}");
     let mut out = tar.into_inner().with_context(writing)?;
     out.flush().with_context(writing)?;
@@ -140,22 +150,24 @@ struct Packer<'a, W: Write> {
     place: &'a str,
     files: u64,
     warnings: Vec<String>,
+    /// How many warnings are not in `warnings`.
+    unsaid: u64,
 }
 
 impl<W: Write> Packer<'_, W> {
     fn append(&mut self, entry: &Entry) -> Result<()> {
-        let shown = entry.file.path().display();
-        let metadata = entry.metadata()?;
+        let shown = entry.source.display();
+        let metadata = &entry.metadata;
         if let Choice::Warn(why) = entry.choice {
-            self.warnings.push(format!("{shown} is left out: {why}"));
+            self.warn(format!("{shown} is left out: {why}"));
             return Ok(());
         }
         if metadata.is_file() {
-            return self.append_file(entry, &metadata);
+            return self.append_file(entry);
         }
         let packing = || format!("pack {shown} into {}", self.place);
         let name = name(&entry.path);
-        let mut header = header(mode(&metadata));
+        let mut header = header(mode(metadata));
         if metadata.is_dir() {
             header.set_entry_type(EntryType::Directory);
             self.tar
@@ -163,36 +175,41 @@ impl<W: Write> Packer<'_, W> {
                 .with_context(packing)?;
         } else if metadata.is_symlink() {
             let target = entry.target()?;
-            if leads_out(&entry.root, entry.file.path(), &target) {
-                let root = entry.root.display();
-                self.warnings
-                    .push(format!("{shown} leads out of {root}: copied as a link"));
-            }
             header.set_entry_type(EntryType::Symlink);
             self.tar
                 .append_link(&mut header, &name, &target)
                 .with_context(packing)?;
+            if leads_out(entry.root, &entry.source, &target) {
+                let root = entry.root.display();
+                self.warn(format!("{shown} leads out of {root}: copied as a link"));
+            }
         } else {
-            self.warnings.push(format!(
+            self.warn(format!(
                 "{shown} is neither file, directory nor link: left out"
             ));
         }
         Ok(())
     }
 
-    fn append_file(&mut self, entry: &Entry, metadata: &Metadata) -> Result<()> {
-        let path = entry.file.path();
+    fn append_file(&mut self, entry: &Entry) -> Result<()> {
+        let path = &entry.source;
         let reading = || format!("read {}", path.display());
         let packing = || format!("pack {} into {}", path.display(), self.place);
-        let mut header = header(mode(metadata));
+        let mut file = entry.open()?;
+        let metadata = file.metadata().with_context(reading)?;
+        let mut header = header(mode(&metadata));
         let name = name(&entry.path);
-        let file = File::open(path).with_context(reading)?;
         if let Choice::Rewrite(rewrite) = entry.choice {
             // The file is rewritten twice, so that a long one need not be held in memory.
-            let first = File::open(path).with_context(reading)?;
-            let size = RewrittenLines::new(first, rewrite)
-                .size()
-                .with_context(reading)?;
+            let size = match RewrittenLines::new(&file, rewrite).size() {
+                Ok(size) => size,
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    self.warn(format!("{} is left out: {error}", path.display()));
+                    return Ok(());
+                }
+                Err(error) => return Err(error).with_context(reading),
+            };
+            file.rewind().with_context(reading)?;
             header.set_size(size);
             let lines = RewrittenLines::new(&file, rewrite).take(size);
             let content = ExactReader {
@@ -222,6 +239,15 @@ impl<W: Write> Packer<'_, W> {
         );
         self.files += 1;
         Ok(())
+    }
+
+    /// Notes a warning. A hostile tree may be the reason for any number of them.
+    fn warn(&mut self, warning: String) {
+        if self.warnings.len() < MAX_WARNINGS {
+            self.warnings.push(warning);
+        } else {
+            self.unsaid += 1;
+        }
     }
 
     fn append_made(&mut self, path: &Path, content: &str) -> Result<()> {
@@ -310,7 +336,7 @@ impl<R: Read> RewrittenLines<R> {
         }
     }
 
-    /// How long the rewritten file is, in bytes.
+    /// How long the rewritten file is, in bytes. A line that is too long is invalid data.
     fn size(mut self) -> io::Result<u64> {
         io::copy(&mut self, &mut io::sink())
     }
@@ -320,7 +346,12 @@ impl<R: Read> Read for RewrittenLines<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.done == self.line.len() {
             let mut line = Vec::new();
-            self.inner.read_until(b'\n', &mut line)?;
+            let mut inner = (&mut self.inner).take(MAX_LINE + 1);
+            inner.read_until(b'\n', &mut line)?;
+            if line.len() as u64 > MAX_LINE {
+                let why = format!("it has a line of more than {}", text::size(MAX_LINE));
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
             self.line = (self.rewrite)(&line).into_owned();
             self.done = 0;
         }
@@ -354,17 +385,23 @@ impl<W: Write, P: FnMut(u64)> Write for HashingWriter<W, P> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::symlink;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::{Duration, SystemTime};
+    use std::{fs, io, thread};
 
-    use super::{Packed, leads_out, pack, size};
-    use crate::host::tree::Tree;
+    use super::{MAX_LINE, MAX_WARNINGS, Packed, RewrittenLines, leads_out, pack, size};
+    use crate::host::tree::{Choice, PinnedTree, Tree};
 
-    fn packed(tree: &Tree) -> (Packed, Vec<u8>) {
+    fn packed(tree: &PinnedTree) -> (Packed, Vec<u8>) {
         let mut tar = Vec::new();
         let packed = pack(tree, &mut tar, "tar", |_| {}).unwrap();
         (packed, tar)
+    }
+
+    fn tree(source: &Path) -> Tree {
+        Tree::new("t".to_owned(), source.to_owned())
     }
 
     #[test]
@@ -385,7 +422,7 @@ mod tests {
                     .unwrap();
             }
             symlink("b/c", directory.path().join("link")).unwrap();
-            let (packed, tar) = packed(&Tree::new("t".to_owned(), directory.path().to_owned()));
+            let (packed, tar) = packed(&tree(directory.path()).pin().unwrap());
             assert_eq!((packed.files, packed.warnings.len()), (3, 0));
             trees.push((packed.sha256, tar));
         }
@@ -397,10 +434,94 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("a".repeat(200)), [0; 1000]).unwrap();
         fs::write(directory.path().join("b"), "").unwrap();
-        let mut tree = Tree::new("t".to_owned(), directory.path().to_owned());
+        let mut tree = tree(directory.path());
         tree.files.insert("made".into(), "content".to_owned());
+        let tree = tree.pin().unwrap();
         let (packed, tar) = packed(&tree);
         assert_eq!((packed.files, size(&tree).unwrap()), (3, tar.len() as u64));
+    }
+
+    /// A file of one line: `length` bytes, the line's end among them.
+    fn one_line(length: u64) -> Vec<u8> {
+        let mut line = vec![b'x'; usize::try_from(length).unwrap()];
+        line.pop();
+        line.push(b'\n');
+        line
+    }
+
+    #[test]
+    fn a_file_with_a_line_that_is_too_long_is_left_out_and_never_goes_as_it_is() {
+        for (length, files) in [(MAX_LINE, 1), (MAX_LINE + 1, 0)] {
+            let directory = tempfile::tempdir().unwrap();
+            let content = [b"secret\n".to_vec(), one_line(length), b"secret".to_vec()].concat();
+            fs::write(directory.path().join("log"), content).unwrap();
+            let mut tree = tree(directory.path());
+            tree.layers[0].choose = |_, _| {
+                Choice::Rewrite(|line| {
+                    let text = String::from_utf8_lossy(line);
+                    text.replace("secret", "*").into_bytes().into()
+                })
+            };
+            let (packed, tar) = packed(&tree.pin().unwrap());
+            assert_eq!(packed.files, files);
+            assert!(!tar.windows(6).any(|window| window == b"secret"));
+            let path = directory.path().join("log");
+            let why = "is left out: it has a line of more than 1.0 MiB";
+            let warning = format!("t: {} {why}", path.display());
+            let warnings = if files == 0 { vec![warning] } else { vec![] };
+            assert_eq!(packed.warnings, warnings);
+        }
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_not_held_in_memory() {
+        let mut lines = RewrittenLines::new(io::repeat(b'x'), |line| line.into());
+        let error = io::copy(&mut lines, &mut io::sink()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn there_is_an_end_to_warnings() {
+        let directory = tempfile::tempdir().unwrap();
+        for number in 0..MAX_WARNINGS + 7 {
+            symlink("/etc", directory.path().join(number.to_string())).unwrap();
+        }
+        let (packed, _) = packed(&tree(directory.path()).pin().unwrap());
+        assert_eq!(packed.warnings.len(), MAX_WARNINGS + 1);
+        assert_eq!(
+            packed.warnings[MAX_WARNINGS],
+            "t: 7 more warnings like these"
+        );
+    }
+
+    /// Somebody exchanges the file for a link to a secret and back all the while.
+    #[test]
+    fn a_file_that_is_exchanged_all_the_while_never_gives_another_ones_content() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = temporary.path().canonicalize().unwrap();
+        let [root, good, bad] = ["root", "good", "bad"].map(|name| directory.join(name));
+        fs::create_dir(&root).unwrap();
+        fs::write(&good, "harmless").unwrap();
+        fs::write(directory.join("key"), "secret").unwrap();
+        fs::write(root.join("file"), "harmless").unwrap();
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    symlink(directory.join("key"), &bad).unwrap();
+                    fs::rename(&bad, root.join("file")).unwrap();
+                    fs::hard_link(&good, directory.join("one")).unwrap();
+                    fs::rename(directory.join("one"), root.join("file")).unwrap();
+                }
+            });
+            let tree = tree(&root).pin().unwrap();
+            for _ in 0..500 {
+                let mut tar = Vec::new();
+                let _ = pack(&tree, &mut tar, "tar", |_| {});
+                assert!(!tar.windows(6).any(|window| window == b"secret"));
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
     }
 
     #[test]

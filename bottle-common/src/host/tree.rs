@@ -8,9 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use walkdir::{DirEntry, WalkDir};
+use derive_more::Deref;
 
-use crate::host::signals;
+use crate::host::directory::Directory;
 
 /// A directory that is to be one of the guest's.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub struct Tree {
 /// One of the host's trees.
 #[derive(Clone, Debug)]
 pub struct Layer {
-    /// Where it is on the host; it may be a link.
+    /// Where it is on the host; there may be links on the way.
     pub source: PathBuf,
     /// Where it goes in the directory.
     pub place: PathBuf,
@@ -48,17 +48,10 @@ pub enum Choice {
     Warn(&'static str),
 }
 
-/// A file on its way.
-pub struct Entry {
-    /// The file on the host.
-    pub file: DirEntry,
-    /// Its path in the directory; empty for the directory itself.
-    pub path: PathBuf,
-    /// The layer that it is from, without links.
-    pub root: PathBuf,
-    /// What becomes of it; never [`Choice::Exclude`].
-    pub choice: Choice,
-}
+/// A tree whose layers are where they are without a link on the way, so that what is read is below
+/// the directories that were judged.
+#[derive(Clone, Debug, Deref)]
+pub struct PinnedTree(Tree);
 
 impl Tree {
     /// The directory `source` of the host as it is.
@@ -76,93 +69,38 @@ impl Tree {
         }
     }
 
-    /// Visits everything that goes along of the host's trees, and what a warning is due for, in a
-    /// fixed order.
+    /// Resolves the links on the way to each layer. From then on a link there is an error.
     ///
     /// # Errors
     ///
-    /// When a layer cannot be read, when a signal comes, and those of `visit`.
-    pub fn walk(&self, mut visit: impl FnMut(&Entry) -> Result<()>) -> Result<()> {
-        for (number, layer) in self.layers.iter().enumerate() {
-            self.walk_layer(layer, &self.layers[..number], &mut visit)?;
+    /// When a layer is missing.
+    pub fn pin(mut self) -> Result<PinnedTree> {
+        for layer in &mut self.layers {
+            let source = fs::canonicalize(&layer.source);
+            layer.source = source.with_context(|| format!("read {}", layer.source.display()))?;
         }
-        Ok(())
+        Ok(PinnedTree(self))
     }
+}
 
-    fn walk_layer(
-        &self,
-        layer: &Layer,
-        earlier: &[Layer],
-        visit: &mut impl FnMut(&Entry) -> Result<()>,
-    ) -> Result<()> {
-        let reading = || format!("read {}", layer.source.display());
-        let root = fs::canonicalize(&layer.source).with_context(reading)?;
-        let mut files = WalkDir::new(&root).sort_by_file_name().into_iter();
-        while let Some(file) = files.next() {
-            signals::check()?;
-            let file = file.with_context(reading)?;
-            let kind = file.file_type();
-            let (choice, path) = match file.path().strip_prefix(&root) {
-                Ok(below) if file.depth() > 0 => {
-                    ((layer.choose)(below, kind), layer.place.join(below))
-                }
-                _ => (Choice::Include, layer.place.clone()),
-            };
-            if kind.is_dir() && !choice.goes_along() {
-                files.skip_current_dir();
-            }
-            let is_replaced = self.files.contains_key(&path)
-                || !kind.is_dir() && earlier.iter().any(|layer| layer.has(&path, kind));
-            if is_replaced || matches!(choice, Choice::Exclude) {
-                continue;
-            }
-            visit(&Entry {
-                file,
-                path,
-                root: root.clone(),
-                choice,
-            })?;
-        }
-        Ok(())
+impl PinnedTree {
+    /// The directory `source` of the host as it is.
+    #[must_use]
+    pub fn new(name: String, source: &Directory) -> Self {
+        Self(Tree::new(name, source.path().to_owned()))
     }
 }
 
 impl Layer {
-    /// Whether a file of this layer goes to `path` in the directory.
-    fn has(&self, path: &Path, kind: FileType) -> bool {
-        let Ok(path) = path.strip_prefix(&self.place) else {
-            return false;
-        };
-        self.source.join(path).exists() && (self.choose)(path, kind).goes_along()
+    /// Whether a file of this layer and one of `other` can have the same path in the directory.
+    pub(crate) fn may_meet(&self, other: &Self) -> bool {
+        self.place.starts_with(&other.place) || other.place.starts_with(&self.place)
     }
 }
 
 impl Choice {
-    fn goes_along(self) -> bool {
+    pub(crate) fn goes_along(self) -> bool {
         matches!(self, Self::Include | Self::Rewrite(_))
-    }
-}
-
-impl Entry {
-    /// Asks the host for the file's metadata, of a link its own.
-    ///
-    /// # Errors
-    ///
-    /// When the host refuses.
-    pub fn metadata(&self) -> Result<Metadata> {
-        self.file
-            .metadata()
-            .with_context(|| format!("read {}", self.file.path().display()))
-    }
-
-    /// Reads where a link leads.
-    ///
-    /// # Errors
-    ///
-    /// When the host refuses, or it is no link.
-    pub fn target(&self) -> Result<PathBuf> {
-        let path = self.file.path();
-        fs::read_link(path).with_context(|| format!("read {}", path.display()))
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 
 use crate::guest::paths;
-use crate::host::tree::Tree;
+use crate::host::tree::PinnedTree;
 use crate::plan::values::GuestPath;
 
 /// One call of smolvm. `S` is what a copy copies: a [`Source`] or, once that has been staged, the
@@ -46,8 +46,8 @@ pub enum Source {
 #[derive(Clone, Debug)]
 pub struct Archive {
     /// The directory.
-    pub tree: Tree,
-    /// The length of the tar in bytes, as [`tar::size`](crate::host::tar::size) gives it.
+    pub tree: PinnedTree,
+    /// How long the tar is at most, in bytes.
     pub size: u64,
     /// The length that a part may have, in bytes.
     pub max_part: u64,

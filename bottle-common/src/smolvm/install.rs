@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::guest::paths;
 use crate::host::tar;
-use crate::host::tree::Tree;
+use crate::host::tree::{PinnedTree, Tree};
 use crate::plan::values::GuestPath;
 use crate::smolvm::call::{Archive, Call, Exec, Group, Source};
 
@@ -35,6 +35,20 @@ pub enum Existing {
 ///
 /// When the tree cannot be read, or a signal comes.
 pub fn install(tree: Tree, parent: &GuestPath, name: &str, existing: Existing) -> Result<Group> {
+    install_pinned(tree.pin()?, parent, name, existing)
+}
+
+/// Does the same as [`install`] with a tree whose layers were found.
+///
+/// # Errors
+///
+/// As [`install`].
+pub fn install_pinned(
+    tree: PinnedTree,
+    parent: &GuestPath,
+    name: &str,
+    existing: Existing,
+) -> Result<Group> {
     let size = tar::size(&tree)?;
     Ok(calls(
         Archive {
@@ -148,7 +162,9 @@ mod tests {
     }
 
     fn archive(source: &Path, max_part: u64) -> Archive {
-        let tree = Tree::new("tree".to_owned(), source.to_owned());
+        let tree = Tree::new("tree".to_owned(), source.to_owned())
+            .pin()
+            .unwrap();
         let size = tar::size(&tree).unwrap();
         Archive {
             tree,

@@ -1,0 +1,283 @@
+//! A directory of the host by its descriptor. What is in it is opened from there and without
+//! following a link, so that nobody who exchanges files while they are read can name one elsewhere.
+
+use std::ffi::{CStr, OsStr, OsString};
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{Dir, Mode, OFlags, openat, readlinkat};
+use rustix::io::Errno;
+
+/// What opens the directories on the way to another one: they need not be readable.
+#[cfg(target_os = "linux")]
+const ON_THE_WAY: OFlags = OFlags::PATH;
+#[cfg(not(target_os = "linux"))]
+const ON_THE_WAY: OFlags = OFlags::RDONLY;
+
+/// An open directory.
+pub struct Directory {
+    descriptor: File,
+    path: PathBuf,
+}
+
+/// The names in a directory, in order.
+pub struct Names {
+    /// All names, each with a NUL behind it. One allocation for each would take several times as
+    /// much.
+    bytes: Vec<u8>,
+    /// Where each begins.
+    starts: Vec<u32>,
+}
+
+impl Directory {
+    /// Opens the directory at `path`, which is absolute.
+    ///
+    /// # Errors
+    ///
+    /// When there is a link anywhere in `path`, or the host refuses.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let way = ON_THE_WAY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut descriptor = rustix::fs::open("/", way, Mode::empty())?;
+        for component in path.components() {
+            match component {
+                Component::RootDir => {}
+                Component::Normal(name) => {
+                    descriptor = openat(&descriptor, name, way, Mode::empty())?;
+                }
+                _ => return Err(io::ErrorKind::InvalidInput.into()),
+            }
+        }
+        let here = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self {
+            descriptor: openat(descriptor, ".", here, Mode::empty())?.into(),
+            path: path.to_owned(),
+        })
+    }
+
+    /// Where it is, without links.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Asks for its own metadata.
+    ///
+    /// # Errors
+    ///
+    /// When the host refuses.
+    pub fn metadata(&self) -> io::Result<Metadata> {
+        self.descriptor.metadata()
+    }
+
+    /// Opens the directory `name` in this one.
+    ///
+    /// # Errors
+    ///
+    /// When it is a link, or the host refuses.
+    pub fn open_directory(&self, name: &OsStr) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(Self {
+            descriptor: openat(self, name, flags, Mode::empty())?.into(),
+            path: self.path.join(name),
+        })
+    }
+
+    /// Opens the regular file `name` in this directory; `None` when something else is there.
+    ///
+    /// # Errors
+    ///
+    /// When the host refuses.
+    pub fn open_file(&self, name: &OsStr) -> io::Result<Option<File>> {
+        // Without NONBLOCK to open a FIFO would be to wait for its writer.
+        let flags =
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = match openat(self, name, flags, Mode::empty()) {
+            Ok(descriptor) => File::from(descriptor),
+            // A link, and a socket.
+            Err(Errno::LOOP | Errno::NXIO) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(file.metadata()?.is_file().then_some(file))
+    }
+
+    /// Asks for the metadata of `name` in this directory, of a link its own. It may be another file
+    /// by the time it is opened.
+    ///
+    /// # Errors
+    ///
+    /// When the host refuses.
+    pub fn look(&self, name: &OsStr) -> io::Result<Metadata> {
+        // There is no other way to the standard library's metadata below a descriptor.
+        #[cfg(target_os = "linux")]
+        {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            File::from(openat(self, name, flags, Mode::empty())?).metadata()
+        }
+        #[cfg(not(target_os = "linux"))]
+        self.path.join(name).symlink_metadata()
+    }
+
+    /// Reads where the link `name` in this directory leads.
+    ///
+    /// # Errors
+    ///
+    /// When it is no link, or the host refuses.
+    pub fn target(&self, name: &OsStr) -> io::Result<PathBuf> {
+        let target = readlinkat(self, name, Vec::new())?;
+        Ok(OsString::from_vec(target.into_bytes()).into())
+    }
+
+    /// Calls `read` with the directory and the name that `path` below this directory ends in.
+    ///
+    /// # Errors
+    ///
+    /// When a link is on the way, when the host refuses, and those of `read`.
+    pub fn below<T>(
+        &self,
+        path: &Path,
+        read: impl FnOnce(&Self, &OsStr) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut names = path.iter();
+        let name = names.next().ok_or(io::ErrorKind::InvalidInput)?;
+        let rest = names.as_path();
+        if rest.as_os_str().is_empty() {
+            return read(self, name);
+        }
+        let mut directory = self.open_directory(name)?;
+        for name in rest.parent().into_iter().flatten() {
+            directory = directory.open_directory(name)?;
+        }
+        read(
+            &directory,
+            rest.file_name().ok_or(io::ErrorKind::InvalidInput)?,
+        )
+    }
+
+    /// Reads the names in this directory; `None` when they take more than `room` bytes.
+    ///
+    /// # Errors
+    ///
+    /// When the host refuses.
+    pub fn names(&self, room: usize) -> io::Result<Option<Names>> {
+        let mut names = Names {
+            bytes: Vec::new(),
+            starts: Vec::new(),
+        };
+        for entry in Dir::read_from(self)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let Ok(start) = u32::try_from(names.bytes.len()) else {
+                return Ok(None);
+            };
+            names.starts.push(start);
+            names.bytes.extend_from_slice(name.to_bytes_with_nul());
+            if names.size() > room {
+                return Ok(None);
+            }
+        }
+        let Names { bytes, starts } = &mut names;
+        starts.sort_unstable_by_key(|&start| name_at(bytes, start));
+        Ok(Some(names))
+    }
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+impl Names {
+    /// Gives each name.
+    pub fn iter(&self) -> impl Iterator<Item = &OsStr> {
+        let names = self.starts.iter();
+        names.map(|&start| OsStr::from_bytes(name_at(&self.bytes, start)))
+    }
+
+    /// How many bytes they take.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.bytes.len() + self.starts.len() * size_of::<u32>()
+    }
+}
+
+fn name_at(bytes: &[u8], start: u32) -> &[u8] {
+    let name = CStr::from_bytes_until_nul(&bytes[start as usize..]);
+    name.map_or(&[], CStr::to_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Read;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+    use std::process::Command;
+
+    use super::Directory;
+
+    #[test]
+    fn no_link_is_followed_and_nothing_but_a_file_is_opened() {
+        let temporary = tempfile::tempdir().unwrap();
+        let root = temporary.path().canonicalize().unwrap();
+        fs::create_dir(root.join("directory")).unwrap();
+        fs::write(root.join("directory/file"), "content").unwrap();
+        symlink("directory", root.join("link")).unwrap();
+        symlink("directory/file", root.join("link-to-file")).unwrap();
+        let fifo = root.join("fifo");
+        assert!(
+            Command::new("mkfifo")
+                .arg(&fifo)
+                .status()
+                .unwrap()
+                .success()
+        );
+        let _socket = UnixListener::bind(root.join("socket")).unwrap();
+
+        let directory = Directory::open(&root).unwrap();
+        for name in ["directory", "fifo", "link", "link-to-file", "socket"] {
+            assert!(
+                directory.open_file(name.as_ref()).unwrap().is_none(),
+                "{name}"
+            );
+        }
+        assert!(directory.open_directory("link".as_ref()).is_err());
+        assert!(Directory::open(&root.join("link")).is_err());
+        assert!(Directory::open(&root.join("link/../directory")).is_err());
+        assert!(Directory::open("relative".as_ref()).is_err());
+
+        let inner = directory.open_directory("directory".as_ref()).unwrap();
+        let mut content = String::new();
+        let file = inner.open_file("file".as_ref()).unwrap();
+        file.unwrap().read_to_string(&mut content).unwrap();
+        assert_eq!(
+            (content.as_str(), inner.path()),
+            ("content", &*root.join("directory"))
+        );
+        assert!(directory.look("link".as_ref()).unwrap().is_symlink());
+        assert_eq!(
+            directory.target("link".as_ref()).unwrap(),
+            "directory".as_ref() as &std::path::Path
+        );
+    }
+
+    #[test]
+    fn names_are_in_order_and_not_more_than_there_is_room_for() {
+        let temporary = tempfile::tempdir().unwrap();
+        for name in ["b", "a", "c.d", "c"] {
+            fs::write(temporary.path().join(name), "").unwrap();
+        }
+        let directory = Directory::open(&temporary.path().canonicalize().unwrap()).unwrap();
+        let size = "a b c c.d ".len() + 4 * 4;
+        let names = directory.names(size).unwrap().unwrap();
+        assert!(names.iter().eq(["a", "b", "c", "c.d"]));
+        assert_eq!(names.size(), size);
+        assert!(directory.names(size - 1).unwrap().is_none());
+    }
+}

@@ -1,0 +1,327 @@
+//! The way through a tree's directories, each by its descriptor.
+
+use std::ffi::OsStr;
+use std::fs::{File, FileType, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::host::directory::Directory;
+use crate::host::signals;
+use crate::host::tree::{Choice, Layer, PinnedTree};
+
+/// How many directories may be inside each other. Each takes a descriptor, of which macOS gives 256.
+const MAX_DEPTH: usize = 128;
+/// How long a path in the directory may be, in bytes: the 4096 of a path in the guest, less what is
+/// in front of it there.
+const MAX_PATH: usize = 4096 - 256;
+/// How much memory the names in all directories on the way may take, in bytes. It is enough for half
+/// a million files in one directory.
+const MAX_NAMES: usize = 16 << 20;
+
+/// A file on its way.
+pub struct Entry<'a> {
+    /// Where it is on the host, for messages.
+    pub source: PathBuf,
+    /// Its path in the directory; empty for the directory itself.
+    pub path: PathBuf,
+    /// The layer that it is from, without links.
+    pub root: &'a Path,
+    /// What becomes of it; never [`Choice::Exclude`].
+    pub choice: Choice,
+    /// Its metadata when it was looked at, of a link its own.
+    pub metadata: Metadata,
+    /// The directory that it is in; none of the root.
+    directory: Option<&'a Directory>,
+}
+
+impl Entry<'_> {
+    /// Opens the file, which was a regular one when it was looked at.
+    ///
+    /// # Errors
+    ///
+    /// When it is none any more, or the host refuses.
+    pub fn open(&self) -> Result<File> {
+        let file = self.in_directory(Directory::open_file)?;
+        file.with_context(|| format!("read {}: it changed while it was read", self.shown()))
+    }
+
+    /// Reads where a link leads.
+    ///
+    /// # Errors
+    ///
+    /// When the host refuses, or it is no link.
+    pub fn target(&self) -> Result<PathBuf> {
+        self.in_directory(Directory::target)
+    }
+
+    fn in_directory<T>(&self, read: fn(&Directory, &OsStr) -> io::Result<T>) -> Result<T> {
+        let read = match (self.directory, self.source.file_name()) {
+            (Some(directory), Some(name)) => read(directory, name),
+            _ => Err(io::ErrorKind::IsADirectory.into()),
+        };
+        read.with_context(|| format!("read {}", self.shown()))
+    }
+
+    fn shown(&self) -> std::path::Display<'_> {
+        self.source.display()
+    }
+}
+
+/// A walk through one layer.
+struct Walk<'a, V> {
+    tree: &'a PinnedTree,
+    layer: &'a Layer,
+    /// The layers before it that may have the same files.
+    earlier: Vec<(&'a Layer, Directory)>,
+    visit: V,
+    /// How many bytes the names in all directories on the way take.
+    names: usize,
+}
+
+impl PinnedTree {
+    /// Visits everything that goes along of the host's trees, and what a warning is due for, in a
+    /// fixed order.
+    ///
+    /// # Errors
+    ///
+    /// When a layer cannot be read, or is too deep or too wide to be; when a signal comes; and those
+    /// of `visit`.
+    pub fn walk(&self, mut visit: impl FnMut(&Entry) -> Result<()>) -> Result<()> {
+        for (number, layer) in self.layers.iter().enumerate() {
+            let mut earlier = Vec::new();
+            for other in &self.layers[..number] {
+                if other.may_meet(layer) {
+                    earlier.push((other, open(&other.source)?));
+                }
+            }
+            let mut walk = Walk {
+                tree: self,
+                layer,
+                earlier,
+                visit: &mut visit,
+                names: 0,
+            };
+            walk.root(&open(&layer.source)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn open(path: &Path) -> Result<Directory> {
+    Directory::open(path).with_context(|| format!("read {}", path.display()))
+}
+
+impl<V: FnMut(&Entry) -> Result<()>> Walk<'_, V> {
+    /// Visits the layer's own directory and all that is in it.
+    fn root(&mut self, root: &Directory) -> Result<()> {
+        let metadata = root.metadata();
+        let entry = Entry {
+            source: root.path().to_owned(),
+            path: self.layer.place.clone(),
+            root: root.path(),
+            choice: Choice::Include,
+            metadata: metadata.with_context(|| format!("read {}", root.path().display()))?,
+            directory: None,
+        };
+        if !self.tree.files.contains_key(&entry.path) {
+            (self.visit)(&entry)?;
+        }
+        self.directory(root, Path::new(""), 1)
+    }
+
+    /// Visits what is in `directory`, which is at `below` in the layer.
+    fn directory(&mut self, directory: &Directory, below: &Path, depth: usize) -> Result<()> {
+        let shown = directory.path().display();
+        if depth > MAX_DEPTH {
+            bail!("read {shown}: more than {MAX_DEPTH} directories are inside each other");
+        }
+        let names = directory.names(MAX_NAMES - self.names);
+        let names = names.with_context(|| format!("read {shown}"))?;
+        let names = names.with_context(|| format!("read {shown}: too many files in it"))?;
+        self.names += names.size();
+        for name in names.iter() {
+            signals::check()?;
+            self.file(directory, name, &below.join(name), depth)?;
+        }
+        self.names -= names.size();
+        Ok(())
+    }
+
+    /// Visits the file `name` in `directory`, which is at `below` in the layer.
+    fn file(
+        &mut self,
+        directory: &Directory,
+        name: &OsStr,
+        below: &Path,
+        depth: usize,
+    ) -> Result<()> {
+        let source = directory.path().join(name);
+        let reading = || format!("read {}", source.display());
+        let metadata = directory.look(name).with_context(reading)?;
+        let kind = metadata.file_type();
+        let choice = (self.layer.choose)(below, kind);
+        let path = self.layer.place.join(below);
+        if matches!(choice, Choice::Exclude) {
+            return Ok(());
+        }
+        if path.as_os_str().len() > MAX_PATH {
+            bail!("{}: its path is longer than {MAX_PATH} bytes", reading());
+        }
+        let is_replaced =
+            self.tree.files.contains_key(&path) || !kind.is_dir() && self.is_earlier(&path, kind);
+        if !is_replaced {
+            (self.visit)(&Entry {
+                source: source.clone(),
+                path,
+                root: &self.layer.source,
+                choice,
+                metadata,
+                directory: Some(directory),
+            })?;
+        }
+        if kind.is_dir() && choice.goes_along() {
+            let inner = directory.open_directory(name).with_context(reading)?;
+            self.directory(&inner, below, depth + 1)?;
+        }
+        Ok(())
+    }
+
+    /// Whether an earlier layer has the file at `path` in the directory.
+    fn is_earlier(&self, path: &Path, kind: FileType) -> bool {
+        let mut earlier = self.earlier.iter();
+        earlier.any(|(layer, root)| {
+            let Ok(below) = path.strip_prefix(&layer.place) else {
+                return false;
+            };
+            // The layer's own directory is there.
+            let is_there =
+                || below.as_os_str().is_empty() || root.below(below, Directory::look).is_ok();
+            (layer.choose)(below, kind).goes_along() && is_there()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::{Path, PathBuf};
+    use std::process::Command;
+
+    use super::{MAX_DEPTH, MAX_PATH};
+    use crate::host::tree::{PinnedTree, Tree};
+
+    fn tree(source: &Path) -> PinnedTree {
+        Tree::new("t".to_owned(), source.to_owned()).pin().unwrap()
+    }
+
+    /// Walks through `tree`, reading all files, and gives their paths. Each is handed to `before`
+    /// first, between the look and the reading.
+    fn read(tree: &PinnedTree, mut before: impl FnMut(&Path)) -> Result<Vec<PathBuf>, String> {
+        let mut paths = Vec::new();
+        let result = tree.walk(|entry| {
+            before(&entry.path);
+            if entry.metadata.is_file() {
+                entry.open()?;
+            } else if entry.metadata.is_symlink() {
+                entry.target()?;
+            }
+            paths.push(entry.path.clone());
+            Ok(())
+        });
+        result.map(|()| paths).map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn whatever_a_file_is_exchanged_for_nothing_outside_is_read() {
+        for (name, make) in [
+            ("file", "rm -r file && ln -s ../secret/key file"),
+            ("file", "rm -r file && ln -s /etc/passwd file"),
+            ("file", "rm -r file && mkfifo file"),
+            ("file", "rm -r file && mkdir file"),
+            ("inner", "rm -r inner && ln -s ../secret inner"),
+            ("inner", "rm -r inner && mkfifo inner"),
+            (
+                "inner/key",
+                "mv inner old && ln -s ../secret inner && rm old/key",
+            ),
+            (
+                "inner/key",
+                "rm inner/key && ln -s ../../secret/key inner/key",
+            ),
+        ] {
+            let temporary = tempfile::tempdir().unwrap();
+            let root = temporary.path().canonicalize().unwrap().join("root");
+            fs::create_dir_all(root.join("inner")).unwrap();
+            fs::create_dir(root.join("../secret")).unwrap();
+            for file in ["file", "inner/key", "../secret/key"] {
+                fs::write(root.join(file), "").unwrap();
+            }
+            let found = read(&tree(&root), |path| {
+                if path == Path::new(name) {
+                    let mut sh = Command::new("sh");
+                    sh.args(["-c", make]).current_dir(&root);
+                    assert!(sh.status().unwrap().success(), "{make}");
+                }
+            });
+            let error = found.expect_err(make);
+            let shown = root.join(name);
+            assert!(
+                error.starts_with(&format!("read {}: ", shown.display())),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_root_that_is_exchanged_for_a_link_is_an_error() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = temporary.path().canonicalize().unwrap();
+        for name in ["root", "secret"] {
+            fs::create_dir(directory.join(name)).unwrap();
+        }
+        symlink("root", directory.join("link")).unwrap();
+        let tree = tree(&directory.join("link"));
+        assert_eq!(read(&tree, |_| {}).unwrap(), [PathBuf::new()]);
+        fs::remove_dir(directory.join("root")).unwrap();
+        symlink("secret", directory.join("root")).unwrap();
+        assert!(read(&tree, |_| {}).is_err());
+    }
+
+    #[test]
+    fn a_tree_has_a_depth_and_a_length_that_it_may_not_exceed() {
+        for (name, number, why) in [
+            ("d", MAX_DEPTH - 1, None),
+            (
+                "d",
+                MAX_DEPTH,
+                Some("more than 128 directories are inside each other"),
+            ),
+            (&*"d".repeat(255), MAX_PATH / 256, None),
+            (
+                &*"d".repeat(255),
+                MAX_PATH / 256 + 1,
+                Some("its path is longer than 3840 bytes"),
+            ),
+        ] {
+            let temporary = tempfile::tempdir().unwrap();
+            // A path of that length cannot be given at once.
+            let make = format!(
+                "i=0; while [ $i -lt {number} ]; do mkdir {name} && cd -P {name} || exit; i=$((i + 1)); done"
+            );
+            let mut sh = Command::new("bash");
+            sh.args(["-c", &make]).current_dir(temporary.path());
+            assert!(sh.status().unwrap().success(), "{make}");
+            let found = read(&tree(temporary.path()), |_| {});
+            match why {
+                None => assert_eq!(found.unwrap().len(), number + 1),
+                Some(why) => assert!(found.unwrap_err().ends_with(why)),
+            }
+            let mut rm = Command::new("rm");
+            rm.args(["-rf", name]).current_dir(temporary.path());
+            assert!(rm.status().unwrap().success());
+        }
+    }
+}

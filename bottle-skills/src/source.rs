@@ -1,0 +1,65 @@
+//! Where a skill is on the host, and whether what is there may go into the guest.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use anyhow::Result;
+use bottle_common::error::hinted;
+use bottle_common::host::directory::Directory;
+use bottle_common::host::tree::PinnedTree;
+use bottle_common::plan::values::SkillName;
+
+use crate::manifest;
+
+const HINT: &str = "--host-skills-dir or CLAUDE_BOTTLE_HOST_SKILLS_DIR names another directory \
+                    than $HOME/.claude/skills";
+
+/// A skill on the host.
+pub struct Skill {
+    /// Its name in the plan.
+    pub name: SkillName,
+    /// Its files.
+    pub tree: PinnedTree,
+    /// What a person should know of it.
+    pub warnings: Vec<String>,
+}
+
+/// Finds the skill `name` in `host_dir`. Both are usually links, which are followed. Links to skills
+/// in `agents_dir` are what installers of skills make.
+pub fn find(host_dir: &Path, agents_dir: Option<&Path>, name: &SkillName) -> Result<Skill> {
+    let what = format!("skill `{name}`");
+    let source = host_dir.join(&**name);
+    let shown = source.display();
+    let fail = |why: String| hinted(format!("{what}: {why}"), HINT);
+    let place =
+        fs::canonicalize(&source).map_err(|error| fail(format!("read {shown}: {error}")))?;
+    let directory = Directory::open(&place).map_err(|error| match error.kind() {
+        ErrorKind::NotADirectory => fail(format!("{shown} is not a directory")),
+        _ => fail(format!("read {shown}: {error}")),
+    })?;
+
+    let mut warnings = Vec::new();
+    let host_dir = fs::canonicalize(host_dir)?;
+    if place != host_dir.join(&**name) {
+        // People keep links here, and so does a collection that was cloned: one of its links may
+        // lead to anything of this host.
+        if !manifest::is_in(&directory) {
+            let place = place.display();
+            return Err(hinted(
+                format!("{what}: {shown} leads to {place}, which has no file SKILL.md"),
+                "a link has to lead to a skill: remove it, or put a skill in its place",
+            ));
+        }
+        let is_inside = |dir: &Path| fs::canonicalize(dir).is_ok_and(|dir| place.starts_with(dir));
+        if !place.starts_with(&host_dir) && !agents_dir.is_some_and(is_inside) {
+            warnings.push(format!("{shown} leads to {}", place.display()));
+        }
+    }
+    warnings.extend(manifest::warning(&directory));
+    Ok(Skill {
+        name: name.clone(),
+        tree: PinnedTree::new(what, &directory),
+        warnings,
+    })
+}

@@ -1,0 +1,179 @@
+//! What of the host's files may not go into the guest, however they lie there.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has to panic"
+)]
+
+use harness::{Outcome, Sandbox};
+use serde_json::{Value, json};
+
+const STEP: &str = env!("CARGO_BIN_EXE_bottle-skills");
+const SECRET: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
+
+fn with_skill(sandbox: &Sandbox, name: &str) -> Value {
+    let mut plan = sandbox.plan();
+    plan["spec"]["manifest"]["agents"]["demo"]["skills"] = json!([name]);
+    plan
+}
+
+/// Runs a shell command in the directory of the host's skills.
+fn make(sandbox: &Sandbox, script: &str) {
+    let script = format!("cd home/.claude/skills && {script}");
+    let outcome = sandbox.run("sh").args(["-c", &script]).end();
+    assert_eq!(outcome.status, 0, "{script}: {}", outcome.stderr);
+}
+
+fn run(sandbox: &Sandbox, name: &str) -> Outcome {
+    let plan = with_skill(sandbox, name);
+    sandbox.run("timeout").args(["20", STEP]).plan(&plan).end()
+}
+
+fn done(name: &str) -> String {
+    format!("bottle-skills: {name} in /home/node/.claude/skills (_s)\n")
+}
+
+/// Puts a key into `~/.ssh`.
+fn with_key(sandbox: &Sandbox) {
+    sandbox.write("home/.ssh/id_ed25519", SECRET);
+}
+
+#[test]
+fn a_name_that_leads_to_no_skill_is_refused() {
+    let sandbox = Sandbox::new();
+    with_key(&sandbox);
+    for (target, leads_to) in [
+        ("../../.ssh", "DIR/home/.ssh"),
+        ("../..", "DIR/home"),
+        (".", "DIR/home/.claude/skills"),
+        ("other", "DIR/home/.claude/skills/other"),
+        ("/etc", "/etc"),
+    ] {
+        make(
+            &sandbox,
+            &format!("rm -rf pdf; mkdir -p other; ln -s {target} pdf"),
+        );
+        let why = format!(
+            "bottle-skills: skill `pdf`: DIR/home/.claude/skills/pdf leads to {leads_to}, which has \
+             no file SKILL.md\n\
+             hint: a link has to lead to a skill: remove it, or put a skill in its place\n"
+        );
+        run(&sandbox, "pdf").fails(1, &why);
+    }
+    assert!(sandbox.calls().is_empty());
+}
+
+/// A SKILL.md that is a link does not make a directory a skill.
+#[test]
+fn a_name_that_leads_to_a_skill_md_that_is_a_link_is_refused() {
+    let sandbox = Sandbox::new();
+    make(
+        &sandbox,
+        "echo --- > ../../file; mkdir ../../.ssh; ln -s ../file ../../.ssh/SKILL.md; ln -s ../../.ssh pdf",
+    );
+    let outcome = run(&sandbox, "pdf");
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""));
+    assert!(sandbox.calls().is_empty());
+}
+
+#[test]
+fn a_name_that_leads_to_a_skill_elsewhere_is_said_but_not_one_of_an_installer() {
+    let sandbox = Sandbox::new();
+    let skill = "---\nname: pdf\n---\n";
+    for (place, target, is_said) in [
+        ("home/.agents/skills/pdf", "../../.agents/skills/pdf", false),
+        (
+            "home/.claude/skills/collection/pdf",
+            "collection/pdf",
+            false,
+        ),
+        ("checkout/pdf", "../../../checkout/pdf", true),
+    ] {
+        sandbox.write(format!("{place}/SKILL.md"), skill);
+        make(&sandbox, &format!("rm -f pdf; ln -s {target} pdf"));
+        let warning = format!(
+            "bottle-skills: warning: skill `pdf`: DIR/home/.claude/skills/pdf leads to DIR/{place}\n"
+        );
+        let warning = if is_said { &*warning } else { "" };
+        let plan = with_skill(&sandbox, "pdf");
+        run(&sandbox, "pdf").is(0, &plan, &format!("{warning}{}", done("pdf")));
+    }
+}
+
+/// Both are usually links, as dotfiles are kept.
+#[test]
+fn the_skills_directory_and_the_agents_own_may_be_links() {
+    let sandbox = Sandbox::new();
+    sandbox.write("dotfiles/agents/skills/pdf/SKILL.md", "---\n---\n");
+    make(
+        &sandbox,
+        "cd ../..; rmdir .claude/skills; mkdir ../dotfiles/skills; \
+         ln -s ../../dotfiles/skills .claude/skills; ln -s ../dotfiles/agents .agents; \
+         ln -s ../agents/skills/pdf ../dotfiles/skills/pdf",
+    );
+    let plan = with_skill(&sandbox, "pdf");
+    run(&sandbox, "pdf").is(0, &plan, &done("pdf"));
+}
+
+#[test]
+fn a_skill_md_that_leads_out_is_not_read() {
+    let sandbox = Sandbox::with_guest();
+    with_key(&sandbox);
+    make(
+        &sandbox,
+        "mkdir pdf; ln -s ../../../.ssh/id_ed25519 pdf/SKILL.md",
+    );
+    let plan = with_skill(&sandbox, "pdf");
+    let warning = "bottle-skills: warning: skill `pdf`:";
+    let path = "DIR/home/.claude/skills/pdf";
+    let stderr = format!(
+        "{warning} read {path}/SKILL.md: a link that leads out of the skill\n\
+         {warning} {path}/SKILL.md leads out of {path}: copied as a link\n{}",
+        done("pdf")
+    );
+    run(&sandbox, "pdf").is(0, &plan, &stderr);
+    let found = sandbox.guest("grep -r OPENSSH /home/node /var 2>/dev/null | wc -l");
+    assert_eq!(found, "0\n");
+}
+
+#[test]
+fn a_skill_md_that_leads_to_another_file_of_the_skill_is_read() {
+    let sandbox = Sandbox::new();
+    sandbox.write("home/.claude/skills/pdf/docs/skill", "---\n---\n");
+    make(&sandbox, "ln -s docs/skill pdf/SKILL.md");
+    let plan = with_skill(&sandbox, "pdf");
+    run(&sandbox, "pdf").is(0, &plan, &done("pdf"));
+}
+
+#[test]
+fn fifos_and_sockets_are_left_out_and_nobody_waits_for_them() {
+    let sandbox = Sandbox::with_guest();
+    sandbox.write_skill("pdf");
+    make(&sandbox, "mkfifo pdf/fifo; mkdir pdf/d; mkfifo pdf/d/fifo");
+    let plan = with_skill(&sandbox, "pdf");
+    let warning = "bottle-skills: warning: skill `pdf`: DIR/home/.claude/skills/pdf";
+    let why = "is neither file, directory nor link: left out\n";
+    let stderr = format!("{warning}/d/fifo {why}{warning}/fifo {why}{}", done("pdf"));
+    run(&sandbox, "pdf").is(0, &plan, &stderr);
+    let check = sandbox.run("timeout").args(["20", STEP, "--check"]);
+    assert_eq!(check.plan(&plan).end().status, 0);
+}
+
+#[test]
+fn a_tree_without_an_end_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.write_skill("pdf");
+    make(
+        &sandbox,
+        "cd pdf; i=0; while [ $i -lt 300 ]; do mkdir d; cd -P d; i=$((i + 1)); done",
+    );
+    let outcome = run(&sandbox, "pdf");
+    let path = format!("DIR/home/.claude/skills/pdf{}", "/d".repeat(128));
+    let why = "more than 128 directories are inside each other";
+    outcome.fails(
+        1,
+        &format!("bottle-skills: skill `pdf`: read {path}: {why}\n"),
+    );
+    assert!(sandbox.calls().is_empty());
+}
