@@ -6,6 +6,9 @@
     reason = "a test that cannot go on has to panic"
 )]
 
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+
 use harness::{Outcome, Sandbox};
 use serde_json::{Value, json};
 
@@ -176,4 +179,93 @@ fn a_tree_without_an_end_is_refused() {
         &format!("bottle-skills: skill `pdf`: read {path}: {why}\n"),
     );
     assert!(sandbox.calls().is_empty());
+}
+
+/// Gives the directory that the plan has for staged files another owner, or takes one of another's.
+fn of_another_user(sandbox: &Sandbox) -> (String, u32) {
+    let path = sandbox.path("anothers");
+    fs::create_dir(&path).unwrap();
+    if chown(&path, Some(12345), Some(12345)).is_ok() {
+        return (path.to_str().unwrap().to_owned(), 12345);
+    }
+    ("/usr".to_owned(), 0)
+}
+
+fn fails_with_stage_dir(sandbox: &Sandbox, stage_dir: &str, stderr: &str) {
+    let mut plan = with_skill(sandbox, "pdf");
+    plan["stage_dir"] = json!(stage_dir);
+    let outcome = sandbox.run(STEP).plan(&plan).end();
+    outcome.fails(1, stderr);
+    assert!(sandbox.calls().is_empty());
+}
+
+#[test]
+fn a_stage_dir_in_which_others_can_write_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.write_skill("pdf");
+    let us = fs::metadata(sandbox.path("home")).unwrap().uid();
+    let (anothers, owner) = of_another_user(&sandbox);
+    let shown = anothers.replace(sandbox.path("").to_str().unwrap(), "DIR/");
+    let another =
+        "hint: stage_dir in the plan names another directory, which is made when missing\n";
+    fails_with_stage_dir(
+        &sandbox,
+        &anothers,
+        &format!(
+            "bottle-skills: stage_dir {shown} belongs to user {owner}, and this runs as user {us}\n\
+             {another}"
+        ),
+    );
+
+    let stage = sandbox.path("stage");
+    let set_mode =
+        |path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    for mode in [0o777, 0o1777, 0o770, 0o720, 0o702] {
+        set_mode(&stage, mode);
+        let why = format!("has mode {mode:04o}: others can exchange what goes into the guest");
+        let hint = "hint: chmod go-w DIR/stage\n";
+        let stderr = format!("bottle-skills: stage_dir DIR/stage {why}\n{hint}");
+        fails_with_stage_dir(&sandbox, stage.to_str().unwrap(), &stderr);
+    }
+    set_mode(&stage, 0o755);
+
+    symlink("stage", sandbox.path("link")).unwrap();
+    for name in ["link", "link/"] {
+        let hint = "hint: stage_dir in the plan names the directory itself\n";
+        let stderr = format!("bottle-skills: stage_dir DIR/link is a link\n{hint}");
+        fails_with_stage_dir(&sandbox, sandbox.path(name).to_str().unwrap(), &stderr);
+    }
+
+    let open = sandbox.path("open");
+    fs::create_dir(&open).unwrap();
+    set_mode(&open, 0o777);
+    let why = "can be replaced by anyone who writes in DIR/open";
+    fails_with_stage_dir(
+        &sandbox,
+        open.join("stage").to_str().unwrap(),
+        &format!("bottle-skills: stage_dir DIR/open/stage {why}\n{another}"),
+    );
+
+    // As /tmp is.
+    set_mode(&open, 0o1777);
+    let mut plan = with_skill(&sandbox, "pdf");
+    plan["stage_dir"] = json!(open.join("state/stage"));
+    let outcome = sandbox.run(STEP).plan(&plan).end();
+    outcome.is(0, &plan, &done("pdf"));
+    for name in ["state", "state/stage"] {
+        let mode = fs::metadata(open.join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o700);
+    }
+}
+
+/// Files of killed runs are removed from our own directory alone.
+#[test]
+fn nothing_is_removed_from_a_stage_dir_that_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.write_skill("pdf");
+    sandbox.write("stage/bottle-abc", "");
+    let stage = sandbox.path("stage");
+    fs::set_permissions(&stage, fs::Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(run(&sandbox, "pdf").status, 1);
+    assert_eq!(sandbox.staged(), ["bottle-abc"]);
 }

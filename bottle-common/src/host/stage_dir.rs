@@ -1,51 +1,80 @@
 //! The plan's stage directory: files that are made on the host for the guest. They are private, and
 //! removed when the run that made them ends.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use rustix::fs::{FlockOperation, flock, statvfs};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, fstatvfs, openat, unlinkat};
+use rustix::process::geteuid;
 use tempfile::{Builder, NamedTempFile};
 
 use crate::error::hinted;
+use crate::host::directory::Directory;
 use crate::text;
 
 /// What the names of staged files begin with.
 const PREFIX: &str = "bottle-";
+/// How much memory the names in the directory may take, in bytes.
+const MAX_NAMES: usize = 1 << 20;
 
-/// The directory, which is made when its first file is.
-pub struct StageDir(PathBuf);
+const OTHERS_WRITE: u32 = 0o022;
+const EVERYBODY_WRITES: u32 = 0o002;
+/// Where it is set, files in a directory are removed and renamed by their owners alone.
+const STICKY: u32 = 0o1000;
+
+/// The directory, which is ours, and in which nobody else can write: whoever could would exchange
+/// what smolvm is about to copy.
+pub struct StageDir(Directory);
 
 impl StageDir {
-    /// The directory at `path`.
-    #[must_use]
-    pub fn new(path: &Path) -> Self {
-        Self(path.to_owned())
+    /// Opens the directory at `path`, which is made (0700) when missing, with its parents.
+    ///
+    /// # Errors
+    ///
+    /// When it is a link, another user's, or others can write in it; and when the host refuses.
+    pub fn open(path: &Path) -> Result<Self> {
+        // Without a slash at the end, which would make the system follow a link.
+        let path: PathBuf = path.components().collect();
+        let opening = || format!("open stage_dir {}", path.display());
+        if path.is_symlink() {
+            return Err(refused(&path, "is a link", "names the directory itself"));
+        }
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| format!("make stage_dir {}", path.display()))?;
+        let place = place(&path).with_context(opening)?;
+        let directory = Directory::open(&place).with_context(opening)?;
+        judge(&directory)?;
+        Ok(Self(directory))
     }
 
-    /// Makes a new file that only we can read, in the directory, which is made (0700) when missing.
-    /// The file is locked as long as it is open: a run that finds it unlocked knows that its maker
-    /// is dead.
+    /// Makes a new file that only we can read, in the directory. The file is locked as long as it is
+    /// open: a run that finds it unlocked knows that its maker is dead.
     ///
     /// # Errors
     ///
     /// When the host refuses.
     pub fn create_file(&self) -> Result<NamedTempFile> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.0)
-            .with_context(|| format!("make stage_dir {}", self.0.display()))?;
         self.create_locked()
-            .with_context(|| format!("write a file in stage_dir {}", self.0.display()))
+            .with_context(|| format!("write a file in stage_dir {}", self.0.path().display()))
     }
 
     fn create_locked(&self) -> io::Result<NamedTempFile> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
         loop {
-            let file = Builder::new().prefix(PREFIX).tempfile_in(&self.0)?;
+            let file = Builder::new()
+                .prefix(PREFIX)
+                .make_in(self.0.path(), |path| {
+                    let name = path.file_name().unwrap_or_default();
+                    Ok(File::from(openat(&self.0, name, flags, mode)?))
+                })?;
             flock(file.as_file(), FlockOperation::LockExclusive)?;
             // Between the two another run may have taken it for a dead one's.
             if file.as_file().metadata()?.nlink() > 0 {
@@ -56,17 +85,25 @@ impl StageDir {
 
     /// Removes the files of runs that were killed.
     pub fn clear(&self) {
-        for entry in fs::read_dir(&self.0).into_iter().flatten().flatten() {
-            let is_ours = entry
-                .file_name()
-                .as_encoded_bytes()
-                .starts_with(PREFIX.as_bytes());
-            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-            if is_ours && is_file && is_unlocked(&entry.path()) {
+        let Ok(Some(names)) = self.0.names(MAX_NAMES) else {
+            return;
+        };
+        for name in names.iter() {
+            let is_ours = name.as_encoded_bytes().starts_with(PREFIX.as_bytes());
+            if is_ours && self.is_dead(name) {
                 // Another run that is clearing up may have been faster.
-                let _ = fs::remove_file(entry.path());
+                let _ = unlinkat(&self.0, name, AtFlags::empty());
             }
         }
+    }
+
+    /// Whether `name` is a file whose lock no process holds.
+    fn is_dead(&self, name: &OsStr) -> bool {
+        let Ok(Some(file)) = self.0.open_file(name) else {
+            return false;
+        };
+        // On a file system without locks it cannot be told whose file it is: it stays.
+        flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
     }
 
     /// Fails unless the directory has room for `needed` bytes.
@@ -75,9 +112,8 @@ impl StageDir {
     ///
     /// When there is less, with the numbers and a hint.
     pub fn check_room(&self, needed: u64) -> Result<()> {
-        // A directory that is not there yet is on its parent's file system. Where the system does
-        // not tell, writing will show.
-        let Some(system) = self.0.ancestors().find_map(|path| statvfs(path).ok()) else {
+        // Where the system does not tell, writing will show.
+        let Ok(system) = fstatvfs(&self.0) else {
             return Ok(());
         };
         let free = system.f_bavail.saturating_mul(system.f_frsize);
@@ -88,54 +124,109 @@ impl StageDir {
         Err(hinted(
             format!(
                 "no room in stage_dir {}: {needed} needed, {free} free",
-                self.0.display()
+                self.0.path().display()
             ),
             "stage_dir in the plan names another directory",
         ))
     }
 }
 
-/// Whether no process holds the lock of the file at `path`.
-fn is_unlocked(path: &Path) -> bool {
-    let Ok(file) = File::open(path) else {
-        return false;
-    };
-    // On a file system without locks it cannot be told whose file it is: it stays.
-    flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+/// Gives `path` without links on the way. Its last place is none, or opening it fails.
+fn place(path: &Path) -> io::Result<PathBuf> {
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => Ok(fs::canonicalize(parent)?.join(name)),
+        _ => fs::canonicalize(path),
+    }
+}
+
+/// Fails unless `directory` is ours, nobody else can write in it, and nobody can put another one in
+/// its place.
+fn judge(directory: &Directory) -> Result<()> {
+    let path = directory.path();
+    let metadata = directory.metadata();
+    let metadata = metadata.with_context(|| format!("open stage_dir {}", path.display()))?;
+    let (us, owner) = (geteuid().as_raw(), metadata.uid());
+    let another = "names another directory, which is made when missing";
+    if owner != us {
+        let why = format!("belongs to user {owner}, and this runs as user {us}");
+        return Err(refused(path, &why, another));
+    }
+    let mode = metadata.mode() & 0o7777;
+    if mode & OTHERS_WRITE != 0 {
+        let what = format!(
+            "stage_dir {} has mode {mode:04o}: others can exchange what goes into the guest",
+            path.display()
+        );
+        return Err(hinted(what, format!("chmod go-w {}", path.display())));
+    }
+    for parent in path.ancestors().skip(1) {
+        let mode = parent.metadata().map_or(0, |metadata| metadata.mode());
+        if mode & EVERYBODY_WRITES != 0 && mode & STICKY == 0 {
+            let why = format!(
+                "can be replaced by anyone who writes in {}",
+                parent.display()
+            );
+            return Err(refused(path, &why, another));
+        }
+    }
+    Ok(())
+}
+
+/// The error about the directory at `path`: it is `why`, and the plan is better off with `instead`.
+fn refused(path: &Path, why: &str, instead: &str) -> anyhow::Error {
+    hinted(
+        format!("stage_dir {} {why}", path.display()),
+        format!("stage_dir in the plan {instead}"),
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
 
     use super::StageDir;
 
     #[test]
     fn what_a_living_run_staged_stays_and_the_rest_goes() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("stage");
-        let stage_dir = StageDir::new(&path);
+        let path = directory.path().join("state/stage");
+        let stage_dir = StageDir::open(&path).unwrap();
         let living = stage_dir.create_file().unwrap();
-        let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(&*path), mode(living.path())), (0o700, 0o600));
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(path.parent().unwrap()), 0o700);
+        assert_eq!((mode(&path), mode(living.path())), (0o700, 0o600));
         let (dead, other) = (path.join("bottle-dead"), path.join("other"));
         fs::write(&dead, "").unwrap();
         fs::write(&other, "").unwrap();
         fs::create_dir(path.join("bottle-directory")).unwrap();
+        symlink(&other, path.join("bottle-link")).unwrap();
         stage_dir.clear();
         assert!(living.path().exists() && other.exists() && !dead.exists());
         assert!(path.join("bottle-directory").exists());
+        assert!(path.join("bottle-link").is_symlink());
     }
 
     #[test]
     fn room_is_asked_for() {
-        let stage_dir = StageDir::new("/nowhere/stage".as_ref());
+        let directory = tempfile::tempdir().unwrap();
+        let stage_dir = StageDir::open(directory.path()).unwrap();
         stage_dir.check_room(0).unwrap();
         let error = stage_dir.check_room(u64::MAX).unwrap_err().to_string();
-        assert!(
-            error.starts_with("no room in stage_dir /nowhere/stage: "),
-            "{error}"
-        );
+        let what = format!("no room in stage_dir {}: ", directory.path().display());
+        assert!(error.starts_with(&what), "{error}");
+    }
+
+    #[test]
+    fn staged_files_are_made_in_the_directory_that_was_judged() {
+        let directory = tempfile::tempdir().unwrap();
+        let [path, moved] = ["stage", "moved"].map(|name| directory.path().join(name));
+        let stage_dir = StageDir::open(&path).unwrap();
+        fs::rename(&path, &moved).unwrap();
+        fs::create_dir(&path).unwrap();
+        let _file = stage_dir.create_file().unwrap();
+        let count = |path| fs::read_dir(path).unwrap().count();
+        assert_eq!((count(&path), count(&moved)), (0, 1));
     }
 }

@@ -26,13 +26,16 @@ impl Staged {
     ///
     /// # Errors
     ///
-    /// If the disk has no room, a directory cannot be read, or a signal comes.
+    /// When `stage_dir` is not safe or has no room, when a directory cannot be read, or a signal comes.
     pub fn new(calls: Calls, stage_dir: &Path, progress: Progress) -> Result<Self> {
-        let stage_dir = StageDir::new(stage_dir);
-        if needs_staging(&calls) {
+        let stage_dir = if needs_staging(&calls) {
+            let stage_dir = StageDir::open(stage_dir)?;
             stage_dir.clear();
             stage_dir.check_room(archives_size(&calls))?;
-        }
+            Some(stage_dir)
+        } else {
+            None
+        };
         let mut stager = Stager {
             stage_dir,
             progress,
@@ -50,7 +53,8 @@ impl Staged {
 }
 
 struct Stager {
-    stage_dir: StageDir,
+    /// Where files are made; none where none is needed.
+    stage_dir: Option<StageDir>,
     progress: Progress,
     packed: Vec<Packed>,
     /// The files that were staged so far. They stay open, because a staged file holds a lock.
@@ -65,7 +69,7 @@ impl Stager {
         let file = match source {
             Source::File(path) => return Ok(path),
             Source::Text(text) => {
-                let file = self.stage_dir.create_file()?;
+                let file = self.create_file()?;
                 let writing = || format!("write {}", file.path().display());
                 file.as_file()
                     .write_all(text.as_bytes())
@@ -80,13 +84,19 @@ impl Stager {
         Ok(path)
     }
 
-    /// Packs `archive` and returns its first part.
+    fn create_file(&self) -> Result<NamedTempFile> {
+        let stage_dir = self.stage_dir.as_ref();
+        stage_dir
+            .context("there is no stage_dir to make a file in")?
+            .create_file()
+    }
+
+    /// Packs `archive` and gives its first part.
     fn pack(&mut self, archive: &Archive) -> Result<NamedTempFile> {
         let tree = &archive.tree;
         let mut files = Vec::new();
         for _ in 0..archive.parts() {
-            let file = self.stage_dir.create_file();
-            files.push(file.with_context(|| tree.name.clone())?);
+            files.push(self.create_file().with_context(|| tree.name.clone())?);
         }
         let place = files[0].path().display().to_string();
         let mut parts = Parts::new(files, archive.max_part);
