@@ -7,6 +7,7 @@
 )]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use harness::{Certificate, Sandbox, certificate, converges, cp};
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-ca");
 const PATH: &str = "/usr/local/share/ca-certificates/claude-bottle-mitm.crt";
+const UPDATE: &str = "run update-ca-certificates";
 const KEY: &str = "proxy_plan.ca_cert_host_path";
 
 fn fingerprint(path: &std::path::Path) -> String {
@@ -135,7 +137,8 @@ fn what_is_no_ca_certificate_alone_fails_before_the_first_call() {
     let sandbox = Sandbox::new();
     let plan = sandbox.plan();
     let ca = certificate(&Certificate::Ca);
-    let behind = "not one PEM certificate and nothing behind it\n";
+    let not_alone = "not one PEM certificate and nothing else, in lines of 64 characters\n\
+                     hint: `openssl x509 -in FILE` prints a certificate like that\n";
     let der_hint = "hint: `openssl x509 -inform der` turns DER into PEM\n";
     let key_why = "the file holds a private key, which must never reach the guest\nhint: take the proxy's file that has \
                    the certificate alone\n";
@@ -175,35 +178,38 @@ fn what_is_no_ca_certificate_alone_fails_before_the_first_call() {
                 .into_bytes(),
             "a `CERTIFICATE REQUEST` in it, not a certificate\n".to_owned(),
         ),
-        (vec![b'x'; (1 << 20) + 1], String::new()),
         (
             format!("{}{}", ca.pem.trim_end(), certificate(&Certificate::Ca).pem).into_bytes(),
-            behind.to_owned(),
+            not_alone.to_owned(),
         ),
         (
             format!("{}{}", ca.pem, ca.key.lines().nth(1).unwrap()).into_bytes(),
-            behind.to_owned(),
+            not_alone.to_owned(),
         ),
-        (format!("{}\0", ca.pem).into_bytes(), behind.to_owned()),
+        (format!("{}\0", ca.pem).into_bytes(), not_alone.to_owned()),
+        (
+            format!("Subject: CN=a\n{}", ca.pem).into_bytes(),
+            not_alone.to_owned(),
+        ),
+        (
+            ca.pem.replacen('\n', "\n\n", 2).into_bytes(),
+            not_alone.to_owned(),
+        ),
     ] {
         sandbox.write("ca.pem", content);
-        let stderr = if why.is_empty() {
-            "too large for a certificate\n".to_owned()
-        } else {
-            why
-        };
         sandbox
             .run(STEP)
             .plan(&plan)
             .end()
-            .fails(1, &format!("bottle-ca: {KEY}: DIR/ca.pem: {stderr}"));
+            .fails(1, &format!("bottle-ca: {KEY}: DIR/ca.pem: {why}"));
     }
+    sandbox.write("ca.pem", vec![b'x'; (1 << 20) + 1]);
+    sandbox.run(STEP).plan(&plan).end().fails(
+        1,
+        &format!("bottle-ca: {KEY}: read DIR/ca.pem: it is longer than 1.0 MiB\n"),
+    );
     assert!(sandbox.calls().is_empty());
-    for text in [
-        format!("Subject: CN=a\n{}", ca.pem),
-        ca.pem.replace('\n', "\r\n"),
-        ca.pem.trim_end().to_owned(),
-    ] {
+    for text in [ca.pem.replace('\n', "\r\n"), ca.pem.trim_end().to_owned()] {
         sandbox.write("ca.pem", text);
         assert_eq!(sandbox.run(STEP).plan(&plan).end().status, 0);
     }
@@ -292,4 +298,80 @@ fn converges_wherever_it_was_killed() {
         ca.write(&sandbox.path("ca.pem"));
         sandbox.plan()
     });
+}
+
+/// Has smolvm replace ca.pem by `content` when it copies it.
+fn exchange_at_copy(sandbox: &Sandbox, content: &[u8]) -> std::path::PathBuf {
+    sandbox.write("other.pem", content);
+    let script = "#!/bin/sh\n[ \"$2\" != cp ] || cp other.pem ca.pem\nexec bin/smolvm \"$@\"\n";
+    let smolvm = sandbox.write("exchanging-smolvm", script);
+    fs::set_permissions(&smolvm, fs::Permissions::from_mode(0o755)).unwrap();
+    smolvm
+}
+
+#[test]
+fn a_file_that_is_exchanged_after_it_was_judged_is_not_trusted_and_does_not_stay() {
+    let sandbox = Sandbox::with_guest();
+    let plan = sandbox.plan();
+    let bundle = "cd /etc/ssl/certs; sha256sum ca-certificates.crt; ls | sha256sum";
+    let before = sandbox.guest(bundle);
+    let ca = certificate(&Certificate::Ca);
+    let smolvm = exchange_at_copy(&sandbox, format!("{}{}", ca.pem, ca.key).as_bytes());
+    let outcome = sandbox
+        .run(STEP)
+        .plan(&plan)
+        .args(["--smolvm".as_ref(), smolvm.as_os_str()]);
+    let why =
+        format!("{PATH} is not the file that was judged, which changed on the host: it is removed");
+    outcome.end().fails(
+        1,
+        &format!("bottle-ca: {UPDATE}: smolvm machine exec: exit status 1: {why}\n"),
+    );
+    assert_eq!(sandbox.guest(bundle), before);
+    assert_eq!(
+        sandbox.guest(&format!("ls {PATH} 2>&1 || :; ls /run")),
+        format!("ls: cannot access '{PATH}': No such file or directory\nlock\n")
+    );
+}
+
+/// Of damaged DER the parser here takes more than OpenSSL does, which then would read nothing of the
+/// bundle behind it.
+#[test]
+fn a_certificate_that_openssl_cannot_read_is_not_trusted_and_does_not_stay() {
+    let sandbox = Sandbox::with_guest();
+    let plan = sandbox.plan();
+    let before = sandbox.guest("sha256sum /etc/ssl/certs/ca-certificates.crt");
+    let mut der = certificate(&Certificate::Ca).der;
+    let name = der
+        .windows(5)
+        .position(|window| window == b"rcgen")
+        .unwrap();
+    der[name] = 0xff;
+    sandbox.write("der", der);
+    let convert = "{ echo '-----BEGIN CERTIFICATE-----'; base64 -w 64 der; echo '-----END CERTIFICATE-----'; } > ca.pem";
+    assert_eq!(sandbox.run("sh").args(["-c", convert]).end().status, 0);
+    let outcome = sandbox.run(STEP).plan(&plan).end();
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""));
+    let why = format!("{PATH} is not a certificate that OpenSSL can read: it is removed\n");
+    assert!(outcome.stderr.ends_with(&why), "{}", outcome.stderr);
+    let after = sandbox.guest(&format!(
+        "sha256sum /etc/ssl/certs/ca-certificates.crt; ls {PATH} 2>/dev/null || :"
+    ));
+    assert_eq!(after, before);
+}
+
+#[test]
+fn a_certificate_without_its_hash_link_is_an_error() {
+    let sandbox = Sandbox::with_guest();
+    let plan = sandbox.plan();
+    let update = sandbox.write(
+        "guest-bin/update-ca-certificates",
+        "#!/bin/sh\n/usr/sbin/update-ca-certificates \"$@\"\n\
+         find /etc/ssl/certs -lname claude-bottle-mitm.pem -delete\n",
+    );
+    fs::set_permissions(update, fs::Permissions::from_mode(0o755)).unwrap();
+    let outcome = sandbox.run(STEP).plan(&plan).end();
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""));
+    let why = format!("there is no link to {PATH} under its hash, ");
+    assert!(outcome.stderr.contains(&why), "{}", outcome.stderr);
 }

@@ -1,18 +1,21 @@
 //! Whether a file is what the guest may trust: one CA certificate in date, and nothing that is a
 //! secret.
 
-use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use bottle_common::error::hinted;
 use bottle_common::host::files;
+use data_encoding::BASE64;
 use sha2::{Digest, Sha256};
 use x509_parser::pem::Pem;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The largest file that is read, in bytes. A certificate has a few KiB.
 const MAX_SIZE: u64 = 1 << 20;
+
+/// How many characters a line of base64 has.
+const LINE: usize = 64;
 
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
@@ -29,15 +32,8 @@ pub struct Certificate {
 impl Certificate {
     /// Reads and judges `file`.
     pub fn read(file: &Path) -> Result<Self> {
-        let shown = file.display();
-        let mut text = Vec::new();
-        let content = files::open(file)?.take(MAX_SIZE + 1).read_to_end(&mut text);
-        content.with_context(|| format!("read {shown}"))?;
-        ensure!(
-            text.len() as u64 <= MAX_SIZE,
-            "{shown}: too large for a certificate"
-        );
-        Self::judge(&text).with_context(|| shown.to_string())
+        let text = files::read(file, MAX_SIZE)?;
+        Self::judge(&text).with_context(|| file.display().to_string())
     }
 
     fn judge(text: &[u8]) -> Result<Self> {
@@ -76,10 +72,12 @@ fn single_block(text: &[u8]) -> Result<Pem> {
         "a `{}` in it, not a certificate",
         block.label
     );
-    ensure!(
-        is_alone(text),
-        "not one PEM certificate and nothing behind it"
-    );
+    if !is_plain(text, &block.contents) {
+        return Err(hinted(
+            "not one PEM certificate and nothing else, in lines of 64 characters",
+            "`openssl x509 -in FILE` prints a certificate like that",
+        ));
+    }
     Ok(block)
 }
 
@@ -141,16 +139,156 @@ pub fn fingerprints(bundle: &str) -> Result<Vec<String>> {
     Ok(fingerprints)
 }
 
-/// Whether the first PEM block is followed by nothing. What a parser passes over would go into the
-/// guest's bundle all the same.
-fn is_alone(file: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(file) else {
+/// Whether `text` is what is written of a certificate, in the strict form of RFC 7468, with either
+/// end of lines. Whatever else it has would go into the guest's bundle, too, of which OpenSSL reads
+/// nothing at all if it does not like one line.
+fn is_plain(text: &[u8], der: &[u8]) -> bool {
+    let Ok(text) = str::from_utf8(text) else {
         return false;
     };
-    let Some((_, end)) = text.split_once("-----END ") else {
-        return false;
-    };
-    let (marker, after) = end.split_once('\n').unwrap_or((end, ""));
-    let is_whole = marker.trim_end() == "CERTIFICATE-----";
-    is_whole && after.trim().is_empty() && !text.contains('\0')
+    let mut plain = format!("{BEGIN}\n");
+    for line in BASE64.encode(der).as_bytes().chunks(LINE) {
+        plain.extend(line.iter().map(|&byte| char::from(byte)));
+        plain.push('\n');
+    }
+    plain.push_str(END);
+    let text = text.replace("\r\n", "\n");
+    text.strip_suffix('\n').unwrap_or(&text) == plain
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+    use std::process::{Command, Output};
+
+    use harness::{Certificate as Kind, Pair, certificate};
+
+    use super::Certificate;
+
+    /// Damages `text` at every place in every way that is in reach of an editor, a mailer or a bad
+    /// disk.
+    fn mutants(text: &[u8]) -> BTreeSet<Vec<u8>> {
+        let mut mutants = BTreeSet::new();
+        for place in 0..=text.len() {
+            let (before, after) = text.split_at(place);
+            for piece in [
+                "\n", "\r", "\r\n", "\n\n", " ", "\t", "\0", "=", "-", "\u{feff}", "# x\n",
+            ] {
+                mutants.insert([before, piece.as_bytes(), after].concat());
+                if let Some((_, after)) = after.split_first() {
+                    mutants.insert([before, piece.as_bytes(), after].concat());
+                }
+            }
+            for length in [1, 2, 4, 64, 65] {
+                mutants.insert([before, after.get(length..).unwrap_or_default()].concat());
+            }
+            // Another character at the beginning of three bytes of DER.
+            if place % 4 == 0 && place < text.len() {
+                mutants.insert([before, b"M", &after[1..]].concat());
+            }
+            mutants.insert(before.to_vec());
+            mutants.insert(after.to_vec());
+        }
+        let lines: Vec<_> = text.split_inclusive(|&byte| byte == b'\n').collect();
+        for line in 0..lines.len() {
+            for other in 0..lines.len() {
+                let mut swapped = lines.clone();
+                swapped.swap(line, other);
+                mutants.insert(swapped.concat());
+                let mut doubled = lines.clone();
+                doubled.insert(other, lines[line]);
+                mutants.insert(doubled.concat());
+            }
+        }
+        mutants.remove(text);
+        mutants
+    }
+
+    fn openssl(args: &[&str], path: &Path) -> Output {
+        let mut command = Command::new("openssl");
+        command.args(args).arg(path).output().unwrap()
+    }
+
+    /// What trust.sh asks of the guest's OpenSSL.
+    fn is_read_alone(text: &[u8], directory: &Path) -> bool {
+        let path = directory.join("certificate");
+        fs::write(&path, text).unwrap();
+        let args = ["x509", "-noout", "-hash", "-in"];
+        openssl(&args, &path).status.success()
+    }
+
+    /// Whether OpenSSL reads all certificates of a bundle in which `text` is the second of three, as
+    /// update-ca-certificates(8) puts it there.
+    fn is_read_in_bundle(text: &[u8], other: &str, directory: &Path) -> bool {
+        let end: &[u8] = if text.ends_with(b"\n") { b"" } else { b"\n" };
+        let bundle = [other.as_bytes(), text, end, other.as_bytes()].concat();
+        let path = directory.join("bundle");
+        fs::write(&path, bundle).unwrap();
+        let output = openssl(&["storeutl", "-noout", "-certs"], &path);
+        output.status.success() && output.stdout.ends_with(b"Total found: 3\n")
+    }
+
+    #[test]
+    fn whatever_is_accepted_openssl_reads() {
+        let directory = tempfile::tempdir().unwrap();
+        let other = certificate(&Kind::Ca).pem;
+        let pem = certificate(&Kind::Ca).pem;
+        let fingerprint = Certificate::judge(pem.as_bytes()).unwrap().fingerprint;
+        let mut written_otherwise = BTreeSet::new();
+        for text in mutants(pem.as_bytes()) {
+            let Ok(certificate) = Certificate::judge(&text) else {
+                continue;
+            };
+            let shown = String::from_utf8_lossy(&text);
+            if certificate.fingerprint == fingerprint {
+                written_otherwise.insert(shown.replace("\r\n", "\n"));
+            } else if !is_read_alone(&text, directory.path()) {
+                // The DER itself is damaged, which the guest finds out before it trusts it.
+                continue;
+            }
+            assert!(
+                is_read_in_bundle(&text, &other, directory.path()),
+                "{shown}"
+            );
+        }
+        // One has no end of its last line, the others have another end of one line.
+        let expected = [pem.trim_end().to_owned(), pem.clone()];
+        assert_eq!(written_otherwise, BTreeSet::from(expected));
+    }
+
+    #[test]
+    fn what_openssl_and_others_write_is_accepted() {
+        let pem = certificate(&Kind::Ca).pem;
+        for text in [
+            pem.replace('\n', "\r\n"),
+            pem.trim_end().to_owned(),
+            pem.replace('\n', "\r\n").trim_end().to_owned(),
+        ] {
+            assert!(Certificate::judge(text.as_bytes()).is_ok(), "{text}");
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pem");
+        fs::write(&path, &pem).unwrap();
+        let written = openssl(&["x509", "-in"], &path).stdout;
+        assert!(Certificate::judge(&written).is_ok());
+    }
+
+    #[test]
+    fn a_key_is_refused_wherever_it_is_and_without_its_markers() {
+        let Pair { pem, key, .. } = certificate(&Kind::Ca);
+        let bare: Vec<_> = key.lines().filter(|line| !line.starts_with('-')).collect();
+        let bare = bare.join("\n") + "\n";
+        for text in [
+            key.clone() + &pem,
+            pem.clone() + &key,
+            bare.clone() + &pem,
+            pem.clone() + &bare,
+            format!("{}\n{pem}", bare.trim_end().replace('\n', "")),
+            pem.replace("\n-----END", &format!("\n{bare}-----END")),
+        ] {
+            assert!(Certificate::judge(text.as_bytes()).is_err(), "{text}");
+        }
+    }
 }

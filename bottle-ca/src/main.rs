@@ -35,14 +35,14 @@ fn main() -> ExitCode {
 fn prepare(plan: &Plan, _: &NoOptions) -> Result<Prepared> {
     let (file, certificate) = read(&plan.ca)?;
     let path = paths::ca_certificate();
-    let calls = vec![
-        Call::copy(Source::File(file.to_owned()), path.clone()),
-        Exec::script(UPDATE, TRUST, &[&path]).into(),
-    ];
     let Certificate {
         fingerprint,
         sha256,
     } = certificate;
+    let calls = vec![
+        Call::copy(Source::File(file.to_owned()), path.clone()),
+        Exec::script(UPDATE, TRUST, &[&path, &sha256]).into(),
+    ];
     let line = format!("trusts {} CA, sha256 {fingerprint}", plan.ca.proxy);
     let receipt = receipt::Ca {
         proxy: plan.ca.proxy,

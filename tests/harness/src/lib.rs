@@ -25,7 +25,7 @@ use tempfile::TempDir;
 
 use guests::Guest;
 
-pub use certificates::{Certificate, certificate};
+pub use certificates::{Certificate, Pair, certificate};
 pub use converge::{converges, converges_in};
 pub use documents::{command_documents, document, schema, step_documents};
 pub use programs::{STEPS, keys, send};
