@@ -159,7 +159,12 @@ impl<V: FnMut(&Entry) -> Result<()>> Walk<'_, V> {
     ) -> Result<()> {
         let source = directory.path().join(name);
         let reading = || format!("read {}", source.display());
-        let metadata = directory.look(name).with_context(reading)?;
+        let metadata = match directory.look(name) {
+            Ok(metadata) => metadata,
+            // A lock of a program that is at work, for one, is gone by now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error).with_context(reading),
+        };
         let kind = metadata.file_type();
         let choice = (self.layer.choose)(below, kind);
         let path = self.layer.place.join(below);
@@ -273,6 +278,16 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_file_that_is_removed_before_it_is_looked_at_was_never_there() {
+        let temporary = tempfile::tempdir().unwrap();
+        let [first, second] = ["first", "second"].map(|name| temporary.path().join(name));
+        fs::write(&first, "").unwrap();
+        fs::write(&second, "").unwrap();
+        let paths = read(&tree(temporary.path()), |_| drop(fs::remove_file(&second)));
+        assert_eq!(paths.unwrap(), ["", "first"].map(PathBuf::from));
     }
 
     #[test]
