@@ -20,7 +20,7 @@ pub fn is_in(directory: &Directory) -> bool {
 pub fn warning(directory: &Directory) -> Option<String> {
     match open(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            Some("there is no SKILL.md: agents do not find it".to_owned())
+            Some("there is no SKILL.md, so agents cannot find the skill".to_owned())
         }
         Err(error) => Some(format!(
             "read {}: {error}",
@@ -28,7 +28,7 @@ pub fn warning(directory: &Directory) -> Option<String> {
         )),
         Ok(file) if has_front_matter(&file) => None,
         Ok(_) => Some(
-            "SKILL.md has no front matter between two lines of `---`: agents do not find it"
+            "SKILL.md has no front matter between two lines of `---`, so agents cannot find the skill"
                 .to_owned(),
         ),
     }

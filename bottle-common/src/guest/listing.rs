@@ -245,7 +245,7 @@ fn attributes(entry: &Entry) -> Result<Option<Attributes>> {
     if metadata.is_dir() {
         return Ok(Some(Attributes {
             mode: Some(octal(metadata)),
-            ..directory
+            ..Attributes::directory(paths::OWNER)
         }));
     }
     if metadata.is_symlink() {
