@@ -429,6 +429,7 @@ fn scheme_home_and_proxy_are_read_as_they_are_written() {
         ("guest_home", Value::Null),
         ("guest_env", Value::Null),
         ("proxy_plan", Value::Null),
+        ("$schema", json!("plan.schema.json")),
     ] {
         let mut plan = plan(&sandbox, "git-gate");
         plan["spec"]["copy_cwd"] = json!(false);

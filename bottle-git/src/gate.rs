@@ -1,4 +1,4 @@
-//! The agent's `~/.gitconfig`, which routes every spelling of a remote's address to the gate.
+//! The agent's `~/.gitconfig`, which sends the spellings of a remote that we know to the gate.
 
 use bottle_common::guest::paths;
 use bottle_common::plan::Gate;

@@ -39,6 +39,9 @@ pub(crate) const VERSION: u64 = 1;
     reason = "keys that are carried are listed so that they are known"
 )]
 pub(crate) struct Wire {
+    /// For editors.
+    #[serde(default, rename = "$schema")]
+    pub schema: Opaque,
     /// The version of the plan's form.
     #[serde(default)]
     #[cfg_attr(test, schemars(extend("enum" = [VERSION, null])))]
