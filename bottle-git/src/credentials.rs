@@ -5,48 +5,53 @@ use std::borrow::Cow;
 /// What separates the scheme of a URL from the rest (RFC 3986).
 const MARK: &[u8] = b"://";
 
-/// Removes the user information before the hosts of all URLs in `text`. A URL of ssh keeps its
-/// user.
+/// Removes what stands before the hosts of all URLs in `text`, and what follows a `?` or a `#` in
+/// those of the web. Of ssh the user stays.
 pub fn removed_from_text(text: &[u8]) -> Cow<'_, [u8]> {
-    remove(text, u8::is_ascii_whitespace, false)
+    remove(text, u8::is_ascii_whitespace)
 }
 
-/// Removes the same from `text`, which may be an address as a whole, even with spaces in it. The
-/// queries of http and https URLs are removed, too.
+/// Removes the same from a value that may be an address as a whole, whatever its characters.
 pub fn removed_from_address(text: &[u8]) -> Cow<'_, [u8]> {
-    let is_address = find(text, MARK).is_some_and(|end| is_scheme(&text[..end]));
-    let is_end = if is_address {
-        |_: &u8| false
+    let is_address = find(text, MARK).is_some_and(|end| scheme_of(&text[..end]).len() == end);
+    if is_address {
+        remove(text, |_| false)
     } else {
-        u8::is_ascii_whitespace
-    };
-    remove(text, is_end, true)
+        removed_from_text(text)
+    }
 }
 
-fn is_scheme(text: &[u8]) -> bool {
+/// The scheme at the end of `text`, if there is one.
+fn scheme_of(text: &[u8]) -> &[u8] {
     let is_fit = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'-' | b'.');
-    !text.is_empty() && text.iter().all(is_fit)
+    let length = text.iter().rev().take_while(|byte| is_fit(byte)).count();
+    &text[text.len() - length..]
 }
 
-/// Removes the credentials of each URL in `text`. A URL ends before a byte for which `is_end` is
-/// true.
-fn remove(text: &[u8], is_end: fn(&u8) -> bool, drops_query: bool) -> Cow<'_, [u8]> {
+fn remove(text: &[u8], is_end: fn(&u8) -> bool) -> Cow<'_, [u8]> {
     let mut clean = Vec::new();
     let mut rest = text;
     while let Some(start) = find(rest, MARK) {
         let (before, url) = rest.split_at(start + MARK.len());
-        let (url, behind) = split_at_first(url, is_end);
-        let (authority, path) = split_at_first(url, |byte| matches!(byte, b'/' | b'?' | b'#'));
-        let scheme = before.to_ascii_lowercase();
         clean.extend_from_slice(before);
-        append_authority(&mut clean, authority, scheme.ends_with(b"ssh://"));
-        let is_web = scheme.ends_with(b"http://") || scheme.ends_with(b"https://");
-        let (path, query) = split_at_first(path, |byte| *byte == b'?');
-        clean.extend_from_slice(path);
-        if !is_web || !drops_query {
-            clean.extend_from_slice(query);
+        let scheme = scheme_of(&rest[..start]).to_ascii_lowercase();
+        // Another URL may follow behind whatever is between the two.
+        let next = find(url, MARK).map(|next| next - scheme_of(&url[..next]).len());
+        let (url, behind) = url.split_at(next.unwrap_or(url.len()));
+        let is_authoritys_end = |byte: &u8| matches!(byte, b'/' | b'?' | b'#') || is_end(byte);
+        let (authority, path) = split_at_first(url, is_authoritys_end);
+        append_authority(&mut clean, authority, scheme.ends_with(b"ssh"));
+        rest = &rest[rest.len() - path.len() - behind.len()..];
+        if scheme.ends_with(b"http") || scheme.ends_with(b"https") {
+            let (path, _) = split_at_first(path, is_end);
+            let (path, query) = split_at_first(path, |byte| matches!(byte, b'?' | b'#'));
+            clean.extend_from_slice(path);
+            rest = &rest[path.len()..];
+            if !query.is_empty() {
+                // A URL in it is a part of it.
+                rest = split_at_first(rest, is_end).1;
+            }
         }
-        rest = behind;
     }
     if clean.is_empty() {
         return Cow::Borrowed(text);
@@ -89,8 +94,8 @@ mod tests {
         for (text, clean) in [
             ("https://ada:s3cret@host/repo.git", "https://host/repo.git"),
             (
-                "https://t0ken@host:8443/a@b?id=1",
-                "https://host:8443/a@b?id=1",
+                "https://t0ken@host:8443/a@b?id=1 c",
+                "https://host:8443/a@b c",
             ),
             ("see <https://a:b'c\"d@host/p>", "see <https://host/p>"),
             ("ssh://git@host:22/repo.git", "ssh://git@host:22/repo.git"),
@@ -98,6 +103,9 @@ mod tests {
             ("git@host:repo.git", "git@host:repo.git"),
             (reflog, "Ada <ada@host> 0 +0000\tpull https://c/d e://g:\n"),
             ("https://ada:p@ss@host", "https://host"),
+            ("https://a:b@c,https://d:e@f/g", "https://c,https://f/g"),
+            ("hg::https://a:b@c#d e", "hg::https://c e"),
+            ("https://a/?b=https://c:d@e/f g", "https://a/ g"),
             ("", ""),
             ("://", "://"),
             ("https://\u{fc}:x@h\u{fc}st/p", "https://h\u{fc}st/p"),
@@ -115,6 +123,13 @@ mod tests {
                 "see https://host/r and more",
             ),
             ("ssh://git:x@host/r?y", "ssh://git@host/r?y"),
+            ("https://a:b@c/d https://e:f@g/h", "https://c/d https://g/h"),
+            ("https://a:b@c https://e:f@g/h?i", "https://c https://g/h"),
+            (
+                "ssh://git:a@b/c,https://d:e@f/g?h",
+                "ssh://git@b/c,https://f/g",
+            ),
+            ("https://a/b?c=https://d:e@f/g", "https://a/b"),
         ] {
             assert_eq!(
                 String::from_utf8_lossy(&removed_from_address(text.as_bytes())),
