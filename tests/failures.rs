@@ -242,7 +242,8 @@ fn a_machine_that_ends_in_the_middle_of_a_copy() {
     let mut plan = sandbox.set_up(BUILT);
     plan["spec"]["manifest"]["bottles"]["dev"]["git"] = json!({});
     sandbox.write("plan.json", plan.to_string());
-    std::fs::File::create(sandbox.path("project/.git/large"))
+    let large = format!("objects/pack/pack-{}.pack", "0".repeat(40));
+    std::fs::File::create(sandbox.path("project/.git").join(&large))
         .unwrap()
         .set_len(300 << 20)
         .unwrap();
@@ -289,7 +290,9 @@ fn a_machine_that_ends_in_the_middle_of_a_copy() {
     let outcome = sandbox.sh("bottle-git -q < plan.json");
     outcome.is(0, &plan, "");
     assert_eq!(
-        sandbox.guest("ls -A /home/node/workspace; stat -c %s /home/node/workspace/.git/large"),
+        sandbox.guest(&format!(
+            "ls -A /home/node/workspace; stat -c %s /home/node/workspace/.git/{large}"
+        )),
         ".git\n314572800\n"
     );
 }
