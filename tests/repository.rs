@@ -22,9 +22,16 @@ const CLONE: &str =
 /// host's.
 #[track_caller]
 fn arrives(sandbox: &Sandbox, stderr: &str) {
+    arrives_with(sandbox, &[], stderr);
+}
+
+/// The same with options.
+#[track_caller]
+fn arrives_with(sandbox: &Sandbox, args: &[&str], stderr: &str) {
     let plan = sandbox.plan_with_repository();
-    sandbox.run(STEP).plan(&plan).end().is(0, &plan, stderr);
-    let checked = sandbox.run(STEP).args(["--check", "-q"]).plan(&plan).end();
+    let run = || sandbox.run(STEP).args(args);
+    run().plan(&plan).end().is(0, &plan, stderr);
+    let checked = run().args(["--check", "-q"]).plan(&plan).end();
     assert_eq!((checked.status, checked.stderr.as_str()), (0, ""));
     let [host, guest] = sandbox.states("project");
     assert_eq!(host, guest);
@@ -190,6 +197,24 @@ fn borrowed_objects_come_along() {
     sandbox.git("second", &["multi-pack-index", "write"]);
     sandbox.git("", &["clone", "-q", "--shared", "second", "project"]);
     sandbox.commit("project", "own", "own\n");
+    let args = ["--allow-outside", "first", "--allow-outside", "second/.git"];
+    arrives_with(&sandbox, &args, DONE);
+
+    // From one in the project itself, by a path of its own.
+    sandbox.guest("rm -rf /home/node/workspace");
+    fs::remove_dir_all(sandbox.path("project")).unwrap();
+    sandbox.repository("project", &[]);
+    fs::rename(sandbox.path("first"), sandbox.path("project/first")).unwrap();
+    sandbox.write(
+        "project/.git/objects/info/alternates",
+        "# a comment\n\n../../first/.git/objects\n",
+    );
+    sandbox.git("project/first", &["branch", "-q", "lent"]);
+    let commit = sandbox.git("project/first", &["rev-parse", "lent"]);
+    sandbox.git(
+        "project",
+        &["update-ref", "refs/heads/borrowed", commit.trim()],
+    );
     arrives(&sandbox, DONE);
 }
 
@@ -245,7 +270,11 @@ fn every_object_format_and_every_kind_of_clone() {
             }
             _ => {}
         }
-        arrives(&sandbox, &stderr);
+        let args: &[&str] = match kind {
+            "separate" | "linked file" => &["--allow-outside", "elsewhere"],
+            _ => &[],
+        };
+        arrives_with(&sandbox, args, &stderr);
         sandbox.guest("rm -rf /home/node/workspace");
         for directory in ["from", "project", "elsewhere"] {
             let _ = fs::remove_dir_all(sandbox.path(directory));
@@ -292,8 +321,7 @@ fn what_cannot_be_whole_is_refused_with_the_way_out() {
     sandbox.git("", &["clone", "-q", "--shared", "from", "project"]);
     fs::remove_dir_all(sandbox.path("from")).unwrap();
     refused(
-        "DIR/project/.git: it borrows objects from another repository: error: unable to normalize alternate object path: \
-         DIR/from/.git/objects",
+        "DIR/project/.git/objects/info/alternates: it borrows objects from DIR/from/.git/objects, which is not there",
         "hint: while the other one is there, git repack -a -d && rm .git/objects/info/alternates makes it whole, and git clone \
          --dissociate a whole copy\n",
     );
@@ -308,7 +336,7 @@ fn what_cannot_be_whole_is_refused_with_the_way_out() {
 
     sandbox.write("project/.git", "gitdir: elsewhere\n");
     refused(
-        "DIR/project/.git leads to no repository: fatal: not a git repository: DIR/project/elsewhere",
+        "DIR/project/.git leads to no repository: DIR/project/elsewhere: No such file or directory (os error 2)",
         "hint: git worktree repair, or git submodule update, mends what has been moved\n",
     );
 }

@@ -86,10 +86,12 @@ const LEFT_OUT: &[&str] = &[
     "lfs.storage",
     "log.showsignature",
     "push.gpgsign",
+    "push.pushoption",
     "receive.certnonceseed",
     "remote.lfspushurl",
     "remote.proxy",
     "remote.proxyauthmethod",
+    "remote.pushoption",
     "remote.receivepack",
     "remote.serveroption",
     "remote.uploadpack",
@@ -201,17 +203,6 @@ pub fn parse(list: &[u8]) -> Vec<Entry> {
 pub fn value<'a>(entries: &'a [Entry], key: &str) -> Option<&'a str> {
     let entry = entries.iter().rev().find(|entry| entry.key == key)?;
     entry.value.as_deref()
-}
-
-/// Whether a boolean is true. One without a value is.
-pub fn is_true(entries: &[Entry], key: &str) -> bool {
-    let Some(entry) = entries.iter().rev().find(|entry| entry.key == key) else {
-        return false;
-    };
-    let Some(value) = &entry.value else {
-        return true;
-    };
-    matches!(&*value.to_ascii_lowercase(), "true" | "yes" | "on" | "1")
 }
 
 /// Whether it says that objects are missing, and where to get them.
@@ -378,8 +369,7 @@ mod tests {
     use bottle_common::plan::wire::Identity;
 
     use super::{
-        Entry, Rules, filter_extensions, is_partial, is_true, parse, quoted, render, value,
-        without_secrets,
+        Entry, Rules, filter_extensions, is_partial, parse, quoted, render, value, without_secrets,
     };
 
     fn entry(line: &str) -> Entry {
@@ -446,22 +436,6 @@ mod tests {
     fn the_last_value_counts() {
         let set = entries(&["a.b=1", "a.c=x", "a.b=2"]);
         assert_eq!((value(&set, "a.b"), value(&set, "a.d")), (Some("2"), None));
-        for (lines, expected) in [
-            (&["a.b=true"][..], true),
-            (&["a.b=YES"], true),
-            (&["a.b=On"], true),
-            (&["a.b=1"], true),
-            (&["a.b"], true),
-            (&["a.b=false"], false),
-            (&["a.b=0"], false),
-            (&["a.b="], false),
-            (&["a.b=true", "a.b=no"], false),
-            (&["a.b=no", "a.b"], true),
-            (&["a.c=true"], false),
-            (&[], false),
-        ] {
-            assert_eq!(is_true(&entries(lines), "a.b"), expected, "{lines:?}");
-        }
     }
 
     #[test]
@@ -561,6 +535,7 @@ mod tests {
             "remote.a.uploadpack=x",
             "remote.a.proxy=x",
             "remote.a.receivepack=x",
+            "push.pushoption=x",
             "lfs.pushurl=x",
             "lfs.storage=x",
             "lfs.customtransfer.a.path=x",

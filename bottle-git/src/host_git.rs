@@ -1,121 +1,109 @@
-//! Asks the host's git about a repository. No hook, filter or command that is configured in the
-//! repository is executed.
+//! What the host's git says of a configuration file.
+//!
+//! The repository may be hostile, so git is never run in it: it runs in `/` and reads one file, which
+//! was opened here without following a link. Includes are not followed, and `git config` runs no
+//! hook, filter or command of a configuration. All else of a repository this step reads itself.
 
 use std::ffi::OsStr;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::process::Output;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
+use bottle_common::error::hinted;
 use bottle_common::host::process::{self, Unfinished};
+use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::config::{self, Entry};
+use crate::inside;
 
-/// The directories of a repository, as git names them.
-pub struct GitDirs {
-    /// The directory with what belongs to one work tree, such as `HEAD` and the index.
-    pub git_dir: PathBuf,
-    /// The directory with what linked worktrees share. Without linked worktrees it is `git_dir`.
-    pub common_dir: PathBuf,
-    pub is_bare: bool,
-}
+/// How long a configuration may be, in bytes.
+const LIMIT: u64 = 1 << 20;
+/// How much memory its entries may take, in bytes: each has the name of its section.
+const MAX_COST: usize = 8 << 20;
+/// About what an entry takes beside its text.
+const ENTRY_COST: usize = 100;
 
 /// What git answered.
 pub enum Answer<T> {
     /// git succeeded.
     Yes(T),
-    /// git failed with this message.
-    No(String),
-    /// git cannot be run on this host.
+    /// git refused.
+    No,
+    /// There is no git on this host.
     NoGit(io::Error),
 }
 
-impl<T> Answer<T> {
-    fn map<U>(self, read: impl FnOnce(T) -> Answer<U>) -> Answer<U> {
-        match self {
-            Self::Yes(output) => read(output),
-            Self::No(words) => Answer::No(words),
-            Self::NoGit(error) => Answer::NoGit(error),
-        }
+/// Reads all that the file `name` in `root` sets, if it is there. What it includes is another
+/// file's.
+pub fn entries(root: &Path, name: &str) -> Result<Option<Answer<Vec<Entry>>>> {
+    let answer = config(root, name, &["-z", "--list"])?;
+    Ok(answer.map(|answer| match answer {
+        Answer::Yes(output) => Answer::Yes(config::parse(&output.stdout)),
+        Answer::No => Answer::No,
+        Answer::NoGit(error) => Answer::NoGit(error),
+    }))
+}
+
+/// Whether git takes the boolean `key` in the file for true. One that is not there is false, and so
+/// is one that git cannot read.
+pub fn is_true(root: &Path, name: &str, key: &str) -> Result<bool> {
+    let answer = config(root, name, &["--type=bool", "--get", key])?;
+    Ok(matches!(answer, Some(Answer::Yes(output)) if output.stdout == b"true\n"))
+}
+
+fn config(root: &Path, name: &str, question: &[&str]) -> Result<Option<Answer<Output>>> {
+    let Some(file) = inside::open(root, name.as_ref())? else {
+        return Ok(None);
+    };
+    let path = root.join(name);
+    if cost(&inside::contents(&file, &path, LIMIT)?) > MAX_COST {
+        let path = path.display();
+        return Err(hinted(
+            format!("{path} has too many entries"),
+            format!("see what is in it: less {path}"),
+        ));
+    }
+    // A descriptor that git inherits: the file cannot have become another one.
+    let reading = || format!("read {}", path.display());
+    rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0)).with_context(reading)?;
+    fcntl_setfd(&file, FdFlags::empty()).with_context(reading)?;
+    let file = format!("/dev/fd/{}", file.as_raw_fd());
+    let args = ["-C", "/", "config", "-f", &file, "--no-includes"];
+    let args = args.iter().chain(question).map(OsStr::new);
+    match process::git(args) {
+        Ok(output) if output.status.success() => Ok(Some(Answer::Yes(output))),
+        Ok(_) => Ok(Some(Answer::No)),
+        Err(Unfinished::Missing(error)) => Ok(Some(Answer::NoGit(error))),
+        Err(Unfinished::Interrupted(error)) => Err(error.into()),
+        Err(unfinished) => Err(anyhow!("git: {unfinished}")).with_context(reading),
     }
 }
 
-/// Finds the directories of the repository at `path`, which is a directory, or a file that names
-/// one. git does not check who owns the repository, because `--git-dir` names it.
-pub fn git_dirs(path: &Path) -> Result<Answer<GitDirs>> {
-    let answer = git(&[
-        "--git-dir".as_ref(),
-        path.as_os_str(),
-        "rev-parse".as_ref(),
-        "--git-dir".as_ref(),
-        "--git-common-dir".as_ref(),
-        "--is-bare-repository".as_ref(),
-    ])?;
-    Ok(answer.map(|output| {
-        let output = String::from_utf8(output.stdout).unwrap_or_default();
-        match output.lines().collect::<Vec<_>>()[..] {
-            [git_dir, common_dir, is_bare] => Answer::Yes(GitDirs {
-                git_dir: git_dir.into(),
-                common_dir: common_dir.into(),
-                is_bare: is_bare == "true",
-            }),
-            _ => Answer::No("its path holds a newline, or is not UTF-8".to_owned()),
+/// About how much memory the entries of a configuration take, or more: a line sets one thing at
+/// most, in a section whose name is on one line.
+fn cost(text: &[u8]) -> usize {
+    let (mut cost, mut section) = (0, 0);
+    for line in text.split(|&byte| byte == b'\n') {
+        if line.contains(&b'[') {
+            section = section.max(line.len());
         }
-    }))
+        cost += section + line.len() + ENTRY_COST;
+    }
+    cost
 }
 
-/// Reads the entries of the configuration `file`, but not those of files that it includes.
-pub fn entries(file: &Path) -> Result<Answer<Vec<Entry>>> {
-    let answer = git(&[
-        "config".as_ref(),
-        "-f".as_ref(),
-        file.as_os_str(),
-        "--no-includes".as_ref(),
-        "--list".as_ref(),
-        "-z".as_ref(),
-    ])?;
-    Ok(answer.map(|output| Answer::Yes(config::parse(&output.stdout))))
-}
+#[cfg(test)]
+mod tests {
+    use super::{ENTRY_COST, MAX_COST, cost};
 
-/// Lists the object directories from which the repository at `path` borrows objects, and those from
-/// which they borrow in turn.
-pub fn alternates(path: &Path) -> Result<Answer<Vec<PathBuf>>> {
-    let answer = git(&[
-        "--git-dir".as_ref(),
-        path.as_os_str(),
-        "count-objects".as_ref(),
-        "-v".as_ref(),
-    ])?;
-    Ok(answer.map(|output| {
-        if let Some(error) = String::from_utf8_lossy(&output.stderr).lines().next() {
-            return Answer::No(error.to_owned());
-        }
-        let mut paths = Vec::new();
-        for line in String::from_utf8_lossy(&output.stdout).lines() {
-            if let Some(path) = line.strip_prefix("alternate: ") {
-                paths.push(PathBuf::from(path));
-            }
-        }
-        // git quotes a path with special characters.
-        let is_quoted = |path: &PathBuf| path.as_os_str().as_encoded_bytes().starts_with(b"\"");
-        if paths.is_empty() || paths.iter().any(is_quoted) {
-            return Answer::No("git does not find it".to_owned());
-        }
-        Answer::Yes(paths)
-    }))
-}
-
-/// Runs git. The message of a failure is the first line of its stderr.
-fn git(args: &[&OsStr]) -> Result<Answer<Output>> {
-    match process::git(args.iter().copied()) {
-        Ok(output) if output.status.success() => Ok(Answer::Yes(output)),
-        Ok(output) => {
-            let stderr = String::from_utf8_lossy(&output.stderr);
-            let message = stderr.lines().next().unwrap_or_default();
-            Ok(Answer::No(message.to_owned()))
-        }
-        Err(Unfinished::Missing(error)) => Ok(Answer::NoGit(error)),
-        Err(Unfinished::Interrupted(error)) => Err(error.into()),
-        Err(unfinished) => Err(anyhow!("git: {unfinished}")),
+    #[test]
+    fn a_long_name_of_a_section_counts_for_each_entry() {
+        assert_eq!(cost(b"[ab]\nc\n"), 3 * ENTRY_COST + 8 + 5 + 4);
+        let many = "[branch \"a-topic-with-a-long-name\"]\n\tremote = origin\n".repeat(10_000);
+        assert!(cost(many.as_bytes()) < MAX_COST);
+        let long = format!("[{}]\n{}", "a".repeat(1000), "b\n".repeat(10_000));
+        assert!(cost(long.as_bytes()) > MAX_COST);
     }
 }

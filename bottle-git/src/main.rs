@@ -1,10 +1,13 @@
 //! Copies the project's `.git`, routes git through the gate, and sets the git identity.
 
+mod alternates;
 mod check;
 mod config;
 mod credentials;
 mod gate;
+mod git_dirs;
 mod host_git;
+mod inside;
 mod layout;
 mod parts;
 mod repository;

@@ -1,5 +1,7 @@
 //! The parts of the step that the options ask for and that the plan has.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use bottle_common::plan::wire::Identity;
 use bottle_common::plan::{Gate, Plan};
@@ -18,9 +20,13 @@ pub struct Options {
     #[arg(long)]
     pub replace_repository: bool,
 
-    /// Copy the repository's configuration, and files whose names suggest secrets, as they are
+    /// Copy the repository's configuration, and files that git does not know, as they are
     #[arg(long)]
     pub keep_config: bool,
+
+    /// Let the project borrow from repositories in DIR, which is not in the project; repeatable
+    #[arg(long, value_name = "DIR")]
+    pub allow_outside: Vec<PathBuf>,
 }
 
 #[derive(Clone, Copy, Eq, PartialEq, clap::ValueEnum)]
@@ -97,7 +103,7 @@ fn find_repository(
         warnings.push("spec.copy_cwd is true, but spec.user_cwd is unset".to_owned());
         return Ok(None);
     };
-    let repository = Repository::find(user_cwd, plan, options.keep_config)?;
+    let repository = Repository::find(user_cwd, plan, options.keep_config, &options.allow_outside)?;
     if let Some(repository) = &repository {
         warnings.extend(repository.warnings.iter().cloned());
     } else {

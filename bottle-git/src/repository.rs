@@ -2,92 +2,187 @@
 //! without secrets.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, FileType};
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use bottle_common::error::hinted;
 use bottle_common::guest::paths;
-use bottle_common::host::tree::{Layer, Tree};
+use bottle_common::host::signals;
+use bottle_common::host::tree::{Choice, Layer, Tree};
 use bottle_common::plan::Plan;
 use bottle_common::plan::values::GuestPath;
 use bottle_common::smolvm::call::{Exec, Group};
 use bottle_common::smolvm::install::{Existing, install, was_kept};
 use bottle_common::step::{CallResults, receipt};
 
+use crate::alternates;
 use crate::config::{self, Entry, Rules};
 use crate::gate;
-use crate::host_git::{self, Answer, GitDirs};
-use crate::layout::{Part, choose};
+use crate::git_dirs::{GitDirs, Reach, is_id};
+use crate::host_git::{self, Answer};
+use crate::inside::{self, CLONE};
+use crate::layout::{self, Part, choose};
 
 /// What of a repository would be missing in the guest if it were a link that leads out of it.
 const ESSENTIAL: &[&str] = &[
+    "config",
+    "config.worktree",
     "info",
     "logs",
     "objects",
+    "objects/info",
     "objects/pack",
     "packed-refs",
     "refs",
     "refs/heads",
+    "refs/remotes",
     "refs/tags",
+    "shallow",
 ];
+/// How many directories there may be below `modules`, and how deep.
+const MAX_DIRECTORIES: usize = 10_000;
+const MAX_DEPTH: usize = 40;
+/// How much of a file is read for the commits that are named in it, in bytes, and how many of them
+/// are taken.
+const BEGINNING: u64 = 1 << 16;
+const MAX_COMMITS: usize = 50;
 
 /// A repository of the host.
 pub struct Repository {
     source: PathBuf,
+    dirs: GitDirs,
     /// Whether the host's git takes it for a repository.
     pub is_readable: bool,
+    /// Whether its configuration and the files that git does not know go along as they are.
+    pub keeps_config: bool,
     /// What a person should know beforehand.
     pub warnings: Vec<String>,
+    /// What its configuration sets in the guest, and that of its submodules.
+    pub settings: Vec<Entry>,
     layers: Vec<Layer>,
     files: BTreeMap<PathBuf, String>,
 }
 
 impl Repository {
     /// Finds the `.git` in `user_cwd`, if there is one. With `keeps_config` what it holds goes along
-    /// as it is.
-    pub fn find(user_cwd: &Path, plan: &Plan, keeps_config: bool) -> Result<Option<Self>> {
+    /// as it is. What it borrows from elsewhere has to be in one of the directories `allowed`.
+    pub fn find(
+        user_cwd: &Path,
+        plan: &Plan,
+        keeps_config: bool,
+        allowed: &[PathBuf],
+    ) -> Result<Option<Self>> {
         let source = std::path::absolute(user_cwd.join(".git"))?;
-        let reading = || format!("read {}", source.display());
-        let is_directory = match source.metadata() {
+        let is_directory = match source.symlink_metadata() {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 refuse_bare(user_cwd)?;
                 return Ok(None);
             }
-            Err(error) => return Err(error).with_context(reading),
-            Ok(metadata) if metadata.is_dir() => true,
-            Ok(metadata) if metadata.is_file() => false,
-            Ok(_) => bail!("{}: neither a directory nor a file", reading()),
+            metadata => metadata
+                .with_context(|| format!("read {}", source.display()))?
+                .is_dir(),
         };
-        let (git_dirs, is_readable) = ask_git(&source, is_directory, keeps_config)?;
-        let mut warnings = Vec::new();
-        if !is_readable {
-            let shown = source.display();
-            warnings.push(format!(
-                "{shown} is no repository that git can read: copied as it is"
-            ));
+        let mut reach = Reach::new(user_cwd, allowed)?;
+        let dirs = GitDirs::find(&source, &reach)?;
+        reach.extend(&dirs.common_dir);
+        refuse_links_out(&dirs)?;
+        let is_readable = dirs.is_repository();
+        if is_readable && is_bare(&dirs)? {
+            return Err(bare(&dirs.common_dir));
         }
-        let (layers, files) = (Vec::new(), BTreeMap::new());
         let mut routes = plan.gate.as_ref().map(gate::routes).unwrap_or_default();
         let routes = routes.drain(..).map(|route| route.spelling).collect();
         let importer = Importer {
             repository: Self {
                 source,
+                dirs: dirs.clone(),
                 is_readable,
-                warnings,
-                layers,
-                files,
+                keeps_config,
+                warnings: Vec::new(),
+                settings: Vec::new(),
+                layers: Vec::new(),
+                files: BTreeMap::new(),
             },
             rules: Rules {
                 identity: &plan.identity,
                 routes,
             },
-            work_tree: fs::canonicalize(user_cwd)
-                .with_context(|| format!("read {}", user_cwd.display()))?,
-            keeps_config,
+            reach,
+            is_directory,
+            directories: 0,
         };
-        importer.import(&git_dirs).map(Some)
+        importer.import(&dirs).map(Some)
+    }
+
+    /// Lists commits of which a copy has at least one, whatever has become of either since: those
+    /// that `HEAD`, its reflog and the packed refs name.
+    pub fn commits(&self) -> Vec<String> {
+        let GitDirs {
+            git_dir,
+            common_dir,
+        } = &self.dirs;
+        let mut files = vec![
+            (git_dir, PathBuf::from("HEAD")),
+            (git_dir, PathBuf::from("logs/HEAD")),
+            (common_dir, PathBuf::from("packed-refs")),
+        ];
+        let head = inside::beginning(git_dir, "HEAD", BEGINNING);
+        let head = String::from_utf8_lossy(&head);
+        if let Some(name) = head.trim_end().strip_prefix("ref: ") {
+            files.push((common_dir, PathBuf::from(name)));
+        }
+        let mut commits: Vec<String> = Vec::new();
+        for (root, file) in files {
+            if !file
+                .components()
+                .all(|part| matches!(part, Component::Normal(_)))
+            {
+                continue;
+            }
+            let text = inside::beginning(root, file, BEGINNING);
+            let ids = text
+                .split(u8::is_ascii_whitespace)
+                .filter(|word| is_id(word));
+            let ids = ids.map(|id| String::from_utf8_lossy(id).into_owned());
+            commits.extend(ids.filter(|id| id.contains(|c| c != '0')).take(MAX_COMMITS));
+        }
+        commits.sort();
+        commits.dedup();
+        commits
+    }
+
+    /// The hooks that go along, and the directories in the guest where they and no others are.
+    pub fn hooks(&self) -> (Tree, Vec<PathBuf>) {
+        let (mut layers, mut places) = (Vec::new(), Vec::new());
+        for layer in &self.layers {
+            let source = layer.source.join("hooks");
+            let is_repository = layer.source.join("objects").is_dir();
+            if !is_repository || source.is_symlink() {
+                continue;
+            }
+            let place = layer.place.join("hooks");
+            places.push(place.clone());
+            if source.is_dir() {
+                let choose = if self.keeps_config {
+                    |_: &Path, _: FileType| Choice::Include
+                } else {
+                    layout::hooks
+                };
+                layers.push(Layer {
+                    source,
+                    place,
+                    choose,
+                });
+            }
+        }
+        let tree = Tree {
+            name: "repository".to_owned(),
+            layers,
+            files: BTreeMap::new(),
+        };
+        (tree, places)
     }
 
     /// Makes the calls that put it in place.
@@ -154,45 +249,28 @@ pub fn path() -> GuestPath {
     workspace().join(".git")
 }
 
-/// Finds the parts of the repository `source`, and whether git can read it.
-fn ask_git(source: &Path, is_directory: bool, keeps_config: bool) -> Result<(GitDirs, bool)> {
-    let shown = source.display();
-    let as_it_is = || {
-        let (git_dir, common_dir) = (source.to_owned(), source.to_owned());
-        GitDirs {
-            git_dir,
-            common_dir,
-            is_bare: false,
-        }
-    };
-    match host_git::git_dirs(source)? {
-        Answer::Yes(dirs) if dirs.is_bare && dirs.git_dir == dirs.common_dir => {
-            Err(bare(&dirs.common_dir))
-        }
-        Answer::Yes(dirs) => Ok((dirs, true)),
-        Answer::No(_) if is_directory => Ok((as_it_is(), false)),
-        Answer::No(words) => Err(hinted(
-            format!("{shown} leads to no repository: {words}"),
-            "git worktree repair, or git submodule update, mends what has been moved",
-        )),
-        Answer::NoGit(_) if is_directory && keeps_config => Ok((as_it_is(), true)),
-        Answer::NoGit(error) => Err(hinted(
-            format!("read {shown}: run git: {error}"),
-            "git takes the secrets out of the configuration; --keep-config copies a .git directory \
-             as it is",
-        )),
-    }
-}
-
 /// Fails when `directory` is a repository itself.
 fn refuse_bare(directory: &Path) -> Result<()> {
-    if !directory.join("HEAD").exists() || !directory.join("objects").exists() {
-        return Ok(());
+    let dirs = GitDirs {
+        git_dir: directory.to_owned(),
+        common_dir: directory.to_owned(),
+    };
+    if dirs.is_repository() {
+        return Err(bare(&std::path::absolute(directory)?));
     }
-    match host_git::git_dirs(&std::path::absolute(directory)?)? {
-        Answer::Yes(_) => Err(bare(directory)),
-        _ => Ok(()),
+    Ok(())
+}
+
+/// Whether git finds no work tree, where each worktree may have a say.
+fn is_bare(dirs: &GitDirs) -> Result<bool> {
+    let (root, key) = (&dirs.common_dir, "core.bare");
+    if dirs.is_linked() {
+        return Ok(false);
     }
+    let own = "config.worktree";
+    let has_own =
+        root.join(own).exists() && host_git::is_true(root, "config", "extensions.worktreeConfig")?;
+    Ok(host_git::is_true(root, "config", key)? || has_own && host_git::is_true(root, own, key)?)
 }
 
 fn bare(path: &Path) -> anyhow::Error {
@@ -210,9 +288,11 @@ fn bare(path: &Path) -> anyhow::Error {
 struct Importer<'a> {
     repository: Repository,
     rules: Rules<'a>,
-    /// The project's directory.
-    work_tree: PathBuf,
-    keeps_config: bool,
+    reach: Reach,
+    /// Whether `.git` is a directory of the project's.
+    is_directory: bool,
+    /// How many directories were looked at for submodules.
+    directories: usize,
 }
 
 impl Importer<'_> {
@@ -220,10 +300,8 @@ impl Importer<'_> {
         let GitDirs {
             git_dir,
             common_dir,
-            ..
         } = dirs;
-        let is_linked = fs::canonicalize(git_dir).ok() != fs::canonicalize(common_dir).ok();
-        refuse_links_out(git_dir, common_dir)?;
+        let is_linked = dirs.is_linked();
         let top = Path::new("");
         if is_linked {
             self.add_layer(common_dir, top, Part::Shared);
@@ -231,17 +309,23 @@ impl Importer<'_> {
         } else {
             self.add_layer(git_dir, top, Part::Whole);
         }
-        if self.import_config(&common_dir.join("config"), top, is_linked)? {
-            self.import_config(&git_dir.join("config.worktree"), top, is_linked)?;
+        if !self.import_config(common_dir, "config", top, is_linked)? {
+            self.repository.is_readable = false;
         }
+        self.import_config(git_dir, "config.worktree", top, is_linked)?;
         self.import_alternates(common_dir, top)?;
         self.import_modules(&git_dir.join("modules"), Path::new("modules"), is_linked)?;
+        if !self.repository.is_readable {
+            let shown = self.repository.source.display();
+            let warning = format!("{shown} is no repository that git can read: copied as it is");
+            self.repository.warnings.insert(0, warning);
+        }
         Ok(self.repository)
     }
 
     fn add_layer(&mut self, source: &Path, place: &Path, part: Part) {
         let (source, place) = (source.to_owned(), place.to_owned());
-        let choose = choose(part, self.keeps_config);
+        let choose = choose(part, self.repository.keeps_config);
         self.repository.layers.push(Layer {
             source,
             place,
@@ -249,41 +333,54 @@ impl Importer<'_> {
         });
     }
 
-    /// Makes the guest's form of the configuration `file` of the repository at `place`; gives
-    /// whether each worktree has one more.
-    fn import_config(&mut self, file: &Path, place: &Path, is_linked: bool) -> Result<bool> {
-        let Some(name) = file.file_name().filter(|_| file.exists()) else {
-            return Ok(false);
-        };
+    /// Makes the guest's form of the configuration `name` of the repository at `place`, whose
+    /// directory on the host is `root`; gives whether git can read it.
+    fn import_config(
+        &mut self,
+        root: &Path,
+        name: &str,
+        place: &Path,
+        is_linked: bool,
+    ) -> Result<bool> {
+        let keeps_config = self.repository.keeps_config;
+        let file = root.join(name);
         let shown = file.display();
         let path = place.join(name);
-        let mut entries = match host_git::entries(file)? {
-            Answer::Yes(entries) => entries,
-            Answer::NoGit(_) => return Ok(false),
-            Answer::No(_) if self.keeps_config => return Ok(false),
-            Answer::No(_) => {
+        let before = match host_git::entries(root, name)? {
+            None => return Ok(true),
+            Some(Answer::Yes(entries)) => entries,
+            Some(Answer::NoGit(_)) if keeps_config && self.is_directory => return Ok(true),
+            Some(Answer::NoGit(error)) => {
+                let source = self.repository.source.display();
+                return Err(hinted(
+                    format!("read {source}: run git: {error}"),
+                    "git takes the secrets out of the configuration; --keep-config copies a .git \
+                     directory as it is",
+                ));
+            }
+            Some(Answer::No) if keeps_config => return Ok(false),
+            Some(Answer::No) => {
                 self.warn(format!("{shown} is left out: git cannot read it"));
                 self.repository.files.insert(path, String::new());
                 return Ok(false);
             }
         };
-        let before = entries.clone();
-        let directory = file.parent().unwrap_or(file);
-        config::filter_extensions(&mut entries, &directory.display().to_string())?;
-        self.rewrite_worktree(&mut entries, directory, place, is_linked)?;
+        let mut entries = before.clone();
+        config::filter_extensions(&mut entries, &root.display().to_string())?;
+        self.rewrite_worktree(&mut entries, root, place, is_linked)?;
         if entries.iter().any(config::is_partial) {
-            let directory = directory.display();
+            let root = root.display();
             self.warn(format!(
-                "{directory} is a partial clone: git fetches what is missing from its remote when \
-                 it needs it"
+                "{root} is a partial clone: git fetches what is missing from its remote when it \
+                 needs it"
             ));
         }
-        let is_extended = config::is_true(&entries, "extensions.worktreeconfig");
-        if self.keeps_config {
+        if keeps_config {
             if entries != before {
                 self.repository.files.insert(path, config::render(&entries));
             }
-            return Ok(is_extended);
+            self.repository.settings.extend(entries);
+            return Ok(true);
         }
         let (kept, left_out) = config::without_secrets(entries, &self.rules, name != "config");
         if !left_out.is_empty() {
@@ -293,7 +390,8 @@ impl Importer<'_> {
             ));
         }
         self.repository.files.insert(path, config::render(&kept));
-        Ok(is_extended)
+        self.repository.settings.extend(kept);
+        Ok(true)
     }
 
     fn warn(&mut self, warning: String) {
@@ -322,7 +420,7 @@ impl Importer<'_> {
         let below = found
             .as_ref()
             .ok()
-            .and_then(|path| path.strip_prefix(&self.work_tree).ok());
+            .and_then(|path| path.strip_prefix(self.reach.project()).ok());
         entries.retain(|entry| entry.key != "core.worktree");
         match below {
             Some(below) if is_module => {
@@ -343,7 +441,7 @@ impl Importer<'_> {
             return Ok(());
         }
         let set = directory.join("config");
-        let (set, work_tree) = (set.display(), self.work_tree.display());
+        let (set, work_tree) = (set.display(), self.reach.project().display());
         Err(hinted(
             format!("{set}: core.worktree is `{value}`, not {work_tree}"),
             format!("git config -f {set} --unset core.worktree, or another spec.user_cwd"),
@@ -352,82 +450,109 @@ impl Importer<'_> {
 
     /// Adds the objects that the repository at `place` has elsewhere.
     fn import_alternates(&mut self, common_dir: &Path, place: &Path) -> Result<()> {
-        if !common_dir.join("objects/info/alternates").exists() {
-            return Ok(());
+        for lender in alternates::lenders(common_dir, &self.reach)? {
+            refuse_objects_out(&lender, &lender)?;
+            self.add_layer(&lender, &place.join("objects"), Part::Objects);
         }
-        let why = match host_git::alternates(common_dir)? {
-            Answer::Yes(paths) => {
-                for path in &paths {
-                    self.add_layer(path, &place.join("objects"), Part::Objects);
-                }
-                return Ok(());
-            }
-            Answer::No(words) => words,
-            Answer::NoGit(error) => error.to_string(),
-        };
-        let shown = common_dir.display();
-        Err(hinted(
-            format!("{shown}: it borrows objects from another repository: {why}"),
-            "while the other one is there, git repack -a -d && rm .git/objects/info/alternates \
-             makes it whole, and git clone --dissociate a whole copy",
-        ))
+        Ok(())
     }
 
     /// Adds the submodules' repositories that are in `directory`, under names of any depth.
     fn import_modules(&mut self, directory: &Path, place: &Path, is_linked: bool) -> Result<()> {
-        let Ok(entries) = fs::read_dir(directory) else {
-            return Ok(());
-        };
-        let mut names = Vec::new();
-        for entry in entries {
-            let entry = entry.with_context(|| format!("read {}", directory.display()))?;
-            if entry.path().is_dir() {
-                names.push(entry.file_name());
-            }
-        }
-        names.sort();
-        for name in names {
+        for name in self.subdirectories(directory, place)? {
             let (source, place) = (directory.join(&name), place.join(&name));
-            if !source.join("HEAD").exists() || !source.join("objects").exists() {
+            let has = |name: &str| source.join(name).symlink_metadata().is_ok();
+            if !has("HEAD") || !has("objects") {
                 self.import_modules(&source, &place, is_linked)?;
                 continue;
             }
+            refuse_links_out(&GitDirs {
+                git_dir: source.clone(),
+                common_dir: source.clone(),
+            })?;
             self.add_layer(&source, &place, Part::Whole);
-            if self.import_config(&source.join("config"), &place, is_linked)? {
-                self.import_config(&source.join("config.worktree"), &place, is_linked)?;
-            }
+            self.import_config(&source, "config", &place, is_linked)?;
+            self.import_config(&source, "config.worktree", &place, is_linked)?;
             self.import_alternates(&source, &place)?;
             self.import_modules(&source.join("modules"), &place.join("modules"), is_linked)?;
         }
         Ok(())
     }
+
+    /// Lists the directories in `directory`, which goes to `place`. git makes no links there, and
+    /// none is followed: two of them could make paths without end.
+    fn subdirectories(&mut self, directory: &Path, place: &Path) -> Result<Vec<PathBuf>> {
+        signals::check()?;
+        let reading = || format!("read {}", directory.display());
+        let refused = |path: &Path| {
+            let link = path.display();
+            hinted(format!("{link} is a link, and git makes none there"), CLONE)
+        };
+        match directory.symlink_metadata() {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error).with_context(reading),
+            Ok(metadata) if metadata.is_symlink() => return Err(refused(directory)),
+            Ok(metadata) if !metadata.is_dir() => return Ok(Vec::new()),
+            Ok(_) => {}
+        }
+        let mut names = Vec::new();
+        for entry in fs::read_dir(directory).with_context(reading)? {
+            let entry = entry.with_context(reading)?;
+            let kind = entry.file_type().with_context(reading)?;
+            if kind.is_symlink() {
+                return Err(refused(&entry.path()));
+            }
+            if kind.is_dir() {
+                self.directories += 1;
+                names.push(PathBuf::from(entry.file_name()));
+            }
+            if self.directories > MAX_DIRECTORIES || place.components().count() > MAX_DEPTH {
+                return Err(hinted(
+                    format!(
+                        "{}: too many directories for submodules",
+                        directory.display()
+                    ),
+                    CLONE,
+                ));
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
 }
 
 /// Refuses a repository whose parts are links that lead out of it.
-fn refuse_links_out(git_dir: &Path, common_dir: &Path) -> Result<()> {
-    let mut parts = vec![git_dir.join("HEAD"), git_dir.join("index")];
-    parts.extend(ESSENTIAL.iter().map(|name| common_dir.join(name)));
-    for pack in fs::read_dir(common_dir.join("objects/pack"))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        parts.push(pack.path());
+fn refuse_links_out(dirs: &GitDirs) -> Result<()> {
+    let GitDirs {
+        git_dir,
+        common_dir,
+    } = dirs;
+    let own = ["HEAD", "config.worktree", "index", "logs", "refs"].map(|name| git_dir.join(name));
+    let shared = ESSENTIAL.iter().map(|name| common_dir.join(name));
+    for part in own.into_iter().chain(shared) {
+        refuse_link_out(&part, common_dir)?;
     }
-    let Ok(root) = fs::canonicalize(common_dir) else {
-        return Ok(());
-    };
-    for part in parts {
-        let is_link = part.is_symlink();
-        if is_link && fs::canonicalize(&part).is_ok_and(|target| !target.starts_with(&root)) {
-            let hint =
-                "a clone has all of it: git clone --no-local OLD NEW, with NEW as spec.user_cwd";
-            let part = part.display();
-            return Err(hinted(
-                format!("{part} is a link that leads out of the repository"),
-                hint,
-            ));
+    refuse_objects_out(&common_dir.join("objects"), common_dir)
+}
+
+/// The same of the directory of objects of the repository at `root`.
+fn refuse_objects_out(objects: &Path, root: &Path) -> Result<()> {
+    for directory in [objects, &objects.join("pack")] {
+        for part in fs::read_dir(directory).into_iter().flatten().flatten() {
+            signals::check()?;
+            refuse_link_out(&part.path(), root)?;
         }
+    }
+    Ok(())
+}
+
+fn refuse_link_out(part: &Path, root: &Path) -> Result<()> {
+    if part.is_symlink() && fs::canonicalize(part).is_ok_and(|target| !target.starts_with(root)) {
+        let part = part.display();
+        return Err(hinted(
+            format!("{part} is a link that leads out of the repository"),
+            CLONE,
+        ));
     }
     Ok(())
 }

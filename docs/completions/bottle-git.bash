@@ -23,7 +23,7 @@ _bottle__git() {
 
     case "${cmd}" in
         bottle__git)
-            opts="-m -f -n -o -q -v -h -V --only --replace-repository --keep-config --machine --file --dry-run --check --output --quiet --verbose --smolvm --exec-user --timeout --error-format --help --version"
+            opts="-m -f -n -o -q -v -h -V --only --replace-repository --keep-config --allow-outside --machine --file --dry-run --check --output --quiet --verbose --smolvm --exec-user --timeout --error-format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -31,6 +31,10 @@ _bottle__git() {
             case "${prev}" in
                 --only)
                     COMPREPLY=($(compgen -W "repository gate identity" -- "${cur}"))
+                    return 0
+                    ;;
+                --allow-outside)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --machine)

@@ -1,0 +1,85 @@
+//! Files of a repository that this step reads itself. The repository may be hostile: no link is
+//! followed below its directory, nothing but a regular file is opened, and none is read beyond a
+//! limit.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use bottle_common::error::hinted;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, statat};
+use rustix::io::Errno;
+
+/// The way out for a repository that is not all in one place.
+pub const CLONE: &str =
+    "a clone has all of it: git clone --no-local OLD NEW, with NEW as spec.user_cwd";
+
+/// Opens the regular file `below` the directory `root`, if it is there.
+pub fn open(root: &Path, below: &Path) -> Result<Option<File>> {
+    let path = root.join(below);
+    let reading = || format!("read {}", path.display());
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = flags | OFlags::DIRECTORY;
+    let mut parent: OwnedFd = openat(CWD, root, directory, Mode::empty()).with_context(reading)?;
+    let mut names = below.iter().peekable();
+    while let Some(name) = names.next() {
+        let metadata = match statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return Ok(None),
+            metadata => metadata.with_context(reading)?,
+        };
+        match FileType::from_raw_mode(metadata.st_mode) {
+            FileType::Symlink => {
+                let what = format!("{} is a link, or is behind one", path.display());
+                return Err(hinted(what, CLONE));
+            }
+            FileType::Directory if names.peek().is_some() => {
+                parent = openat(&parent, name, directory, Mode::empty()).with_context(reading)?;
+            }
+            FileType::RegularFile if names.peek().is_none() => {
+                let file = openat(&parent, name, flags | OFlags::NONBLOCK, Mode::empty());
+                return Ok(Some(file.with_context(reading)?.into()));
+            }
+            _ => {
+                let error = std::io::Error::new(ErrorKind::InvalidInput, "not a regular file");
+                return Err(error).with_context(reading);
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Reads the regular file `below` the directory `root`, if it is there. One that is longer than
+/// `limit` is none that git has written.
+pub fn read(root: &Path, below: impl AsRef<Path>, limit: u64) -> Result<Option<Vec<u8>>> {
+    let Some(file) = open(root, below.as_ref())? else {
+        return Ok(None);
+    };
+    let path = root.join(below);
+    contents(file, &path, limit).map(Some)
+}
+
+/// Reads all of `file`, which is at `path`.
+pub fn contents(file: impl Read, path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let mut content = Vec::new();
+    file.take(limit + 1)
+        .read_to_end(&mut content)
+        .with_context(|| format!("read {}", path.display()))?;
+    if content.len() as u64 > limit {
+        let path = path.display();
+        let hint = format!("git itself writes no such file; see what is in it: less {path}");
+        return Err(hinted(format!("{path} is longer than {limit} bytes"), hint));
+    }
+    Ok(content)
+}
+
+/// Reads the beginning of a file, of whatever length, for as much as can be had of it.
+pub fn beginning(root: &Path, below: impl AsRef<Path>, length: u64) -> Vec<u8> {
+    let mut content = Vec::new();
+    if let Ok(Some(file)) = open(root, below.as_ref()) {
+        // What cannot be read is not there.
+        let _ = file.take(length).read_to_end(&mut content);
+    }
+    content
+}
