@@ -9,9 +9,10 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::time::{Duration, Instant};
 
 use harness::{Sandbox, converges};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-git");
 const DONE: &str = "bottle-git: DIR/project/.git in /home/node/workspace/.git (_s)\n";
@@ -420,4 +421,186 @@ fn objects_that_are_elsewhere_by_a_link_are_refused() {
          hint: a clone has all of it: git clone --no-local OLD NEW, with NEW as spec.user_cwd\n",
     );
     assert!(sandbox.calls().is_empty());
+}
+
+/// What the check finds in a guest's repository after `script` has been run in it as node.
+#[track_caller]
+fn found(sandbox: &Sandbox, plan: &Value, script: &str) -> Vec<String> {
+    sandbox.as_node(script);
+    let outcome = sandbox.run(STEP).args(["--check", "-q"]).plan(plan).end();
+    let lines: Vec<_> = outcome.stderr.lines().map(str::to_owned).collect();
+    let status = if lines.is_empty() { 0 } else { 3 };
+    assert_eq!(outcome.status, status, "{outcome:?}");
+    let start = "bottle-git: /home/node/workspace/.git";
+    lines
+        .iter()
+        .map(|line| line.strip_prefix(start).unwrap_or(line).to_owned())
+        .collect()
+}
+
+/// A guest with a repository, its submodule, hooks, a remote, a gate and an identity.
+fn provisioned() -> (Sandbox, Value) {
+    let sandbox = Sandbox::with_guest();
+    sandbox.repository("project", &[]);
+    let library = sandbox.path("library");
+    sandbox.repository("library", &[]);
+    let add = [
+        "submodule",
+        "--quiet",
+        "add",
+        library.to_str().unwrap(),
+        "lib",
+    ];
+    sandbox.git("project", &add);
+    sandbox.git("project", &["commit", "-q", "-m", "submodule"]);
+    for (name, url) in [
+        ("origin", "ssh://git@host/repo.git"),
+        ("other", "https://host/other.git"),
+    ] {
+        sandbox.git("project", &["remote", "add", name, url]);
+    }
+    sandbox.git("project", &["config", "branch.main.remote", "origin"]);
+    let hook = sandbox.write("project/.git/hooks/pre-commit", "#!/bin/sh\n");
+    fs::set_permissions(hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut plan = sandbox.plan_with_repository();
+    plan["spec"]["manifest"]["bottles"]["dev"]["git"] = json!({
+        "remotes": {"host": {"Name": "repo", "Upstream": "ssh://git@host/repo.git"}},
+        "user": {"name": "Ada", "email": "ada@example.com"},
+    });
+    let outcome = sandbox.run(STEP).args(["-q"]).plan(&plan).end();
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
+    (sandbox, plan)
+}
+
+#[test]
+fn the_check_finds_what_leads_around_the_gate() {
+    let (sandbox, plan) = provisioned();
+    assert_eq!(
+        found(&sandbox, &plan, "git commit -q --allow-empty -m new"),
+        [""; 0]
+    );
+    let ways = [
+        ("branch.main.pushremote", "https://elsewhere/r"),
+        ("core.fsmonitor", "/tmp/x"),
+        ("core.gitproxy", "/tmp/x"),
+        ("core.hookspath", "/tmp/x"),
+        ("core.sshcommand", "ssh -x"),
+        ("http.https://host/.proxy", "http://elsewhere"),
+        ("include.path", "/dev/null"),
+        ("includeif.gitdir:/.path", "/dev/null"),
+        ("remote.new.url", "https://elsewhere/r"),
+        ("remote.origin.url", "https://elsewhere/r"),
+        ("remote.origin.vcs", "x"),
+        ("remote.pushdefault", "https://elsewhere/r"),
+        ("url.https://elsewhere/.insteadof", "https://host/"),
+    ];
+    for file in ["config", "modules/lib/config"] {
+        let (mut set, mut unset, mut lines) = (Vec::new(), Vec::new(), Vec::new());
+        for (key, value) in ways {
+            set.push(format!("git config -f .git/{file} --add '{key}' '{value}'"));
+            unset.push(format!(
+                "git config -f .git/{file} --unset '{key}' '^{value}$'"
+            ));
+            lines.push(format!(
+                "/{file}: rule: nothing in the plan, `{key} = {value}` in the guest"
+            ));
+        }
+        let mut differences = found(&sandbox, &plan, &set.join("; "));
+        differences.sort();
+        lines.sort();
+        assert_eq!(differences, lines);
+        assert_eq!(found(&sandbox, &plan, &unset.join("; ")), [""; 0]);
+    }
+    for name in ["remotes/old", "branches/a/b"] {
+        let add = format!("mkdir -p $(dirname .git/{name}) && echo x >.git/{name}");
+        let line = format!("/{name}: rule: nothing in the plan, `there` in the guest");
+        assert_eq!(found(&sandbox, &plan, &add), [line]);
+        sandbox.as_node(&format!("rm .git/{name}"));
+    }
+    let broken = "echo '[' >>.git/modules/lib/config";
+    assert_eq!(
+        found(&sandbox, &plan, broken),
+        ["/modules/lib/config: git config: `works` in the plan, `unreadable` in the guest"]
+    );
+}
+
+#[test]
+fn the_check_finds_another_repository_and_other_hooks() {
+    let (sandbox, plan) = provisioned();
+    let hooks = "echo x >.git/hooks/pre-push; chmod 644 .git/hooks/pre-commit; echo x >>.git/hooks/pre-rebase.sample; \
+                 rm .git/hooks/update.sample";
+    let found_hooks: Vec<_> = found(&sandbox, &plan, hooks)
+        .iter()
+        .map(|line| line.split(": ").take(2).collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(
+        found_hooks,
+        [
+            "/hooks/pre-commit mode",
+            "/hooks/pre-rebase.sample sha256",
+            "/hooks/update.sample type",
+            "/hooks/pre-push type",
+        ]
+    );
+    // The person goes on with the work on the host, and the agent in the guest.
+    let outcome = sandbox
+        .run(STEP)
+        .args(["-q", "--replace-repository"])
+        .plan(&plan)
+        .end();
+    assert_eq!(outcome.status, 0, "{outcome:?}");
+    sandbox.commit("project", "more", "more\n");
+    sandbox.git("project", &["commit", "-q", "--amend", "-m", "amended"]);
+    assert_eq!(
+        found(&sandbox, &plan, "git commit -q --allow-empty -m new"),
+        [""; 0]
+    );
+
+    let other = "cp -r .git/hooks /tmp/h; rm -rf .git && git init -q --template= . && git commit -q --allow-empty -m other; \
+                 rm -rf .git/hooks; mv /tmp/h .git/hooks";
+    let another = ": commits: `DIR/project/.git` in the plan, `others` in the guest";
+    assert_eq!(found(&sandbox, &plan, other), [another]);
+    assert_eq!(
+        found(&sandbox, &plan, "rm -rf .git"),
+        [": type: `directory` in the plan, nothing in the guest"]
+    );
+}
+
+/// Hundreds of remotes are one question, and an answer that is cut short is none.
+#[test]
+fn the_check_is_quick_and_takes_no_half_answer() {
+    let sandbox = Sandbox::with_guest();
+    let mut plan = sandbox.plan();
+    let remote = |number| {
+        let (name, upstream) = (
+            format!("r{number}"),
+            format!("ssh://git@host/team/r{number}"),
+        );
+        (name.clone(), json!({"Name": name, "Upstream": upstream}))
+    };
+    let remotes: serde_json::Map<_, _> = (0..300).map(remote).collect();
+    plan["spec"]["manifest"]["bottles"]["dev"]["git"] = json!({"remotes": remotes});
+    let outcome = sandbox.run(STEP).args(["-q"]).plan(&plan).end();
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    let start = Instant::now();
+    let check = || sandbox.run(STEP).args(["--check", "-q"]).plan(&plan);
+    let outcome = check().end();
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
+
+    let list = "f 644 node:node\0/home/node/.gitconfig\0\0sha256\0";
+    let list = format!("{list}{}\0\0", "0".repeat(64));
+    let answer = format!("{list}\0\0\0\0bottle-check-0\tx (fetch)\n\0end\0");
+    let run = |answer: &str| {
+        let answer = sandbox.write("answer", answer);
+        check().env("STAND_IN_ANSWER_FILE", answer).end()
+    };
+    assert_eq!(run(&answer).status, 3);
+    for end in list.len()..answer.len() {
+        run(&answer[..end]).fails(1, "bottle-git: the guest's answer is cut short\n");
+    }
 }

@@ -120,6 +120,32 @@ const DESTINATIONS: &[&str] = &[
     "remote.pushurl",
 ];
 
+/// What has git run a program, or read a file, on its way to a remote.
+const WAYS: &[&str] = &[
+    "core.alternaterefscommand",
+    "core.askpass",
+    "core.fsmonitor",
+    "core.gitproxy",
+    "core.hookspath",
+    "core.sshcommand",
+    "http.proxy",
+    "include.*",
+    "includeif.*",
+];
+/// The same of a remote.
+const WAYS_OF_REMOTES: &[&str] = &[
+    "lfs.customtransfer.*",
+    "lfs.pushurl",
+    "lfs.standalonetransferagent",
+    "lfs.url",
+    "remote.lfspushurl",
+    "remote.lfsurl",
+    "remote.proxy",
+    "remote.receivepack",
+    "remote.uploadpack",
+    "remote.vcs",
+];
+
 /// The extensions that git 2.39, Debian's, knows.
 const EXTENSIONS: &[&str] = &[
     "noop",
@@ -208,6 +234,11 @@ pub fn value<'a>(entries: &'a [Entry], key: &str) -> Option<&'a str> {
 /// Whether it says that objects are missing, and where to get them.
 pub fn is_partial(entry: &Entry) -> bool {
     entry.is_of(&["extensions.partialclone", "remote.promisor"])
+}
+
+/// Whether it has git run a program, or read a file, that may lead elsewhere.
+pub fn is_way(entry: &Entry, knows_remotes: bool) -> bool {
+    entry.is_of(WAYS) || knows_remotes && entry.is_of(WAYS_OF_REMOTES)
 }
 
 /// Removes the extensions that mean nothing once the repository is copied, and refuses those that

@@ -83,10 +83,11 @@ fn prepare(plan: &Plan, options: &Options) -> Result<Prepared> {
 
 fn check(plan: &Plan, options: &Options) -> Result<Check> {
     let parts = Parts::new(plan, options)?;
-    if parts.is_empty() {
-        return Ok(Check::nothing(NOTHING));
+    if !parts.is_empty() {
+        return check::check(&parts);
     }
-    Ok(check::check(parts))
+    let why = [&[NOTHING.to_owned()], &*parts.warnings].concat();
+    Ok(Check::nothing(&why.join("; ")))
 }
 
 /// Makes the calls that set the identity.

@@ -153,36 +153,37 @@ impl Repository {
         commits
     }
 
-    /// The hooks that go along, and the directories in the guest where they and no others are.
-    pub fn hooks(&self) -> (Tree, Vec<PathBuf>) {
-        let (mut layers, mut places) = (Vec::new(), Vec::new());
-        for layer in &self.layers {
-            let source = layer.source.join("hooks");
-            let is_repository = layer.source.join("objects").is_dir();
-            if !is_repository || source.is_symlink() {
-                continue;
-            }
-            let place = layer.place.join("hooks");
-            places.push(place.clone());
-            if source.is_dir() {
-                let choose = if self.keeps_config {
-                    |_: &Path, _: FileType| Choice::Include
-                } else {
-                    layout::hooks
-                };
-                layers.push(Layer {
-                    source,
-                    place,
-                    choose,
-                });
-            }
+    /// Where it is on the host.
+    pub fn source(&self) -> &Path {
+        &self.source
+    }
+
+    /// The hooks that go along; none where they are elsewhere by a link.
+    pub fn hooks(&self) -> Option<Tree> {
+        let source = self.dirs.common_dir.join("hooks");
+        if source.is_symlink() {
+            return None;
         }
-        let tree = Tree {
+        let choose = if self.keeps_config {
+            |_: &Path, _: FileType| Choice::Include
+        } else {
+            layout::hooks
+        };
+        let layer = Layer {
+            source,
+            place: PathBuf::from("hooks"),
+            choose,
+        };
+        let layers = if layer.source.is_dir() {
+            vec![layer]
+        } else {
+            Vec::new()
+        };
+        Some(Tree {
             name: "repository".to_owned(),
             layers,
             files: BTreeMap::new(),
-        };
-        (tree, places)
+        })
     }
 
     /// Makes the calls that put it in place.
