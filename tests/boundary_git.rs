@@ -676,6 +676,26 @@ fn nothing_in_a_repository_keeps_the_step_from_ending() {
     );
 }
 
+/// A warning names what a person may want to know, and no more than can be read.
+#[test]
+fn a_warning_is_as_long_as_can_be_read() {
+    let sandbox = Sandbox::new();
+    sandbox.repository("project", &[]);
+    let entries: String = (0..50_000).map(|number| format!("b{number}\n")).collect();
+    let config = sandbox.path("project/.git/config");
+    let text = fs::read_to_string(&config).unwrap() + "[a]\n" + &entries;
+    fs::write(config, text).unwrap();
+    let names: Vec<_> = (0..50).map(|number| format!("a.b{number}")).collect();
+    let stderr = format!(
+        "bottle-git: warning: left out of DIR/project/.git/config in the guest: {} and 49950 more; --keep-config keeps \
+         it\n{DONE}",
+        names.join(", ")
+    );
+    let (plan, start) = (sandbox.plan_with_repository(), Instant::now());
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+}
+
 /// git is run on the host for one file at a time, and in no repository, also not in the one where
 /// the person is.
 #[test]

@@ -83,7 +83,8 @@ struct Copy {
     is_readable: bool,
     keeps_config: bool,
     commits: Vec<String>,
-    settings: Vec<Entry>,
+    /// The keys and values that its configuration sets.
+    settings: HashSet<(String, String)>,
     /// None where the hooks are elsewhere by a link.
     hooks: Option<Listing>,
 }
@@ -97,16 +98,18 @@ impl Copy {
             is_readable: repository.is_readable,
             keeps_config: repository.keeps_config,
             commits: repository.commits(),
-            settings: repository.settings.clone(),
+            settings: repository.settings.iter().map(setting).collect(),
             hooks: hooks.transpose()?,
         })
     }
 
     fn sets(&self, entry: &Entry) -> bool {
-        let value = |entry: &Entry| entry.value.clone().unwrap_or_default();
-        let is_it = |other: &Entry| other.key == entry.key && value(other) == value(entry);
-        self.settings.iter().any(is_it)
+        self.settings.contains(&setting(entry))
     }
+}
+
+fn setting(entry: &Entry) -> (String, String) {
+    (entry.key.clone(), entry.value.clone().unwrap_or_default())
 }
 
 /// What the guest says.

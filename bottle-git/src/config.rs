@@ -278,6 +278,7 @@ pub fn without_secrets(
 ) -> (Vec<Entry>, Vec<String>) {
     let mut kept: Vec<Entry> = Vec::new();
     let mut left_out: Vec<String> = Vec::new();
+    let mut seen = HashSet::new();
     let mut remotes_with_url = HashSet::new();
     for mut entry in entries {
         let held_credentials = remove_credentials(&mut entry);
@@ -291,7 +292,7 @@ pub fn without_secrets(
                 left_out.push(format!("credentials in {}", entry.shown()));
             }
             kept.push(entry);
-        } else if !left_out.contains(&entry.shown()) {
+        } else if seen.insert(entry.shown()) {
             left_out.push(entry.shown());
         }
     }

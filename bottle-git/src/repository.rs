@@ -2,6 +2,7 @@
 //! without secrets.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::{self, FileType};
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
@@ -44,6 +45,8 @@ const ESSENTIAL: &[&str] = &[
 /// How many directories there may be below `modules`, and how deep.
 const MAX_DIRECTORIES: usize = 10_000;
 const MAX_DEPTH: usize = 40;
+/// How many of the settings that are left out a warning names.
+const MAX_NAMES: usize = 50;
 /// How much of a file is read for the commits that are named in it, in bytes, and how many of them
 /// are taken.
 const BEGINNING: u64 = 1 << 16;
@@ -385,7 +388,7 @@ impl Importer<'_> {
         }
         let (kept, left_out) = config::without_secrets(entries, &self.rules, name != "config");
         if !left_out.is_empty() {
-            let names = left_out.join(", ");
+            let names = listed(&left_out);
             self.warn(format!(
                 "left out of {shown} in the guest: {names}; --keep-config keeps it"
             ));
@@ -520,6 +523,16 @@ impl Importer<'_> {
         names.sort();
         Ok(names)
     }
+}
+
+/// The first of `names`, and how many more there are.
+fn listed(names: &[String]) -> String {
+    let (shown, more) = names.split_at(names.len().min(MAX_NAMES));
+    let mut text = shown.join(", ");
+    if !more.is_empty() {
+        let _ = write!(text, " and {} more", more.len());
+    }
+    text
 }
 
 /// Refuses a repository whose parts are links that lead out of it.
