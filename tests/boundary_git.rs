@@ -681,9 +681,9 @@ fn nothing_in_a_repository_keeps_the_step_from_ending() {
 fn a_warning_is_as_long_as_can_be_read() {
     let sandbox = Sandbox::new();
     sandbox.repository("project", &[]);
-    let entries: String = (0..50_000).map(|number| format!("b{number}\n")).collect();
+    let entries: Vec<_> = (0..50_000).map(|number| format!("b{number}\n")).collect();
     let config = sandbox.path("project/.git/config");
-    let text = fs::read_to_string(&config).unwrap() + "[a]\n" + &entries;
+    let text = fs::read_to_string(&config).unwrap() + "[a]\n" + &entries.concat();
     fs::write(config, text).unwrap();
     let names: Vec<_> = (0..50).map(|number| format!("a.b{number}")).collect();
     let stderr = format!(
