@@ -92,7 +92,7 @@ struct Copy {
 impl Copy {
     fn of(repository: &Repository) -> Result<Self> {
         let hooks = repository.hooks();
-        let hooks = hooks.map(|tree| Listing::of_tree(&tree, &repository::path()));
+        let hooks = hooks.map(|tree| Listing::of_tree(&tree.pin()?, &repository::path()));
         Ok(Self {
             source: repository.source().display().to_string(),
             is_readable: repository.is_readable,
@@ -399,7 +399,9 @@ fn leads_around(entry: &Entry, value: &str, routes: &[Route], knows_remotes: boo
             value.contains([':', '/']) && !leads_to_gate()
         }
         ("protocol", "allow") => {
-            matches!(&*entry.key, "protocol.allow" | "protocol.git.allow") && value != "always"
+            let gates = routes.first().and_then(|route| route.url.split(':').next());
+            let of_gate = format!("protocol.{}.allow", gates.unwrap_or_default());
+            (entry.key == "protocol.allow" || entry.key == of_gate) && value != "always"
         }
         _ => false,
     }
