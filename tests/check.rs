@@ -241,7 +241,7 @@ fn git() {
         git config url.https://tok:en@elsewhere/.insteadOf https://other/
         git config --global --unset-all url.git://127.0.0.1:55555/claude-bottle.git.insteadOf ^git@host:repo$
         git config --global url.ssh://git@elsewhere/repo.insteadOf git@host:repo
-        git config --global url.ssh://git@elsewhere/.pushInsteadOf git://
+        git config --global url.ssh://git@elsewhere/.pushInsteadOf svn://
         git config --global user.email eve@example.com'",
     );
     assert_eq!(
@@ -258,7 +258,7 @@ fn git() {
                 "rule",
                 CONFIG,
                 Value::Null,
-                "url.ssh://git@elsewhere/.pushinsteadof = git://"
+                "url.ssh://git@elsewhere/.pushinsteadof = svn://"
             ),
             difference(
                 "rule",
