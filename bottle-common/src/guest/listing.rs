@@ -306,7 +306,12 @@ impl<'a> Fields<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
     use super::{Attributes, Difference, Listing};
+    use crate::host::tree::Tree;
+    use crate::plan::values::GuestPath;
 
     const SUM: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -420,6 +425,63 @@ mod tests {
         assert_eq!(
             tree.differences(&Listing::default())[0].to_string(),
             "/t: type: `directory` in the plan, nothing in the guest"
+        );
+    }
+
+    #[test]
+    fn a_tree_of_the_host_comes_to_nodes_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::create_dir(path("d")).unwrap();
+        fs::write(path("d/file"), "").unwrap();
+        symlink("../x y", path("d/link")).unwrap();
+        for (name, mode) in [("d", 0o2750), ("d/file", 0o4711), ("", 0o755)] {
+            fs::set_permissions(path(name), Permissions::from_mode(mode)).unwrap();
+        }
+        let tree = Tree::new("t".to_owned(), directory.path().to_owned());
+        let top = GuestPath::try_from("/home/node/t".to_owned()).unwrap();
+        let listing = Listing::of_tree(&tree, &top).unwrap();
+        let text = |text: &str| Some(text.to_owned());
+        let directory = |mode| Attributes {
+            kind: "directory",
+            mode: text(mode),
+            owner: text("node:node"),
+            ..Attributes::default()
+        };
+        let link = Attributes {
+            kind: "link",
+            owner: text("node:node"),
+            target: text("../x y"),
+            ..Attributes::default()
+        };
+        let expected = [
+            ("/home/node/t", directory("755")),
+            ("/home/node/t/d", directory("750")),
+            (
+                "/home/node/t/d/file",
+                Attributes::file("711", "node:node", SUM),
+            ),
+            ("/home/node/t/d/link", link.clone()),
+        ];
+        let expected = expected.map(|(path, attributes)| (path.to_owned(), attributes));
+        assert_eq!(listing.0.into_iter().collect::<Vec<_>>(), expected);
+        let elsewhere = Attributes {
+            target: text("../y"),
+            ..link.clone()
+        };
+        assert_eq!(
+            Listing::default()
+                .with("/l", link)
+                .differences(&Listing::default().with("/l", elsewhere)),
+            [Difference::new("target", "/l", "../x y", Some("../y"))]
+        );
+        assert_eq!(
+            Attributes::directory("a:b"),
+            Attributes {
+                kind: "directory",
+                owner: text("a:b"),
+                ..Attributes::default()
+            }
         );
     }
 }

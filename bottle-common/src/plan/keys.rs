@@ -355,6 +355,9 @@ mod tests {
             ("userCwd", "user_cwd"),
             ("UpStream", "Upstream"),
             ("upstreem", "Upstream"),
+            ("upstre", "Upstream"),
+            ("SKILLS", "skills"),
+            ("user-cwdxx", "user_cwd"),
         ] {
             let message = format!("unknown key `{key}`: did you mean `{meant}`?");
             assert_eq!(refusal(key, KNOWN, false).as_deref(), Some(&*message));
@@ -374,6 +377,7 @@ mod tests {
             "pro",
             "",
             "user",
+            "skillsxyz",
         ] {
             assert_eq!(refusal(key, KNOWN, false), None, "{key}");
             assert_eq!(
@@ -384,6 +388,17 @@ mod tests {
         for key in KNOWN {
             assert_eq!(refusal(key, KNOWN, true), None);
         }
+    }
+
+    #[test]
+    fn a_word_of_five_letters_may_have_one_slip() {
+        let known = ["slugs"];
+        assert_eq!(
+            refusal("slgus", &known, false).as_deref(),
+            Some("unknown key `slgus`: did you mean `slugs`?")
+        );
+        assert_eq!(refusal("plugin", &known, false), None);
+        assert_eq!(refusal("slu", &known, false), None);
     }
 
     #[derive(Debug, Default, Deserialize)]
@@ -426,6 +441,12 @@ mod tests {
             );
         }
         assert!(serde_json::from_str::<Strict<Example>>("[]").is_err());
+        // What is carried is passed over, whatever it is.
+        for carried in ["null", "-1.5e3", r#""x""#, r#"{"x": [1, {}]}"#] {
+            let text = format!(r#"{{"carried": {carried}, "number": 7}}"#);
+            let example = serde_json::from_str::<Strict<Example>>(&text).unwrap();
+            assert_eq!(example.number, 7, "{carried}");
+        }
     }
 
     #[test]

@@ -270,3 +270,254 @@ fn refuse_ambiguity(remotes: &[Remote]) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::Plan;
+    use crate::plan::json::Document;
+
+    /// A plan that has everything.
+    fn full() -> Value {
+        json!({
+            "version": 1,
+            "spec": {
+                "manifest": {
+                    "bottles": {
+                        "dev": {
+                            "git": {
+                                "remotes": {
+                                    "a": {"Name": "one", "Upstream": "ssh://git@host/one"},
+                                    "b": {"Name": "two", "Upstream": "https://host/two.git"},
+                                },
+                                "user": {"name": "Ada"},
+                            },
+                        },
+                        "other": {},
+                    },
+                    "agents": {"demo": {"bottle": "dev", "skills": ["a", "b", "a"], "prompt": "x"}},
+                },
+                "agent_name": "demo",
+                "copy_cwd": true,
+                "user_cwd": "/project",
+            },
+            "machine_name": "m", "stage_dir": "/s", "prompt_file": "/p",
+            "proxy_plan": {"ca_cert_host_path": "/pipelock.pem"},
+            "egress_plan": {"routes": [], "mitmproxy_ca_cert_only_host_path": "/egress.pem"},
+            "supervise_plan": {}, "agent_git_gate_host": "gate:1",
+            "agent_supervise_url": "http://supervisor/",
+        })
+    }
+
+    /// Parses the full plan with `value` at `pointer`, where it may have had nothing.
+    fn parse_with(pointer: &str, value: Value) -> Result<Plan, String> {
+        let mut plan = full();
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        plan.pointer_mut(parent).unwrap()[key] = value;
+        parse(&plan)
+    }
+
+    fn parse(plan: &Value) -> Result<Plan, String> {
+        let document = Document::parse(plan.to_string().into()).unwrap();
+        Plan::parse(&document).map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn a_plan_is_read_whole() {
+        let plan = parse(&full()).unwrap();
+        assert_eq!(plan.machine_name.to_string(), "m");
+        assert_eq!(plan.stage_dir.to_str(), Some("/s"));
+        assert_eq!(plan.prompt_file.to_str(), Some("/p"));
+        let skills: Vec<_> = plan.skills.iter().map(ToString::to_string).collect();
+        assert_eq!(skills, ["a", "b"]);
+        let user_cwd = plan.user_cwd.as_deref();
+        assert_eq!(user_cwd.and_then(|path| path.to_str()), Some("/project"));
+        assert!(plan.has_prompt && plan.copy_cwd);
+        assert_eq!(plan.identity.name.unwrap().to_string(), "Ada");
+        assert!(plan.identity.email.is_none());
+        assert_eq!(
+            plan.supervise_url.unwrap().to_string(),
+            "http://supervisor/"
+        );
+        let gate = plan.gate.unwrap();
+        assert_eq!(gate.host.to_string(), "gate:1");
+        let names: Vec<_> = gate
+            .remotes
+            .iter()
+            .map(|remote| remote.name.to_string())
+            .collect();
+        assert_eq!(names, ["one", "two"]);
+    }
+
+    #[test]
+    fn only_our_version_is_read() {
+        for version in [json!(1), json!(null)] {
+            assert!(parse_with("/version", version).is_ok());
+        }
+        let mut plan = full();
+        plan.as_object_mut().unwrap().remove("version");
+        assert!(parse(&plan).is_ok());
+        for (version, shown) in [
+            (json!(0), "0"),
+            (json!(2), "2"),
+            (json!("1"), "\"1\""),
+            (json!(1.5), "1.5"),
+            (json!([1]), "[1]"),
+            (json!(true), "true"),
+        ] {
+            let message = format!("version: {shown} is not supported, only 1 is");
+            assert_eq!(parse_with("/version", version).unwrap_err(), message);
+        }
+        // The version is told of before anything else.
+        assert_eq!(
+            parse(&json!({"version": 2, "rubbish": 1})).unwrap_err(),
+            "version: 2 is not supported, only 1 is"
+        );
+    }
+
+    #[test]
+    fn whose_certificate_it_is_depends_on_the_routes() {
+        for (routes, proxy, key, path) in [
+            (
+                json!([]),
+                "pipelock",
+                "proxy_plan.ca_cert_host_path",
+                "/pipelock.pem",
+            ),
+            (
+                json!(null),
+                "pipelock",
+                "proxy_plan.ca_cert_host_path",
+                "/pipelock.pem",
+            ),
+            (
+                json!([{}]),
+                "egress",
+                "egress_plan.mitmproxy_ca_cert_only_host_path",
+                "/egress.pem",
+            ),
+        ] {
+            let ca = parse_with("/egress_plan/routes", routes).unwrap().ca;
+            let found = ca.path.unwrap();
+            assert_eq!((ca.proxy, ca.key, found.to_str()), (proxy, key, Some(path)));
+        }
+    }
+
+    #[test]
+    fn what_is_unset_or_empty() {
+        for (prompt, has_prompt) in [(json!(""), false), (json!(null), false), (json!(" "), true)] {
+            let plan = parse_with("/spec/manifest/agents/demo/prompt", prompt).unwrap();
+            assert_eq!(plan.has_prompt, has_prompt);
+        }
+        // Without a supervisor its address is nobody's.
+        let plan = parse_with("/supervise_plan", json!(null)).unwrap();
+        assert!(plan.supervise_url.is_none());
+        // Without remotes there is no gate, wherever it would be.
+        let plan = parse_with("/spec/manifest/bottles/dev/git/remotes", json!({})).unwrap();
+        assert!(plan.gate.is_none());
+        for unset in [json!(null), json!(""), json!(".")] {
+            for (key, message) in [
+                ("stage_dir", "stage_dir: required, but unset"),
+                ("prompt_file", "prompt_file: required, but unset"),
+                (
+                    "agent_supervise_url",
+                    "agent_supervise_url: required when there is a supervise_plan",
+                ),
+                (
+                    "agent_git_gate_host",
+                    "agent_git_gate_host: required when the bottle has git remotes",
+                ),
+            ] {
+                let result = parse_with(&format!("/{key}"), unset.clone());
+                assert_eq!(result.unwrap_err(), message);
+            }
+        }
+    }
+
+    #[test]
+    fn names_that_lead_nowhere() {
+        let bottles = "spec.manifest.bottles";
+        let by = "spec.manifest.agents.demo.bottle";
+        for (pointer, value, message) in [
+            (
+                "/spec/agent_name",
+                json!("x"),
+                "spec.agent_name: no `x` in spec.manifest.agents, only `demo`".to_owned(),
+            ),
+            (
+                "/spec/manifest/agents",
+                json!({}),
+                "spec.agent_name: no `demo` in spec.manifest.agents, which is empty".to_owned(),
+            ),
+            (
+                "/spec/manifest/agents/demo/bottle",
+                json!("x"),
+                format!("{by}: no `x` in {bottles}, only `dev`, `other`"),
+            ),
+            (
+                "/spec/manifest/agents/demo/bottle",
+                json!(null),
+                format!("{by}: required, but not there"),
+            ),
+            (
+                "/spec/manifest/bottles",
+                json!(null),
+                format!("{by}: no `dev` in {bottles}, which is empty"),
+            ),
+        ] {
+            assert_eq!(parse_with(pointer, value).unwrap_err(), message);
+        }
+    }
+
+    #[test]
+    fn remotes_are_told_apart() {
+        let one = "ssh://git@host/one";
+        let other = |name: &str, url: &str| {
+            let remotes = json!({
+                "a": {"Name": "one", "Upstream": one},
+                "b": {"Name": name, "Upstream": url},
+            });
+            parse_with("/spec/manifest/bottles/dev/git/remotes", remotes).map(drop)
+        };
+        let at = "spec.manifest.bottles: ";
+        let both = format!(
+            "{at}the git remotes `one` and `two` cannot be told apart: both are reached as "
+        );
+        for (name, url, result) in [
+            ("two", "ssh://git@host/two", Ok(())),
+            ("two", "ssh://git@other/one", Ok(())),
+            ("two", "ssh://git@host/team/one", Ok(())),
+            // Another case is another name, and another user's repository is another one.
+            ("One", "git@host:One", Ok(())),
+            (
+                "one",
+                "ssh://git@host/two",
+                Err(format!("{at}two git remotes have the Name `one`")),
+            ),
+            ("two", one, Err(format!("{both}{one}"))),
+            (
+                "two",
+                "git@host:one.git",
+                Err(format!("{both}git@host:one.git")),
+            ),
+            (
+                "two",
+                "https://host/one",
+                Err(format!("{both}https://host/one")),
+            ),
+            (
+                "two",
+                "ssh://ada@host/one",
+                Err(format!("{both}https://host/one.git")),
+            ),
+            (
+                "two",
+                "ssh://git@host:2222/one",
+                Err(format!("{both}ssh://git@host/one.git")),
+            ),
+        ] {
+            assert_eq!(other(name, url), result, "{name} {url}");
+        }
+    }
+}

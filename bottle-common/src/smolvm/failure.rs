@@ -322,4 +322,41 @@ mod tests {
         );
         assert!(late.unless_failed().is_err());
     }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named_where_smolvm_does_not() {
+        let said = "Error: failed to spawn command: No such file or directory (os error 2)";
+        let output = output(1, "", said);
+        let message = |program| {
+            let failed = failure(Reason::Failed {
+                output: &output,
+                program,
+            });
+            failed.error.message
+        };
+        assert_eq!(
+            message(Some("git")),
+            format!("do it: cannot start `git`: exit status 1: {said}")
+        );
+        assert_eq!(message(None), format!("do it: exit status 1: {said}"));
+    }
+
+    #[test]
+    fn progress_is_no_part_of_what_was_printed() {
+        let progress = "Uploading f -> /p: 1 B / 6 B (16.0%, 5.9 KB/s)";
+        let output = output(1, "", &format!("{progress}\r{progress}Error: no\rmore\n"));
+        let failed = failure(Reason::Failed {
+            output: &output,
+            program: None,
+        });
+        assert_eq!(
+            (&*failed.error.message, failed.error.code),
+            (
+                "do it: exit status 1: Error: no; more",
+                Some(Code::SmolvmError)
+            )
+        );
+        // The mark of smolvm's own failure may stand behind a carriage return.
+        assert!(is_smolvms_own(&self::output(1, "", "working\rError: no")));
+    }
 }

@@ -123,3 +123,137 @@ pub(crate) fn find(code: Code, printed: &str, machine: &MachineName) -> Option<S
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::find;
+    use crate::error::Code;
+    use crate::plan::values::MachineName;
+
+    fn hint(code: Code, printed: &str) -> Option<String> {
+        find(
+            code,
+            printed,
+            &MachineName::try_from("m".to_owned()).unwrap(),
+        )
+    }
+
+    /// Asserts that each of `printed` has the way out `text`, whoever failed.
+    #[track_caller]
+    fn of_all(printed: &[&str], text: &str) {
+        for printed in printed {
+            for code in [Code::SmolvmError, Code::GuestCommand] {
+                assert_eq!(hint(code, printed).as_deref(), Some(text), "{printed}");
+            }
+        }
+    }
+
+    /// Asserts that each of `printed` has the way out `text` where the failure is of class `only`,
+    /// and none in the other class.
+    #[track_caller]
+    fn of_class(only: Code, printed: &[&str], text: &str) {
+        for printed in printed {
+            for code in [Code::SmolvmError, Code::GuestCommand] {
+                let expected = (code == only).then_some(text);
+                assert_eq!(hint(code, printed).as_deref(), expected, "{printed}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_smolvm_says() {
+        of_class(
+            Code::SmolvmError,
+            &["error: unrecognized subcommand 'machine'"],
+            "bottle needs smolvm 0.5.16 or later: install a newer smolvm, or name one with --smolvm \
+             PATH or CLAUDE_BOTTLE_SMOLVM",
+        );
+        of_class(
+            Code::SmolvmError,
+            &["error: unexpected argument '--user' found"],
+            "`machine exec --user` came with smolvm 1.14.0; with --exec-user none commands run as \
+             the machine's own user",
+        );
+        of_all(
+            &["Error: vm not found: m"],
+            "`smolvm machine ls` shows the machines there are; -m NAME takes another than the plan's",
+        );
+        of_all(
+            &["Error: machine 'm' is not running"],
+            "`smolvm machine start --name m` starts it; if it is running it is busy: try again",
+        );
+        of_class(
+            Code::SmolvmError,
+            &[
+                "Error: io: connection closed",
+                "Error: send message: Broken pipe",
+                "Error: Connection reset by peer",
+            ],
+            "the machine ended in the middle of the call: `smolvm machine start --name m` starts it \
+             again, then run this step again",
+        );
+    }
+
+    #[test]
+    fn what_the_guest_says() {
+        of_all(
+            &["ns-file helper write: Broken pipe (os error 32)"],
+            "the guest could not write the file: its disk is full, or a directory on the way is none",
+        );
+        of_all(
+            &[
+                "cat: write error: No space left on device",
+                "tar: a: Wrote only 512 of 10240 bytes",
+            ],
+            "the machine's disk is full",
+        );
+        of_all(
+            &[
+                "chown: invalid user: 'node:node'",
+                "chown: invalid group: 'node:node'",
+                "runuser: user node does not exist or the user entry does not contain all the \
+                 required fields",
+            ],
+            "the guest needs the user `node` (uid and gid 1000, home /home/node), as in the node \
+             image",
+        );
+        of_all(
+            &[
+                "env: 'claude': No such file or directory",
+                "env: ‘claude’: No such file or directory",
+            ],
+            "Claude Code is not on the guest's PATH: in the image, `npm install -g \
+             @anthropic-ai/claude-code` puts it there, or, when its own installer put it into \
+             ~/.local/bin, `ln -s /home/node/.local/bin/claude /usr/local/bin/`",
+        );
+        of_all(
+            &[
+                "sh: 1: git: not found",
+                "runuser: failed to execute git: No such file or directory",
+                "executable file `runuser` not found",
+                "failed to spawn command: No such file or directory (os error 2)",
+            ],
+            "the guest lacks a program: it needs Debian's ca-certificates, git, tar and util-linux",
+        );
+        of_class(
+            Code::GuestCommand,
+            &[
+                "chown: changing ownership of 'a': Operation not permitted",
+                "mkdir: cannot create directory 'a': Permission denied",
+                "runuser: may not be used by non-root users",
+            ],
+            "the command needs root in the guest: --exec-user auto asks for it from smolvm 1.14.0 \
+             on; with an older one the machine's own user has to be root",
+        );
+    }
+
+    #[test]
+    fn of_two_ways_out_the_first_is_told_and_other_words_have_none() {
+        let both = "tar: a: Cannot open: Permission denied; tar: b: No space left on device";
+        let full = Some("the machine's disk is full".to_owned());
+        assert_eq!(hint(Code::GuestCommand, both), full);
+        for printed in ["", "fatal: not in a git directory", "VM NOT FOUND"] {
+            assert_eq!(hint(Code::GuestCommand, printed), None, "{printed}");
+        }
+    }
+}
