@@ -292,3 +292,131 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use harness::Certificate as Kind;
+    use harness::{Sandbox, certificate};
+
+    use super::{
+        Certificate, MAX_SIZE, fingerprint, fingerprints, judge_certificate, single_block,
+    };
+
+    fn judged(text: &[u8]) -> String {
+        match Certificate::judge(text) {
+            Ok(_) => "taken".to_owned(),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    #[test]
+    fn only_one_ca_certificate_alone_is_taken() {
+        let ca = certificate(&Kind::Ca);
+        let pem = &*ca.pem;
+        let other = certificate(&Kind::Ca).pem;
+        let alone = "not one PEM certificate and nothing behind it";
+        let key = "the file holds a private key, which must never reach the guest";
+        let no_ca = "not a CA certificate: the guest would trust nothing that it signed";
+        for (text, result) in [
+            (pem.to_owned(), "taken"),
+            (certificate(&Kind::CaWithoutKeyUsage).pem, "taken"),
+            (format!("Subject: CN=a\n{pem}"), "taken"),
+            (format!("{pem} \n\t\r\n"), "taken"),
+            (pem.trim_end().to_owned(), "taken"),
+            (pem.replace('\n', "\r\n"), "taken"),
+            (format!("{pem}{}", ca.key), key),
+            (format!("{}{pem}", ca.key), key),
+            (format!("{pem}# no PRIVATE KEY here\n"), key),
+            (
+                format!("{pem}{other}"),
+                "2 PEM blocks in it, not one certificate alone",
+            ),
+            (
+                format!("{pem}{pem}{other}"),
+                "3 PEM blocks in it, not one certificate alone",
+            ),
+            (
+                pem.replace("CERTIFICATE", "X509 CRL"),
+                "a `X509 CRL` in it, not a certificate",
+            ),
+            (format!("{pem}x"), alone),
+            (format!("{pem}\0"), alone),
+            (format!("\0\n{pem}"), alone),
+            (format!("{} x\n", pem.trim_end()), alone),
+            (format!("{}{other}", pem.trim_end()), alone),
+            (certificate(&Kind::Leaf).pem, no_ca),
+            (
+                certificate(&Kind::CaThatMayNotSign).pem,
+                "not a CA certificate: its key usage does not let it sign certificates",
+            ),
+            (String::new(), "no PEM certificate in it"),
+            ("rubbish".to_owned(), "no PEM certificate in it"),
+        ] {
+            assert_eq!(judged(text.as_bytes()), result, "{text}");
+        }
+        assert_eq!(judged(&[pem.as_bytes(), b"\xff"].concat()), alone);
+        for kind in [Kind::ExpiredCa, Kind::FutureCa] {
+            let result = judged(certificate(&kind).pem.as_bytes());
+            assert!(result.starts_with("not in date: valid from "), "{result}");
+        }
+        let longer = [&ca.der[..], b"x"].concat();
+        assert_eq!(
+            judge_certificate(&longer).unwrap_err().to_string(),
+            "not a valid certificate: bytes left over at its end"
+        );
+    }
+
+    #[test]
+    fn a_file_has_the_size_of_a_certificate() {
+        let sandbox = Sandbox::new();
+        let mut text = certificate(&Kind::Ca).pem.into_bytes();
+        text.resize(1 << 20, b'\n');
+        assert_eq!(text.len() as u64, MAX_SIZE);
+        let file = sandbox.write("ca.pem", &text);
+        Certificate::read(&file).unwrap();
+        text.push(b'\n');
+        sandbox.write("ca.pem", &text);
+        assert_eq!(
+            format!("{:#}", Certificate::read(&file).unwrap_err()),
+            format!("{}: too large for a certificate", file.display())
+        );
+    }
+
+    #[test]
+    fn a_bundle_is_read_as_openssl_reads_it() {
+        let pairs = [certificate(&Kind::Ca), certificate(&Kind::Leaf)];
+        let prints = pairs
+            .each_ref()
+            .map(|pair| fingerprint(&single_block(pair.pem.as_bytes()).unwrap()));
+        let (first, second) = (&*pairs[0].pem, &*pairs[1].pem);
+        assert!(prints[0] != prints[1]);
+        for print in &prints {
+            // 32 bytes in hex with colons between.
+            assert_eq!(
+                (print.len(), print.matches(':').count()),
+                (95, 31),
+                "{print}"
+            );
+        }
+        let damaged = |text: &str| fingerprints(text).unwrap_err().to_string();
+        assert_eq!(
+            fingerprints(&format!("# a comment\n{first}\n{second}")).unwrap(),
+            prints
+        );
+        assert_eq!(fingerprints("").unwrap(), [""; 0]);
+        assert_eq!(
+            damaged(&first.replace("CERTIFICATE", "CERTIFICAT")),
+            "a damaged marker"
+        );
+        assert_eq!(
+            damaged(&format!("{}{second}", first.trim_end())),
+            "a damaged marker"
+        );
+        assert_eq!(
+            damaged(&format!(
+                "{first}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+            )),
+            "not a certificate"
+        );
+    }
+}

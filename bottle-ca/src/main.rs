@@ -166,7 +166,12 @@ fn read(ca: &Ca) -> Result<(&Path, Certificate)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{STEP, says_added};
+    use bottle_common::guest::paths;
+    use harness::Certificate as Kind;
+    use harness::{Sandbox, certificate};
+
+    use super::{STEP, compare, says_added};
+    use crate::certificate::Certificate;
 
     #[test]
     fn the_documents_are_those_of_the_command_line() {
@@ -191,6 +196,97 @@ mod tests {
             ("0 added\n3 added", true),
         ] {
             assert_eq!(says_added(answer), is_added, "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_guest_is_compared_in_every_part() {
+        let (ca, other) = (certificate(&Kind::Ca), certificate(&Kind::Ca));
+        let sandbox = Sandbox::new();
+        let file = sandbox.path("ca.pem");
+        ca.write(&file);
+        let certificate = Certificate::read(&file).unwrap();
+        let (path, bundle) = (paths::ca_certificate().to_string(), paths::CA_BUNDLE);
+        let (sum, print) = (&*certificate.sha256, &*certificate.fingerprint);
+        let sums = format!("sha256\0{sum}\0{}\0\0", "0".repeat(64));
+        let files = format!("f 644 root:root\0{path}\0\0f 644 root:root\0{bundle}\0\0{sums}");
+        let both = format!("{}{}", ca.pem, other.pem);
+        let good = format!("{files}ab.0\0 2\n\0{both}");
+        let no_file = "nothing in the guest";
+        for (answer, differences) in [
+            (good.clone(), vec![]),
+            (
+                good.replacen("644", "600", 1),
+                vec![format!(
+                    "{path}: mode: `644` in the plan, `600` in the guest"
+                )],
+            ),
+            (
+                good.replacen("root:root", "node:node", 1),
+                vec![format!(
+                    "{path}: owner: `root:root` in the plan, `node:node` in the guest"
+                )],
+            ),
+            (
+                good.replace(sum, &"1".repeat(64)),
+                vec![format!(
+                    "{path}: sha256: `{sum}` in the plan, `{}` in the guest",
+                    "1".repeat(64)
+                )],
+            ),
+            (
+                good.replace("ab.0", ""),
+                vec![format!(
+                    "/etc/ssl/certs: hash link: `{path}` in the plan, {no_file}"
+                )],
+            ),
+            (
+                format!("{files}ab.0\0 2\n\0{0}{0}", other.pem),
+                vec![format!(
+                    "{bundle}: certificate: `{print}` in the plan, {no_file}"
+                )],
+            ),
+            (
+                good.replace(" 2\n", "3\n"),
+                vec![format!(
+                    "{bundle}: number of certificates: `3` in the plan, `2` in the guest"
+                )],
+            ),
+            (
+                good.replacen("BEGIN CERTIFICATE", "BEGIN", 1),
+                vec![format!(
+                    "{bundle}: type: `certificates in PEM` in the plan, `damaged PEM` in the guest"
+                )],
+            ),
+            (
+                "sha256\0\0\00\0".to_owned(),
+                vec![
+                    format!("{bundle}: type: `file` in the plan, {no_file}"),
+                    format!("{path}: type: `file` in the plan, {no_file}"),
+                    format!("/etc/ssl/certs: hash link: `{path}` in the plan, {no_file}"),
+                    format!("{bundle}: certificate: `{print}` in the plan, {no_file}"),
+                ],
+            ),
+            (
+                // Where the bundle is missing its number is no news.
+                format!("f 644 root:root\0{path}\0\0sha256\0{sum}\0\0ab.0\02\0"),
+                vec![
+                    format!("{bundle}: type: `file` in the plan, {no_file}"),
+                    format!("{bundle}: certificate: `{print}` in the plan, {no_file}"),
+                ],
+            ),
+        ] {
+            let found = compare(&certificate, &answer).unwrap();
+            let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+            assert_eq!(found, differences, "{answer:?}");
+        }
+        for answer in [
+            &files[..],
+            &format!("{files}ab.0"),
+            &format!("{files}ab.0\02"),
+        ] {
+            let error = compare(&certificate, answer).unwrap_err().to_string();
+            assert_eq!(error, "the guest's answer is cut short", "{answer:?}");
         }
     }
 }

@@ -16,6 +16,8 @@ pub enum Certificate {
     FutureCa,
     /// A CA by its basic constraints, whose key usage does not allow it to sign certificates.
     CaThatMayNotSign,
+    /// A CA that says nothing of what its key may do.
+    CaWithoutKeyUsage,
     /// A server certificate.
     Leaf,
 }
@@ -46,6 +48,7 @@ pub fn certificate(kind: &Certificate) -> Pair {
     };
     params.key_usages = match kind {
         Certificate::CaThatMayNotSign => vec![KeyUsagePurpose::DigitalSignature],
+        Certificate::CaWithoutKeyUsage => Vec::new(),
         _ => vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign],
     };
     let certificate = params.self_signed(&key).unwrap();
