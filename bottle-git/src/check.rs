@@ -411,3 +411,149 @@ fn leads_around(entry: &Entry, value: &str, routes: &[Route], knows_remotes: boo
 fn without_credentials(text: &str) -> String {
     String::from_utf8_lossy(&credentials::removed_from_address(text.as_bytes())).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use bottle_common::guest::listing::Difference;
+    use bottle_common::plan::wire::Identity;
+
+    use super::Answer;
+    use crate::gate::Route;
+
+    const GLOBAL: &str = "file:/home/node/.gitconfig";
+    const OWN: &str = "file:.git/config";
+    const URL: &str = "git://gate:1/one.git";
+    const SPELLING: &str = "git@host:one";
+
+    /// What the guest says: files, who does not own one, why git cannot read the repository,
+    /// settings and where git goes for the one spelling.
+    fn answer(more: &str, other: &str, why: &str, settings: &[[&str; 2]], url: &str) -> String {
+        let files = "d 755 node:node\0/home/node/workspace\0\0d 755 node:node\0/home/node/workspace/.git\0\0\
+                     f 644 node:node\0/home/node/.gitconfig\0\0";
+        let settings: String = settings
+            .iter()
+            .map(|[file, line]| format!("{file}\0{line}\0"))
+            .collect();
+        let sum = "0".repeat(64);
+        format!("{files}{more}sha256\0{sum}\0\0{other}\0{why}\0{settings}\0{url}\0")
+    }
+
+    #[track_caller]
+    fn are(found: &[Difference], expected: &[&str]) {
+        let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn every_rule_and_address_leads_to_the_gate() {
+        let routes = [Route {
+            spelling: SPELLING.to_owned(),
+            url: URL.to_owned(),
+        }];
+        let ours = format!("url.{URL}.insteadof\n{SPELLING}");
+        let good = [
+            [GLOBAL, &*ours],
+            [GLOBAL, "user.name\nEve"],
+            [OWN, "protocol.allow\nalways"],
+            [OWN, "protocol.git.allow\nalways"],
+            [OWN, "remote.a.pushurl\ngit@host:one"],
+            [OWN, "remote.b.pushurl\ngit://gate:1/one.git"],
+        ];
+        let differences = |text: &str| Answer::parse(text).unwrap().gate(&routes);
+        are(&differences(&answer("", "", "", &good, URL)), &[]);
+        let rule = "/home/node/workspace/.git/config: rule: nothing in the plan, ";
+        for (line, shown) in [
+            ("protocol.allow\nnever", "protocol.allow = never"),
+            ("protocol.git.allow\nuser", "protocol.git.allow = user"),
+            (
+                "remote.a.pushurl\nhttps://u:p@host/x",
+                "remote.a.pushurl = https://host/x",
+            ),
+            (
+                "url.https://t@host/.insteadof\ngit@host:one",
+                "url.https://host/.insteadof = git@host:one",
+            ),
+            (
+                "url.git://gate:1/one.git.insteadof\ngit@host:two",
+                "url.git://gate:1/one.git.insteadof = git@host:two",
+            ),
+            (
+                "url.git://gate:1/one.git.pushinsteadof\ngit@host:one",
+                "url.git://gate:1/one.git.pushinsteadof = git@host:one",
+            ),
+        ] {
+            let settings = [&good[..], &[[OWN, line]]].concat();
+            let found = differences(&answer("", "", "", &settings, URL));
+            are(&found, &[&format!("{rule}`{shown}` in the guest")]);
+        }
+        are(
+            &differences(&answer("", "", "", &good, "https://u:p@host/one")),
+            &[
+                "git@host:one: url: `git://gate:1/one.git` in the plan, `https://host/one` in the guest",
+            ],
+        );
+        let lock = "d 755 node:node\0/home/node/.gitconfig.lock\0\0";
+        are(
+            &differences(&answer(lock, "", "", &good, URL)),
+            &["/home/node/.gitconfig.lock: lock: nothing in the plan, `there` in the guest"],
+        );
+    }
+
+    #[test]
+    fn the_last_identity_holds_and_none_overrides_it() {
+        let name = "Ada".to_owned().try_into().ok();
+        let identity = Identity { name, email: None };
+        let found = |settings: &[[&str; 2]]| {
+            let text = answer("", "", "", settings, URL);
+            Answer::parse(&text).unwrap().identity(&identity)
+        };
+        let (ada, eve) = ("user.name\nAda", "user.name\nEve");
+        let own = "/home/node/workspace/.git/config";
+        are(&found(&[[GLOBAL, ada]]), &[]);
+        are(&found(&[[GLOBAL, eve], [OWN, ada]]), &[]);
+        are(
+            &found(&[[GLOBAL, ada], [OWN, eve]]),
+            &[&format!(
+                "{own}: user.name: `Ada` in the plan, `Eve` in the guest"
+            )],
+        );
+        are(
+            &found(&[[GLOBAL, "user.email\na@a"]]),
+            &["/home/node/.gitconfig: user.name: `Ada` in the plan, nothing in the guest"],
+        );
+        for key in ["author.name", "committer.email"] {
+            are(
+                &found(&[[GLOBAL, ada], [OWN, &format!("{key}\nx")]]),
+                &[&format!(
+                    "{own}: identity: nothing in the plan, `{key} = x` in the guest"
+                )],
+            );
+        }
+    }
+
+    #[test]
+    fn the_repository_is_nodes_and_git_reads_it() {
+        let found = |other: &str, why: &str, is_readable| {
+            let text = answer("", other, why, &[], URL);
+            Answer::parse(&text).unwrap().repository(is_readable)
+        };
+        let path = "/home/node/workspace/.git";
+        are(&found("", "", true), &[]);
+        are(
+            &found(&format!("{path}/HEAD\0root:root\0"), "", true),
+            &[&format!(
+                "{path}/HEAD: owner: `node:node` in the plan, `root:root` in the guest"
+            )],
+        );
+        // The directory itself is compared by what the listing says of it.
+        are(&found(&format!("{path}\0root:root\0"), "", true), &[]);
+        let why = "fatal: bad\nmore";
+        are(
+            &found("", why, true),
+            &[&format!(
+                "{path}: git status: `works` in the plan, `fatal: bad` in the guest"
+            )],
+        );
+        are(&found("", why, false), &[]);
+    }
+}

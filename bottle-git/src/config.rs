@@ -661,4 +661,137 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn every_class_that_goes_along_does() {
+        let lines = [
+            "add.ignoreerrors=true",
+            "advice.detachedhead=false",
+            "am.keepcr=true",
+            "apply.whitespace=fix",
+            "author.email=a@example.com",
+            "blame.date=iso",
+            "branch.main.merge=refs/heads/main",
+            "checkout.defaultremote=origin",
+            "clean.requireforce=false",
+            "color.ui=auto",
+            "column.ui=auto",
+            "commit.verbose=true",
+            "committer.email=a@example.com",
+            "core.autocrlf=input",
+            "diff.algorithm=histogram",
+            "extensions.objectformat=sha256",
+            "feature.manyfiles=true",
+            "fetch.prune=true",
+            "filter.lfs.clean=git-lfs clean -- %f",
+            "format.pretty=oneline",
+            "fsck.zeropaddedfilemode=ignore",
+            "gc.auto=0",
+            "grep.linenumber=true",
+            "i18n.commitencoding=utf-8",
+            "index.version=4",
+            "lfs.locksverify=false",
+            "log.date=iso",
+            "mailmap.file=.mailmap",
+            "merge.ff=only",
+            "notes.displayref=refs/notes/*",
+            "pack.threads=1",
+            "pull.rebase=true",
+            "push.default=simple",
+            "rebase.autosquash=true",
+            "receive.denydeletes=true",
+            "remote.origin.fetch=+refs/heads/*:refs/remotes/origin/*",
+            "repack.writebitmaps=true",
+            "rerere.enabled=true",
+            "revert.reference=true",
+            "sparse.expectfilesoutsideofpatterns=true",
+            "splitindex.maxpercentchange=20",
+            "stash.showpatch=true",
+            "status.short=true",
+            "submodule.a.active=true",
+            "tag.sort=version:refname",
+            "transfer.fsckobjects=true",
+            "user.email=a@example.com",
+            "user.useconfigonly=true",
+            "versionsort.suffix=-rc",
+            "worktree.guessremote=true",
+        ];
+        splits(&lines, false, &lines, &[]);
+        splits(&lines, true, &lines, &[]);
+    }
+
+    #[test]
+    fn every_entry_that_stays_does_and_is_named_once() {
+        for line in [
+            "commit.template=/x",
+            "core.alternaterefscommand=x",
+            "gc.recentobjectshook=x",
+            "lfs.extension.a.clean=x",
+            "lfs.standalonetransferagent=x",
+            "log.showsignature=true",
+            "push.gpgsign=true",
+            "receive.certnonceseed=x",
+            "remote.a.lfspushurl=x",
+            "remote.a.proxyauthmethod=x",
+            "remote.a.serveroption=x",
+            "tag.forcesignannotated=true",
+            "tag.gpgsign=true",
+        ] {
+            let key = line.split('=').next().unwrap();
+            splits(&[line, line], false, &[], &[key]);
+        }
+    }
+
+    #[test]
+    fn the_plans_identity_takes_the_place_of_the_repositorys() {
+        let lines = [
+            "user.name=Eve",
+            "user.email=e@e",
+            "author.name=Eve",
+            "author.email=e@e",
+            "committer.name=Eve",
+            "committer.email=e@e",
+            "branch.a.name=x",
+        ];
+        let text = |text: &str| text.to_owned().try_into().ok();
+        for (name, email, left_out) in [
+            (None, None, &[][..]),
+            (
+                text("Ada"),
+                None,
+                &["user.name", "author.name", "committer.name"],
+            ),
+            (
+                None,
+                text("a@a"),
+                &["user.email", "author.email", "committer.email"],
+            ),
+        ] {
+            let identity = Identity { name, email };
+            let rules = Rules {
+                identity: &identity,
+                routes: HashSet::new(),
+            };
+            let (kept, out) = without_secrets(entries(&lines), &rules, false);
+            assert_eq!(out, left_out);
+            assert_eq!(kept.len() + out.len(), lines.len());
+        }
+    }
+
+    #[test]
+    fn extensions_that_debian_knows_are_kept() {
+        for name in [
+            "noop",
+            "objectformat",
+            "partialclone",
+            "preciousobjects",
+            "worktreeconfig",
+        ] {
+            let extension = format!("extensions.{name}=x");
+            let mut entries = entries(&["core.repositoryformatversion=1", &extension]);
+            let before = entries.clone();
+            filter_extensions(&mut entries, "p").unwrap();
+            assert_eq!(entries, before);
+        }
+    }
 }

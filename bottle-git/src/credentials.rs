@@ -130,6 +130,9 @@ mod tests {
                 "ssh://git@b/c,https://f/g",
             ),
             ("https://a/b?c=https://d:e@f/g", "https://a/b"),
+            ("http://t0ken@host/r?token=x", "http://host/r"),
+            ("https://host?token=a@b", "https://host"),
+            ("https://host#a@b", "https://host"),
         ] {
             assert_eq!(
                 String::from_utf8_lossy(&removed_from_address(text.as_bytes())),

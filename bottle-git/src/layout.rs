@@ -341,3 +341,314 @@ fn is_transient(path: &Path, kind: FileType) -> bool {
 fn is_in(list: &[&str], path: &Path) -> bool {
     list.iter().any(|start| path.starts_with(start))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use bottle_common::host::tree::Choice;
+
+    use super::{Part, choose};
+
+    /// Asserts what becomes of each of `files` that are of the kind of the host's file `like`.
+    #[track_caller]
+    fn becomes(what: &str, part: Part, keeps_all: bool, like: &str, files: &[&str]) {
+        let kind = fs::symlink_metadata(like).unwrap().file_type();
+        for file in files {
+            let choice = match choose(part, keeps_all)(Path::new(file), kind) {
+                Choice::Include => "in",
+                Choice::Rewrite(_) => "rewritten",
+                Choice::Exclude => "out",
+                Choice::Warn("it may lead around the gate; --keep-config keeps it") => "around",
+                Choice::Warn("it may hold secrets; --keep-config keeps it") => "secret",
+                Choice::Warn(other) => other,
+            };
+            assert_eq!(choice, what, "{file}");
+        }
+    }
+
+    const FILE: &str = "Cargo.toml";
+    const DIRECTORY: &str = "src";
+    const LINK: &str = "/proc/self/exe";
+    const DEVICE: &str = "/dev/null";
+
+    const SECRETS: &[&str] = &[
+        "auth.json",
+        "config.bak",
+        "my-config",
+        "cookies.txt",
+        "credentials",
+        ".gnupg",
+        ".netrc",
+        ".npmrc",
+        ".pgpass",
+        "passwords",
+        "secrets",
+        "tokens",
+        "id_ed25519",
+        "key",
+        "a.bak",
+        ".env",
+        "a.key",
+        "a.old",
+        "a.orig",
+        "a.p12",
+        "a.pem",
+        "a.swp",
+        "a~",
+        "Cookies",
+        "ID_RSA",
+        "A.PEM",
+        "TOKEN",
+        "KEY",
+        "own/key",
+        "hooks/id_rsa",
+        "hooks/config.sh",
+        "info/token",
+    ];
+
+    #[test]
+    fn of_a_whole_repository() {
+        let whole = Part::Whole;
+        for keeps_all in [false, true] {
+            becomes(
+                "in",
+                whole,
+                keeps_all,
+                DIRECTORY,
+                &["", "branches", "remotes", "a.lock"],
+            );
+            becomes(
+                "in",
+                whole,
+                keeps_all,
+                FILE,
+                &[
+                    "HEAD",
+                    "ORIG_HEAD",
+                    "config",
+                    "config.worktree",
+                    "index",
+                    "description",
+                    "packed-refs",
+                    "shallow",
+                    "refs/heads/token",
+                    "refs/tags/a.pem",
+                    "lfs/key",
+                    "rr-cache/a/token",
+                    "lost-found/a~",
+                    "objects/aa/key",
+                    "sharedindex.ab",
+                    "hooks/pre-commit",
+                    "info/exclude",
+                    "rebase-merge/auth",
+                    "rebase-apply/auth",
+                    "sequencer/auth",
+                    "refs/bisect/auth",
+                    "tmp_a",
+                    "keys",
+                    "identity",
+                    "own",
+                    "info/sparse-checkout",
+                    "incoming-a",
+                ],
+            );
+            becomes("in", whole, keeps_all, LINK, &["own", "HEAD"]);
+            becomes(
+                "out",
+                whole,
+                keeps_all,
+                FILE,
+                &[
+                    "commondir",
+                    "gc.pid",
+                    "gitdir",
+                    "locked",
+                    "lfs/logs/a",
+                    "lfs/tmp/a",
+                    "objects/info/alternates",
+                    "objects/info/http-alternates",
+                    "worktrees/a/HEAD",
+                    "modules/a/HEAD",
+                    "index.lock",
+                    "refs/heads/a.lock",
+                    "objects/pack/tmp_pack_a",
+                    "objects/incoming-a",
+                ],
+            );
+            becomes(
+                "out",
+                whole,
+                keeps_all,
+                DIRECTORY,
+                &["worktrees", "modules", "objects/incoming-a"],
+            );
+            becomes("out", whole, keeps_all, DEVICE, &["fsmonitor--daemon.ipc"]);
+        }
+        let with_urls = &[
+            "COMMIT_EDITMSG",
+            "FETCH_HEAD",
+            "MERGE_MSG",
+            "SQUASH_MSG",
+            "logs/HEAD",
+            "logs/refs/a",
+        ];
+        let old_remotes = &["branches/a", "remotes/origin"];
+        becomes("rewritten", whole, false, FILE, with_urls);
+        becomes("around", whole, false, FILE, old_remotes);
+        becomes("secret", whole, false, FILE, SECRETS);
+        for files in [&with_urls[..], old_remotes, SECRETS] {
+            becomes("in", whole, true, FILE, files);
+        }
+    }
+
+    /// What each worktree has for itself.
+    const OWN: &[&str] = &[
+        "HEAD",
+        "ORIG_HEAD",
+        "index",
+        "sharedindex.ab",
+        "config.worktree",
+        "rebase-apply/a",
+        "rebase-merge/auth",
+        "sequencer/todo",
+        "info/sparse-checkout",
+        "refs/bisect/bad",
+        "refs/rewritten/a",
+        "refs/worktree/a",
+    ];
+    /// The same, where there are addresses in it.
+    const OWN_WITH_URLS: &[&str] = &[
+        "MERGE_MSG",
+        "logs/HEAD",
+        "logs/refs/bisect/bad",
+        "logs/refs/rewritten/a",
+        "logs/refs/worktree/a",
+    ];
+    /// What worktrees have in common.
+    const SHARED: &[&str] = &[
+        "config",
+        "description",
+        "hooks/pre-commit",
+        "info/exclude",
+        "lfs/a",
+        "lost-found/a",
+        "objects/aa/bb",
+        "packed-refs",
+        "refs/heads/main",
+        "rr-cache/a",
+        "shallow",
+    ];
+
+    #[test]
+    fn of_a_linked_worktree_and_what_it_shares() {
+        for keeps_all in [false, true] {
+            becomes("out", Part::Shared, keeps_all, FILE, OWN);
+            becomes("out", Part::Shared, keeps_all, FILE, OWN_WITH_URLS);
+            becomes("in", Part::Shared, keeps_all, FILE, SHARED);
+            becomes("in", Part::Shared, keeps_all, FILE, &["own"]);
+            becomes("in", Part::Own, keeps_all, FILE, OWN);
+            becomes("out", Part::Own, keeps_all, FILE, SHARED);
+            becomes(
+                "out",
+                Part::Own,
+                keeps_all,
+                FILE,
+                &["logs/refs/heads/main", "gitdir"],
+            );
+            becomes("in", Part::Own, keeps_all, FILE, &["own"]);
+            // The way to what is its own, and no other directory of those that are shared.
+            becomes(
+                "in",
+                Part::Own,
+                keeps_all,
+                DIRECTORY,
+                &["", "info", "refs", "refs/bisect"],
+            );
+            becomes(
+                "out",
+                Part::Own,
+                keeps_all,
+                DIRECTORY,
+                &[
+                    "branches",
+                    "remotes",
+                    "hooks",
+                    "objects",
+                    "refs/heads",
+                    "logs/refs/heads",
+                    "lfs",
+                ],
+            );
+        }
+        becomes("rewritten", Part::Own, false, FILE, OWN_WITH_URLS);
+        becomes("in", Part::Own, true, FILE, OWN_WITH_URLS);
+        becomes(
+            "rewritten",
+            Part::Shared,
+            false,
+            FILE,
+            &["logs/refs/heads/main"],
+        );
+        becomes("secret", Part::Shared, false, FILE, SECRETS);
+        becomes(
+            "secret",
+            Part::Own,
+            false,
+            FILE,
+            &["id_rsa", "own/key", "TOKEN"],
+        );
+    }
+
+    #[test]
+    fn of_the_objects_of_another_repository() {
+        for keeps_all in [false, true] {
+            let objects = Part::Objects;
+            becomes(
+                "in",
+                objects,
+                keeps_all,
+                DIRECTORY,
+                &["", "aa", "pack", "info", "info/commit-graphs"],
+            );
+            becomes(
+                "in",
+                objects,
+                keeps_all,
+                FILE,
+                &[
+                    "aa/bb",
+                    "pack/pack-a.pack",
+                    "pack/key",
+                    "info/commit-graphs/graph-a.graph",
+                ],
+            );
+            becomes(
+                "out",
+                objects,
+                keeps_all,
+                FILE,
+                &[
+                    "pack/multi-pack-index",
+                    "pack/multi-pack-index-a.bitmap",
+                    "info/packs",
+                    "info/alternates",
+                    "info/commit-graph",
+                    "info/commit-graphs/commit-graph-chain",
+                    "pack/tmp_pack_a",
+                    "incoming-a",
+                    "pack/a.lock",
+                ],
+            );
+            becomes(
+                "out",
+                objects,
+                keeps_all,
+                DIRECTORY,
+                &["incoming-a", "info/other"],
+            );
+            becomes("out", objects, keeps_all, DEVICE, &["a"]);
+        }
+    }
+}
