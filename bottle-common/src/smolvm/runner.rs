@@ -482,3 +482,312 @@ impl Link {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+    use std::thread;
+    use std::time::Duration;
+
+    use tempfile::TempDir;
+
+    use super::{Runner, Settings};
+    use crate::error::Code;
+    use crate::plan::values::{GuestPath, MachineName};
+    use crate::smolvm::call::{Call, Calls, Copy, Exec, Group, Guard, Recovery};
+    use crate::smolvm::progress::Progress;
+    use crate::smolvm::version::ExecUser;
+
+    /// A smolvm that writes its arguments down and does what a shell script says.
+    struct Smolvm {
+        directory: TempDir,
+        runner: Runner,
+    }
+
+    impl Smolvm {
+        fn new(user: ExecUser, script: &str) -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let program = directory.path().join("smolvm");
+            let log = directory.path().join("log");
+            let script = format!("#!/bin/sh\necho \"$*\" >>'{}'\n{script}\n", log.display());
+            // Another process writes it: were it open here for writing while another thread starts
+            // a process, it could not be run.
+            let written = Command::new("sh")
+                .args(["-c", "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\""])
+                .args([program.as_os_str(), script.as_ref()])
+                .status();
+            assert!(written.unwrap().success());
+            let runner = Runner::new(Settings {
+                program: program.into(),
+                machine: MachineName::try_from("m".to_owned()).unwrap(),
+                user,
+                timeout: Duration::from_secs(60),
+                trace: None,
+                progress: Progress { show: None },
+                known: None,
+            });
+            Self { directory, runner }
+        }
+
+        /// The calls so far, without what all execs begin with.
+        fn log(&self) -> Vec<String> {
+            let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+            let short = |line: &str| line.replace("machine exec --name m ", "");
+            log.lines().map(short).collect()
+        }
+    }
+
+    fn exec(word: &str) -> Exec {
+        Exec::new(&[word])
+    }
+
+    fn group(words: &[&str], undo: Option<&str>) -> Group<std::path::PathBuf> {
+        Group {
+            calls: words.iter().map(|word| exec(word).into()).collect(),
+            undo: undo.map(exec),
+        }
+    }
+
+    #[test]
+    fn only_what_is_not_its_own_fault_is_repeated_three_times() {
+        let locked = "echo 'Error: database is locked' >&2; exit 1";
+        let exists = "echo 'Error: failed to open staging file: File exists' >&2; exit 1";
+        thread::scope(|scope| {
+            for (script, is_copy, expected) in [
+                ("exit 137", false, 4),
+                ("exit 137", true, 1),
+                ("exit 136", false, 1),
+                ("exit 1", false, 1),
+                ("", false, 1),
+                (locked, false, 4),
+                (locked, true, 4),
+                (exists, true, 4),
+                // The guest's own words are no reason.
+                ("echo 'database is locked' >&2; exit 1", false, 1),
+                ("echo 'Error: no' >&2; exit 1", false, 1),
+            ] {
+                scope.spawn(move || {
+                    let mut smolvm = Smolvm::new(ExecUser::None, script);
+                    let copy = Copy {
+                        purpose: "copy".to_owned(),
+                        from: "/x".into(),
+                        to: GuestPath::try_from("/y".to_owned()).unwrap(),
+                    };
+                    let call = if is_copy {
+                        Call::Copy(copy)
+                    } else {
+                        exec("a").into()
+                    };
+                    let result = smolvm.runner.run(&Calls::from(vec![call]));
+                    assert_eq!(result.is_ok(), script.is_empty(), "{script}");
+                    assert_eq!(smolvm.log().len(), expected, "{script}");
+                    assert_eq!(smolvm.runner.calls() as usize, expected, "{script}");
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn root_is_asked_for_where_it_can_be() {
+        let refused = "echo 'Error: needs an image machine; a bare VM runs every command as root' >&2; exit 1";
+        let said =
+            "echo 'needs an image machine; a bare VM runs every command as root' >&2; exit 1";
+        let root = "--user root -- a";
+        for (version, on_root, log) in [
+            ("smolvm 1.32.2", "true", vec!["--version", root, root]),
+            (
+                "smolvm 1.14.0",
+                refused,
+                vec!["--version", root, "-- a", "-- a"],
+            ),
+            ("smolvm 1.14.0", said, vec!["--version", root, root]),
+            (
+                "smolvm 1.14.0",
+                "echo 'Error: no' >&2; exit 1",
+                vec!["--version", root, root],
+            ),
+            ("smolvm 1.13.9", "true", vec!["--version", "-- a", "-- a"]),
+            ("smolvm 0.5.16", "true", vec!["--version", "-- a", "-- a"]),
+            ("rubbish", "true", vec!["--version", "-- a", "-- a"]),
+        ] {
+            let script = format!(
+                "case \"$*\" in --version) echo '{version}' ;; *' --user root '*) {on_root} ;; esac"
+            );
+            let mut smolvm = Smolvm::new(ExecUser::Auto, &script);
+            for _ in 0..2 {
+                let _ = smolvm.runner.ask(&exec("a"));
+            }
+            assert_eq!(smolvm.log(), log, "{version} {on_root}");
+        }
+        let mut old = Smolvm::new(ExecUser::Auto, "echo smolvm 0.5.15");
+        let error = old.runner.ask(&exec("a")).unwrap_err().error;
+        assert_eq!(error.code, Some(Code::SmolvmMissing));
+        assert_eq!(
+            error.message,
+            "a: smolvm machine exec: smolvm 0.5.15 is older than 0.5.16, the oldest that is supported"
+        );
+        let mut other = Smolvm::new(ExecUser::User("7".to_owned()), "");
+        other.runner.ask(&exec("a")).unwrap();
+        assert_eq!(other.log(), ["--user 7 -- a"]);
+    }
+
+    #[test]
+    fn what_a_group_began_is_undone_after_the_first_failure() {
+        let script =
+            "case \"$*\" in *bad) echo no >&2; exit 3 ;; *undo) exit 4 ;; *) echo \"$*\" ;; esac";
+        for (groups, log, result) in [
+            (
+                vec![group(&["a", "b"], Some("undo"))],
+                vec!["-- a", "-- b"],
+                Ok(2),
+            ),
+            (
+                vec![group(&["a", "bad", "b"], Some("undo")), group(&["c"], None)],
+                vec!["-- a", "-- bad", "-- undo"],
+                Err("bad: smolvm machine exec: exit status 3: no"),
+            ),
+            (
+                vec![group(&["a"], Some("undo")), group(&["bad", "c"], None)],
+                vec!["-- a", "-- bad"],
+                Err("bad: smolvm machine exec: exit status 3: no"),
+            ),
+        ] {
+            let mut smolvm = Smolvm::new(ExecUser::None, script);
+            let calls = Calls {
+                first: group(&[], None),
+                side_by_side: groups,
+            };
+            let found = smolvm.runner.run(&calls).map(|answers| answers.len());
+            assert_eq!(
+                found.map_err(|failure| failure.error.message),
+                result.map_err(str::to_owned)
+            );
+            assert_eq!(smolvm.log(), log);
+        }
+    }
+
+    #[test]
+    fn side_by_side_no_group_is_begun_after_a_failure() {
+        let groups = |word: &str| (0..12).map(|_| group(&[word], None)).collect();
+        let mut calls = Calls {
+            first: group(&[], None),
+            side_by_side: groups("bad"),
+        };
+        let script = "case \"$*\" in *bad) exit 3 ;; esac";
+        let mut smolvm = Smolvm::new(ExecUser::None, script);
+        let error = smolvm.runner.run(&calls).unwrap_err().error;
+        assert_eq!(error.message, "bad: smolvm machine exec: exit status 3");
+        // There are four at a time, and each that fails is the last of its kind.
+        assert!(smolvm.log().len() <= 4, "{:?}", smolvm.log());
+        assert_eq!(smolvm.runner.calls() as usize, smolvm.log().len());
+        calls.side_by_side = groups("good");
+        let before = smolvm.runner.calls();
+        assert_eq!(smolvm.runner.run(&calls).unwrap().len(), 12);
+        assert_eq!(smolvm.runner.calls(), before + 12);
+    }
+
+    #[test]
+    fn an_expected_failure_has_its_way_out() {
+        let recovery = |has_guard: bool| Recovery {
+            words: "already",
+            guard: has_guard.then(|| Guard {
+                call: exec("guard").private(),
+                holds: vec![("/a", "1".to_owned()), ("/b", "2".to_owned())],
+            }),
+            calls: vec![exec("remove")],
+        };
+        let both = r#"{"a": "1", "b": "2"} {"a": "3"}"#;
+        let first = r#"{"a": "1"}"#;
+        let again = vec!["-- add", "-- guard", "-- remove", "-- add"];
+        for (has_guard, add, guard, remove, log, result) in [
+            (
+                true,
+                "already",
+                both,
+                "",
+                vec!["-- add", "-- guard"],
+                Ok(both),
+            ),
+            (true, "already", first, "", again.clone(), Ok(first)),
+            (true, "already", "rubbish", "", again.clone(), Ok("rubbish")),
+            (true, "already", first, "exit 5", again, Ok(first)),
+            (
+                false,
+                "already",
+                "",
+                "",
+                vec!["-- add", "-- remove", "-- add"],
+                Ok("added"),
+            ),
+            (
+                true,
+                "other",
+                both,
+                "",
+                vec!["-- add"],
+                Err("add: smolvm machine exec: exit status 3: other"),
+            ),
+        ] {
+            let script = format!(
+                "case \"$*\" in\n\
+                 *guard) echo '{guard}' ;;\n\
+                 *remove) {remove}\n;;\n\
+                 *) if [ \"$(grep -c add \"${{0%/*}}/log\")\" -gt 1 ]; then echo added; exit; fi\n\
+                 echo {add} >&2; exit 3 ;;\n\
+                 esac"
+            );
+            let mut smolvm = Smolvm::new(ExecUser::None, &script);
+            let add = exec("add").recover_with(recovery(has_guard));
+            let found = smolvm.runner.run(&Calls::from(vec![add.into()]));
+            let found = found.map(|answers| answers.concat().trim_end().to_owned());
+            assert_eq!(
+                found.map_err(|failure| failure.error.message),
+                result.map(str::to_owned).map_err(str::to_owned)
+            );
+            assert_eq!(smolvm.log(), log);
+        }
+    }
+
+    #[test]
+    fn what_is_private_is_not_told() {
+        let mut smolvm = Smolvm::new(ExecUser::None, "echo s3cret; echo no >&2; exit 3");
+        let message =
+            |exec: &Exec, smolvm: &mut Smolvm| smolvm.runner.ask(exec).unwrap_err().error.message;
+        let told = "a: smolvm machine exec: exit status 3: ";
+        assert_eq!(
+            message(&exec("a"), &mut smolvm),
+            format!("{told}s3cret; no")
+        );
+        assert_eq!(
+            message(&exec("a").private(), &mut smolvm),
+            format!("{told}no")
+        );
+    }
+
+    #[test]
+    fn a_path_with_a_colon_goes_by_way_of_a_link() {
+        let mut smolvm = Smolvm::new(ExecUser::None, "readlink \"$3\" || echo \"$3\"");
+        for path in ["/x", "/a:b", ":"] {
+            let copy = Call::Copy(Copy {
+                purpose: "copy".to_owned(),
+                from: path.into(),
+                to: GuestPath::try_from("/y".to_owned()).unwrap(),
+            });
+            let said = smolvm
+                .runner
+                .run(&Calls::from(vec![copy]))
+                .unwrap()
+                .concat();
+            let expected = std::path::absolute(path).unwrap();
+            assert_eq!(said.trim_end(), expected.to_str().unwrap());
+        }
+        for call in smolvm.log() {
+            let [_, _, from, to] = call.split(' ').collect::<Vec<_>>()[..] else {
+                panic!("{call}")
+            };
+            assert!(!from.contains(':') && !fs::exists(from).unwrap(), "{call}");
+            assert_eq!(to, "m:/y");
+        }
+    }
+}
