@@ -259,7 +259,7 @@ mod tests {
                 )],
             ),
             (
-                "sha256\0\0\00\0".to_owned(),
+                format!("sha256\0\0\0{}\0", 0),
                 vec![
                     format!("{bundle}: type: `file` in the plan, {no_file}"),
                     format!("{path}: type: `file` in the plan, {no_file}"),

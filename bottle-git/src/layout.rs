@@ -354,9 +354,8 @@ mod tests {
     /// Asserts what becomes of each of `files` that are of the kind of the host's file `like`.
     #[track_caller]
     fn becomes(what: &str, part: Part, keeps_all: bool, like: &str, files: &[&str]) {
-        let kind = fs::symlink_metadata(like).unwrap().file_type();
         for file in files {
-            let choice = match choose(part, keeps_all)(Path::new(file), kind) {
+            let choice = match choose(part, keeps_all)(Path::new(file), kind(like)) {
                 Choice::Include => "in",
                 Choice::Rewrite(_) => "rewritten",
                 Choice::Exclude => "out",
@@ -368,287 +367,147 @@ mod tests {
         }
     }
 
+    fn kind(like: &str) -> fs::FileType {
+        fs::symlink_metadata(like).unwrap().file_type()
+    }
+
     const FILE: &str = "Cargo.toml";
-    const DIRECTORY: &str = "src";
-    const LINK: &str = "/proc/self/exe";
     const DEVICE: &str = "/dev/null";
 
-    const SECRETS: &[&str] = &[
-        "auth.json",
-        "config.bak",
-        "my-config",
-        "cookies.txt",
-        "credentials",
-        ".gnupg",
-        ".netrc",
-        ".npmrc",
-        ".pgpass",
-        "passwords",
-        "secrets",
-        "tokens",
-        "id_ed25519",
-        "key",
-        "a.bak",
-        ".env",
-        "a.key",
-        "a.old",
-        "a.orig",
-        "a.p12",
-        "a.pem",
-        "a.swp",
-        "a~",
-        "Cookies",
-        "ID_RSA",
-        "A.PEM",
-        "TOKEN",
-        "KEY",
-        "own/key",
-        "hooks/id_rsa",
-        "hooks/config.sh",
-        "info/token",
+    /// Files that git keeps in a repository, whichever worktree they belong to.
+    const GITS: &[&str] = &[
+        "HEAD",
+        "ORIG_HEAD",
+        "config",
+        "config.worktree",
+        "index",
+        "description",
+        "packed-refs",
+        "shallow",
+        "refs/heads/token",
+        "refs/tags/a.pem",
+        "hooks/pre-commit",
+        "info/exclude",
+        "info/sparse-checkout",
+        "rebase-merge/auth",
+        "rebase-apply/auth",
+        "sequencer/auth",
+        "refs/bisect/bad",
     ];
 
     #[test]
-    fn of_a_whole_repository() {
-        let whole = Part::Whole;
+    fn what_git_keeps_goes_along() {
         for keeps_all in [false, true] {
-            becomes(
-                "in",
-                whole,
-                keeps_all,
-                DIRECTORY,
-                &["", "branches", "remotes", "a.lock"],
-            );
-            becomes(
-                "in",
-                whole,
-                keeps_all,
-                FILE,
-                &[
-                    "HEAD",
-                    "ORIG_HEAD",
-                    "config",
-                    "config.worktree",
-                    "index",
-                    "description",
-                    "packed-refs",
-                    "shallow",
-                    "refs/heads/token",
-                    "refs/tags/a.pem",
-                    "lfs/key",
-                    "rr-cache/a/token",
-                    "lost-found/a~",
-                    "objects/aa/key",
-                    "sharedindex.ab",
-                    "hooks/pre-commit",
-                    "info/exclude",
-                    "rebase-merge/auth",
-                    "rebase-apply/auth",
-                    "sequencer/auth",
-                    "refs/bisect/auth",
-                    "tmp_a",
-                    "keys",
-                    "identity",
-                    "own",
-                    "info/sparse-checkout",
-                    "incoming-a",
-                ],
-            );
-            becomes("in", whole, keeps_all, LINK, &["own", "HEAD"]);
+            becomes("in", Part::Whole, keeps_all, FILE, GITS);
+            let objects = [
+                format!("objects/aa/{}", "b".repeat(38)),
+                format!("objects/aa/{}", "b".repeat(62)),
+                format!("objects/pack/pack-{}.pack", "c".repeat(40)),
+                format!("objects/pack/pack-{}.idx", "c".repeat(64)),
+                "objects/info/packs".to_owned(),
+                "objects/info/commit-graph".to_owned(),
+            ];
+            for object in &objects {
+                becomes("in", Part::Whole, keeps_all, FILE, &[object]);
+                // What is written of all objects together is not that of two repositories.
+                let borrowed = object.strip_prefix("objects/").unwrap();
+                let what = if borrowed.starts_with("info/") {
+                    "out"
+                } else {
+                    "in"
+                };
+                becomes(what, Part::Objects, keeps_all, FILE, &[borrowed]);
+            }
             becomes(
                 "out",
-                whole,
+                Part::Whole,
                 keeps_all,
-                FILE,
-                &[
-                    "commondir",
-                    "gc.pid",
-                    "gitdir",
-                    "locked",
-                    "lfs/logs/a",
-                    "lfs/tmp/a",
-                    "objects/info/alternates",
-                    "objects/info/http-alternates",
-                    "worktrees/a/HEAD",
-                    "modules/a/HEAD",
-                    "index.lock",
-                    "refs/heads/a.lock",
-                    "objects/pack/tmp_pack_a",
-                    "objects/incoming-a",
-                ],
+                DEVICE,
+                &["fsmonitor--daemon.ipc"],
             );
-            becomes(
-                "out",
-                whole,
-                keeps_all,
-                DIRECTORY,
-                &["worktrees", "modules", "objects/incoming-a"],
-            );
-            becomes("out", whole, keeps_all, DEVICE, &["fsmonitor--daemon.ipc"]);
+            let out = [
+                "commondir",
+                "gc.pid",
+                "gitdir",
+                "locked",
+                "objects/info/alternates",
+                "objects/info/http-alternates",
+                "worktrees/a/HEAD",
+                "modules/a/HEAD",
+                "index.lock",
+                "refs/heads/a.lock",
+                "objects/pack/tmp_pack_a",
+            ];
+            becomes("out", Part::Whole, keeps_all, FILE, &out);
         }
-        let with_urls = &[
+    }
+
+    #[test]
+    fn what_git_does_not_keep_stays() {
+        let unknown = [
+            "credentials",
+            "git-crypt/keys/default",
+            "api_key",
+            "private_key",
+            ".env.local",
+            ".aws/config",
+            "a.asc",
+            "a.pfx",
+            "id_ed25519",
+            "hooks/id_rsa",
+            "info/token",
+            "own",
+        ];
+        for file in unknown {
+            for part in [Part::Whole, Part::Shared] {
+                let choice = choose(part, false)(Path::new(file), kind(FILE));
+                let goes = matches!(choice, Choice::Include | Choice::Rewrite(_));
+                assert!(!goes, "{file}");
+            }
+        }
+        for file in ["objects/credentials", "lfs/credentials", "objects/aa/key"] {
+            let choice = choose(Part::Whole, false)(Path::new(file), kind(FILE));
+            assert!(
+                !matches!(choice, Choice::Include | Choice::Rewrite(_)),
+                "{file}"
+            );
+        }
+    }
+
+    #[test]
+    fn where_urls_are_written_down_they_are_rewritten() {
+        let files = [
             "COMMIT_EDITMSG",
             "FETCH_HEAD",
             "MERGE_MSG",
             "SQUASH_MSG",
             "logs/HEAD",
-            "logs/refs/a",
         ];
-        let old_remotes = &["branches/a", "remotes/origin"];
-        becomes("rewritten", whole, false, FILE, with_urls);
-        becomes("around", whole, false, FILE, old_remotes);
-        becomes("secret", whole, false, FILE, SECRETS);
-        for files in [&with_urls[..], old_remotes, SECRETS] {
-            becomes("in", whole, true, FILE, files);
-        }
-    }
-
-    /// What each worktree has for itself.
-    const OWN: &[&str] = &[
-        "HEAD",
-        "ORIG_HEAD",
-        "index",
-        "sharedindex.ab",
-        "config.worktree",
-        "rebase-apply/a",
-        "rebase-merge/auth",
-        "sequencer/todo",
-        "info/sparse-checkout",
-        "refs/bisect/bad",
-        "refs/rewritten/a",
-        "refs/worktree/a",
-    ];
-    /// The same, where there are addresses in it.
-    const OWN_WITH_URLS: &[&str] = &[
-        "MERGE_MSG",
-        "logs/HEAD",
-        "logs/refs/bisect/bad",
-        "logs/refs/rewritten/a",
-        "logs/refs/worktree/a",
-    ];
-    /// What worktrees have in common.
-    const SHARED: &[&str] = &[
-        "config",
-        "description",
-        "hooks/pre-commit",
-        "info/exclude",
-        "lfs/a",
-        "lost-found/a",
-        "objects/aa/bb",
-        "packed-refs",
-        "refs/heads/main",
-        "rr-cache/a",
-        "shallow",
-    ];
-
-    #[test]
-    fn of_a_linked_worktree_and_what_it_shares() {
-        for keeps_all in [false, true] {
-            becomes("out", Part::Shared, keeps_all, FILE, OWN);
-            becomes("out", Part::Shared, keeps_all, FILE, OWN_WITH_URLS);
-            becomes("in", Part::Shared, keeps_all, FILE, SHARED);
-            becomes("in", Part::Shared, keeps_all, FILE, &["own"]);
-            becomes("in", Part::Own, keeps_all, FILE, OWN);
-            becomes("out", Part::Own, keeps_all, FILE, SHARED);
-            becomes(
-                "out",
-                Part::Own,
-                keeps_all,
-                FILE,
-                &["logs/refs/heads/main", "gitdir"],
-            );
-            becomes("in", Part::Own, keeps_all, FILE, &["own"]);
-            // The way to what is its own, and no other directory of those that are shared.
-            becomes(
-                "in",
-                Part::Own,
-                keeps_all,
-                DIRECTORY,
-                &["", "info", "refs", "refs/bisect"],
-            );
-            becomes(
-                "out",
-                Part::Own,
-                keeps_all,
-                DIRECTORY,
-                &[
-                    "branches",
-                    "remotes",
-                    "hooks",
-                    "objects",
-                    "refs/heads",
-                    "logs/refs/heads",
-                    "lfs",
-                ],
-            );
-        }
-        becomes("rewritten", Part::Own, false, FILE, OWN_WITH_URLS);
-        becomes("in", Part::Own, true, FILE, OWN_WITH_URLS);
-        becomes(
-            "rewritten",
-            Part::Shared,
-            false,
-            FILE,
-            &["logs/refs/heads/main"],
-        );
-        becomes("secret", Part::Shared, false, FILE, SECRETS);
-        becomes(
-            "secret",
-            Part::Own,
-            false,
-            FILE,
-            &["id_rsa", "own/key", "TOKEN"],
-        );
+        becomes("rewritten", Part::Whole, false, FILE, &files);
+        becomes("in", Part::Whole, true, FILE, &files);
     }
 
     #[test]
-    fn of_the_objects_of_another_repository() {
+    fn a_worktree_and_what_it_shares_are_two_parts() {
+        let own = [
+            "HEAD",
+            "index",
+            "config.worktree",
+            "rebase-merge/a",
+            "refs/bisect/bad",
+        ];
+        let shared = [
+            "config",
+            "hooks/pre-commit",
+            "info/exclude",
+            "packed-refs",
+            "refs/heads/a",
+        ];
         for keeps_all in [false, true] {
-            let objects = Part::Objects;
-            becomes(
-                "in",
-                objects,
-                keeps_all,
-                DIRECTORY,
-                &["", "aa", "pack", "info", "info/commit-graphs"],
-            );
-            becomes(
-                "in",
-                objects,
-                keeps_all,
-                FILE,
-                &[
-                    "aa/bb",
-                    "pack/pack-a.pack",
-                    "pack/key",
-                    "info/commit-graphs/graph-a.graph",
-                ],
-            );
-            becomes(
-                "out",
-                objects,
-                keeps_all,
-                FILE,
-                &[
-                    "pack/multi-pack-index",
-                    "pack/multi-pack-index-a.bitmap",
-                    "info/packs",
-                    "info/alternates",
-                    "info/commit-graph",
-                    "info/commit-graphs/commit-graph-chain",
-                    "pack/tmp_pack_a",
-                    "incoming-a",
-                    "pack/a.lock",
-                ],
-            );
-            becomes(
-                "out",
-                objects,
-                keeps_all,
-                DIRECTORY,
-                &["incoming-a", "info/other"],
-            );
-            becomes("out", objects, keeps_all, DEVICE, &["a"]);
+            becomes("in", Part::Own, keeps_all, FILE, &own);
+            becomes("out", Part::Shared, keeps_all, FILE, &own);
+            becomes("in", Part::Shared, keeps_all, FILE, &shared);
+            becomes("out", Part::Own, keeps_all, FILE, &shared);
         }
     }
 }

@@ -440,7 +440,7 @@ mod tests {
         }
         let tree = Tree::new("t".to_owned(), directory.path().to_owned());
         let top = GuestPath::try_from("/home/node/t".to_owned()).unwrap();
-        let listing = Listing::of_tree(&tree, &top).unwrap();
+        let listing = Listing::of_tree(&tree.pin().unwrap(), &top).unwrap();
         let text = |text: &str| Some(text.to_owned());
         let directory = |mode| Attributes {
             kind: "directory",

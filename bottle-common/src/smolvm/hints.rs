@@ -165,22 +165,20 @@ mod tests {
         of_class(
             Code::SmolvmError,
             &["error: unrecognized subcommand 'machine'"],
-            "bottle needs smolvm 0.5.16 or later: install a newer smolvm, or name one with --smolvm \
-             PATH or CLAUDE_BOTTLE_SMOLVM",
+            "bottle needs smolvm 0.5.16 or later: install a newer smolvm, or name one with --smolvm PATH or CLAUDE_BOTTLE_SMOLVM",
         );
         of_class(
             Code::SmolvmError,
             &["error: unexpected argument '--user' found"],
-            "`machine exec --user` came with smolvm 1.14.0; with --exec-user none commands run as \
-             the machine's own user",
+            "`machine exec --user` came with smolvm 1.14.0; with --exec-user none, commands run as the machine's default user",
         );
         of_all(
             &["Error: vm not found: m"],
-            "`smolvm machine ls` shows the machines there are; -m NAME takes another than the plan's",
+            "`smolvm machine ls` lists the machines; -m NAME provisions another one than the plan's",
         );
         of_all(
             &["Error: machine 'm' is not running"],
-            "`smolvm machine start --name m` starts it; if it is running it is busy: try again",
+            "`smolvm machine start --name m` starts it; if it is running, it is busy: try again",
         );
         of_class(
             Code::SmolvmError,
@@ -189,8 +187,7 @@ mod tests {
                 "Error: send message: Broken pipe",
                 "Error: Connection reset by peer",
             ],
-            "the machine ended in the middle of the call: `smolvm machine start --name m` starts it \
-             again, then run this step again",
+            "the machine stopped during the call: start it with `smolvm machine start --name m`, then run this step again",
         );
     }
 
@@ -198,7 +195,7 @@ mod tests {
     fn what_the_guest_says() {
         of_all(
             &["ns-file helper write: Broken pipe (os error 32)"],
-            "the guest could not write the file: its disk is full, or a directory on the way is none",
+            "the guest could not write the file: the disk is full, or a parent of the file is not a directory",
         );
         of_all(
             &[
@@ -214,17 +211,16 @@ mod tests {
                 "runuser: user node does not exist or the user entry does not contain all the \
                  required fields",
             ],
-            "the guest needs the user `node` (uid and gid 1000, home /home/node), as in the node \
-             image",
+            "the guest needs the user `node` (uid and gid 1000, home /home/node), as in the node image",
         );
         of_all(
             &[
                 "env: 'claude': No such file or directory",
                 "env: ‘claude’: No such file or directory",
             ],
-            "Claude Code is not on the guest's PATH: in the image, `npm install -g \
-             @anthropic-ai/claude-code` puts it there, or, when its own installer put it into \
-             ~/.local/bin, `ln -s /home/node/.local/bin/claude /usr/local/bin/`",
+            "Claude Code is not on the guest's PATH: install it in the image with `npm install -g \
+             @anthropic-ai/claude-code` or, if its own installer put it into ~/.local/bin, run \
+             `ln -s /home/node/.local/bin/claude /usr/local/bin/`",
         );
         of_all(
             &[
@@ -242,8 +238,7 @@ mod tests {
                 "mkdir: cannot create directory 'a': Permission denied",
                 "runuser: may not be used by non-root users",
             ],
-            "the command needs root in the guest: --exec-user auto asks for it from smolvm 1.14.0 \
-             on; with an older one the machine's own user has to be root",
+            "the command needs root in the guest: --exec-user auto asks for root since smolvm 1.14.0; with an older smolvm, the machine's default user has to be root",
         );
     }
 

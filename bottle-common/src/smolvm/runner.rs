@@ -625,7 +625,7 @@ mod tests {
         assert_eq!(error.code, Some(Code::SmolvmMissing));
         assert_eq!(
             error.message,
-            "a: smolvm machine exec: smolvm 0.5.15 is older than 0.5.16, the oldest that is supported"
+            "a: smolvm machine exec: smolvm 0.5.15 is too old: 0.5.16 or later is needed"
         );
         let mut other = Smolvm::new(ExecUser::User("7".to_owned()), "");
         other.runner.ask(&exec("a")).unwrap();
