@@ -42,7 +42,7 @@ rm -f claude-bottle-mitm.pem ca-certificates.crt.new
 status=0
 said=$(update-ca-certificates) || status=$?
 printf '%s\n' "$said"
-[ "$status" -eq 0 ]
+[ "$status" -eq 0 ] || exit "$status"
 printf '%s\n' "$said" | grep -q '[1-9][0-9]* added'
 test -e claude-bottle-mitm.pem
 
