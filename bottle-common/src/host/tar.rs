@@ -385,14 +385,22 @@ impl<W: Write, P: FnMut(u64)> Write for HashingWriter<W, P> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::borrow::Cow;
+    use std::fs::Permissions;
+    use std::io::Read;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::net::UnixListener;
     use std::path::Path;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::{Duration, SystemTime};
     use std::{fs, io, thread};
 
-    use super::{MAX_LINE, MAX_WARNINGS, Packed, RewrittenLines, leads_out, pack, size};
-    use crate::host::tree::{Choice, PinnedTree, Tree};
+    use sha2::{Digest, Sha256};
+
+    use super::{
+        ExactReader, MAX_LINE, MAX_WARNINGS, Packed, RewrittenLines, leads_out, pack, size,
+    };
+    use crate::host::tree::{Choice, Layer, PinnedTree, Tree};
 
     fn packed(tree: &PinnedTree) -> (Packed, Vec<u8>) {
         let mut tar = Vec::new();
@@ -544,5 +552,145 @@ mod tests {
                 "{target}"
             );
         }
+    }
+
+    #[test]
+    fn a_tar_has_the_plans_modes_and_nobodys_owner_and_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::create_dir(path("d")).unwrap();
+        fs::write(path("d/file"), "content").unwrap();
+        fs::write(path("made"), "replaced").unwrap();
+        symlink("/etc/passwd", path("link")).unwrap();
+        let _socket = UnixListener::bind(path("socket")).unwrap();
+        for (name, mode) in [("d", 0o3750), ("d/file", 0o6711), ("", 0o755)] {
+            fs::set_permissions(path(name), Permissions::from_mode(mode)).unwrap();
+        }
+        let mut tree = Tree::new("t".to_owned(), directory.path().to_owned());
+        tree.files.insert("made".into(), "of ours".to_owned());
+        let (packed, tar) = packed(&tree.pin().unwrap());
+        let mut entries = Vec::new();
+        for entry in tar::Archive::new(&tar[..]).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let header = entry.header();
+            let owner_and_time = (header.uid(), header.gid(), header.mtime());
+            let owner_and_time = (
+                owner_and_time.0.unwrap(),
+                owner_and_time.1.unwrap(),
+                owner_and_time.2.unwrap(),
+            );
+            assert_eq!(owner_and_time, (0, 0, 0));
+            let mode = header.mode().unwrap();
+            let path = entry.path().unwrap().display().to_string();
+            let target = entry.link_name().unwrap();
+            let target = target.map(|target| target.display().to_string());
+            let mut content = String::new();
+            entry.read_to_string(&mut content).unwrap();
+            entries.push(format!(
+                "{path} {mode:o} {content}{}",
+                target.unwrap_or_default()
+            ));
+        }
+        assert_eq!(
+            entries,
+            [
+                "root 755 ",
+                "root/d 750 ",
+                "root/d/file 711 content",
+                "root/link 777 /etc/passwd",
+                "root/made 644 of ours",
+            ]
+        );
+        let shown = directory.path().canonicalize().unwrap();
+        let shown = shown.display();
+        assert_eq!(
+            packed.warnings,
+            [
+                format!("t: {shown}/link leads out of {shown}: copied as a link"),
+                format!("t: {shown}/socket is neither file, directory nor link: left out"),
+            ]
+        );
+        assert_eq!(packed.files, 2);
+        assert_eq!(packed.sha256, format!("{:x}", Sha256::digest(&tar)));
+    }
+
+    #[test]
+    fn of_layers_the_first_has_its_files_and_what_is_chosen_goes_along() {
+        let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for (directory, name, content) in [
+            (&first, "z", "first"),
+            (&first, "both", "first"),
+            (&second, "both", "second"),
+            (&second, "lines", "one\ntwo\n"),
+            (&second, "out/a", "no"),
+            (&second, "warn/a", "no"),
+        ] {
+            let path = directory.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        let mut tree = Tree::new("t".to_owned(), first.path().to_owned());
+        tree.layers.push(Layer {
+            source: second.path().to_owned(),
+            place: "".into(),
+            choose: |path, _| match path.to_str() {
+                Some("out") => Choice::Exclude,
+                Some("warn") => Choice::Warn("why"),
+                Some("lines") => Choice::Rewrite(|line| Cow::Owned(line.repeat(2))),
+                _ => Choice::Include,
+            },
+        });
+        let (packed, tar) = packed(&tree.pin().unwrap());
+        let mut entries = Vec::new();
+        for entry in tar::Archive::new(&tar[..]).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let path = entry.path().unwrap().display().to_string();
+            let mut content = String::new();
+            entry.read_to_string(&mut content).unwrap();
+            entries.push([path, content]);
+        }
+        assert_eq!(
+            entries,
+            [
+                ["root", ""],
+                ["root/both", "first"],
+                ["root/z", "first"],
+                ["root", ""],
+                ["root/lines", "one\none\ntwo\ntwo\n"],
+            ]
+        );
+        let shown = second.path().canonicalize().unwrap();
+        assert_eq!(
+            packed.warnings,
+            [format!("t: {}/warn is left out: why", shown.display())]
+        );
+    }
+
+    #[test]
+    fn a_file_that_shrinks_is_an_error() {
+        for (left, result) in [
+            (3, Ok(3)),
+            (2, Ok(3)),
+            (4, Err("it shrank while it was read".to_owned())),
+        ] {
+            let mut reader = ExactReader {
+                inner: &b"abc"[..],
+                left,
+            };
+            let read = reader.read_to_end(&mut Vec::new());
+            assert_eq!(read.map_err(|error| error.to_string()), result);
+        }
+    }
+
+    #[test]
+    fn a_link_leads_out_also_by_way_of_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        symlink("/", root.join("top")).unwrap();
+        symlink("top/etc", root.join("link")).unwrap();
+        assert!(leads_out(&root, &root.join("link"), Path::new("top/etc")));
+        // Of one that leads nowhere its words have to do.
+        assert!(leads_out(&root, &root.join("none"), Path::new("/nowhere")));
+        assert!(!leads_out(&root, &root.join("none"), Path::new("nowhere")));
     }
 }
