@@ -155,3 +155,29 @@ fn another_machine_than_the_plans() {
     assert_eq!(calls[0][3], "other:/home/node/.claude-bottle-prompt.txt");
     assert_eq!(calls[1][..4], ["machine", "exec", "--name", "other"]);
 }
+
+#[test]
+fn a_variable_that_is_empty_counts_as_unset() {
+    let sandbox = Sandbox::new();
+    let plan = sandbox.plan();
+    for name in ["SMOLVM", "EXEC_USER", "TIMEOUT"] {
+        let run = sandbox.run(STEP).env(&format!("CLAUDE_BOTTLE_{name}"), "");
+        run.plan(&plan).end().is(0, &plan, EMPTY);
+    }
+}
+
+#[test]
+fn on_path_only_a_file_that_can_be_run_is_the_program() {
+    let sandbox = Sandbox::new();
+    let plan = sandbox.plan();
+    sandbox.write("text/smolvm", "no program");
+    sandbox.write("directory/smolvm/file", "");
+    let directories = ["text", "directory", "nowhere", "bin"].map(|name| sandbox.path(name));
+    let path = std::env::join_paths(
+        directories
+            .iter()
+            .chain([&"/usr/bin".into(), &"/bin".into()]),
+    );
+    let run = sandbox.run(STEP).env("PATH", path.unwrap());
+    run.plan(&plan).end().is(0, &plan, EMPTY);
+}

@@ -604,3 +604,20 @@ fn the_check_is_quick_and_takes_no_half_answer() {
         run(&answer[..end]).fails(1, "bottle-git: the guest's answer is cut short\n");
     }
 }
+
+#[test]
+fn what_the_host_sets_for_git_has_no_say() {
+    let sandbox = Sandbox::new();
+    sandbox.repository("project", &[]);
+    let plan = sandbox.plan_with_repository();
+    sandbox.write("home/.gitconfig", "[rubbish");
+    for (name, value) in [
+        ("GIT_DIR", "/nowhere"),
+        ("GIT_CONFIG_PARAMETERS", "rubbish"),
+        ("GIT_CONFIG_COUNT", "rubbish"),
+        ("GIT_CEILING_DIRECTORIES", "/"),
+    ] {
+        let run = sandbox.run(STEP).env(name, value).plan(&plan);
+        run.end().is(0, &plan, DONE);
+    }
+}

@@ -52,3 +52,65 @@ fn presentable(url: &str) -> &str {
     let is_harmless = !url.contains(['?', '#']) && HttpUrl::try_from(url.to_owned()).is_ok();
     if is_harmless { url } else { "another" }
 }
+
+#[cfg(test)]
+mod tests {
+    use bottle_common::plan::values::HttpUrl;
+
+    use super::Registration;
+
+    #[test]
+    fn only_our_url_by_http_is_ours_and_no_secret_is_shown() {
+        let url = HttpUrl::try_from("http://host:1/".to_owned()).unwrap();
+        let differs =
+            |found: &str| format!("f: url of supervise: `http://host:1/` in the plan, {found}");
+        let kind = |found: &str| format!("f: type of supervise: `http` in the plan, {found}");
+        let another = differs("`another` in the guest");
+        for (entry, differences) in [
+            (r#"{"type": "http", "url": "http://host:1/"}"#, vec![]),
+            (
+                r#"{"type": "sse", "url": "http://host:1/"}"#,
+                vec![kind("`sse` in the guest")],
+            ),
+            (
+                r#"{"url": "http://host:1/"}"#,
+                vec![kind("nothing in the guest")],
+            ),
+            (
+                r#"{"type": "http", "url": "http://host:2/"}"#,
+                vec![differs("`http://host:2/` in the guest")],
+            ),
+            (
+                r#"{"type": "http", "url": "http://u:p@host:1/"}"#,
+                vec![another.clone()],
+            ),
+            (
+                r#"{"type": "http", "url": "http://host:1/?token=x"}"#,
+                vec![another.clone()],
+            ),
+            (
+                r#"{"type": "http", "url": "http://host:1/#x"}"#,
+                vec![another.clone()],
+            ),
+            (r#"{"type": "http", "url": "rubbish"}"#, vec![another]),
+            // Of a server that is not there the transport is no news.
+            (
+                r#"{"type": "stdio"}"#,
+                vec![differs("nothing in the guest")],
+            ),
+            (r#"{"url": 1}"#, vec![differs("nothing in the guest")]),
+            ("{}", vec![differs("nothing in the guest")]),
+        ] {
+            // What stands behind it is another file's.
+            let settings =
+                format!(r#"{{"mcpServers": {{"supervise": {entry}}}}} {{"mcpServers": {{}}}}"#);
+            let found = Registration::parse(&settings).differences(&url, "f");
+            let found: Vec<_> = found.iter().map(ToString::to_string).collect();
+            assert_eq!(found, differences, "{entry}");
+        }
+        for settings in ["", "rubbish", "[]"] {
+            let found = Registration::parse(settings).differences(&url, "f");
+            assert_eq!(found.len(), 1, "{settings}");
+        }
+    }
+}

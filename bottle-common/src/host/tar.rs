@@ -692,5 +692,29 @@ mod tests {
         // Of one that leads nowhere its words have to do.
         assert!(leads_out(&root, &root.join("none"), Path::new("/nowhere")));
         assert!(!leads_out(&root, &root.join("none"), Path::new("nowhere")));
+        // In the guest the directory is elsewhere.
+        assert!(leads_out(&root, &root.join("none"), &root.join("inside")));
+    }
+
+    #[test]
+    fn a_file_that_grows_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("a");
+        fs::write(&file, [0; 200_000]).unwrap();
+        let tree = Tree::new("t".to_owned(), directory.path().to_owned());
+        // Half of the file is packed by then.
+        let grow = |done| {
+            if done > 100_000 {
+                fs::write(&file, [0; 200_001]).unwrap();
+            }
+        };
+        let error = pack(&tree.pin().unwrap(), std::io::sink(), "tar", grow)
+            .err()
+            .unwrap();
+        let shown = file.canonicalize().unwrap();
+        assert_eq!(
+            format!("{error:#}"),
+            format!("t: read {}: it grew while it was read", shown.display())
+        );
     }
 }

@@ -599,4 +599,27 @@ mod tests {
         let gate = HostPort::try_from("[::1]:9418".to_owned()).unwrap();
         assert_eq!((gate.host(), gate.port()), ("[::1]", 9418));
     }
+
+    #[test]
+    fn what_is_wrong_with_an_identity() {
+        for (text, message) in [
+            ("", "must not be empty"),
+            (" \t", "must not be empty"),
+            (
+                ".",
+                "must have more than punctuation: git commits as nobody of that name",
+            ),
+            (
+                "-x",
+                "must not begin with `-`: git would take it for an option",
+            ),
+            (
+                "a<b",
+                "must not hold `<`, `>` or control characters: they end the field in a commit",
+            ),
+        ] {
+            let error = IdentityText::try_from(text.to_owned()).unwrap_err();
+            assert_eq!(error, message, "{text:?}");
+        }
+    }
 }

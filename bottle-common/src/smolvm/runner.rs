@@ -711,7 +711,20 @@ mod tests {
             ),
             (true, "already", first, "", again.clone(), Ok(first)),
             (true, "already", "rubbish", "", again.clone(), Ok("rubbish")),
-            (true, "already", first, "exit 5", again, Ok(first)),
+            (true, "already", first, "exit 5", again.clone(), Ok(first)),
+            // A guard that fails shows nothing.
+            (true, "already", "'; exit 6; '", "", again, Ok("")),
+            // A way out that cannot be gone is told of itself.
+            (
+                true,
+                "already",
+                "'; rm \"$0\"; '",
+                "",
+                vec!["-- add", "-- guard"],
+                Err(
+                    "remove: smolvm machine exec: cannot be run: No such file or directory (os error 2)",
+                ),
+            ),
             (
                 false,
                 "already",
@@ -789,5 +802,51 @@ mod tests {
             assert!(!from.contains(':') && !fs::exists(from).unwrap(), "{call}");
             assert_eq!(to, "m:/y");
         }
+    }
+
+    #[test]
+    fn what_one_runner_found_out_the_next_one_knows() {
+        let refused = "echo 'Error: needs an image machine; a bare VM runs every command as root' >&2; exit 1";
+        for (on_root, kept, first, second) in [
+            ("true", "yes\n", "--user root -- a", "--user root -- a"),
+            (refused, "no!\n", "-- a", "-- a"),
+            (
+                "echo 'Error: no' >&2; exit 1",
+                "try\n",
+                "--user root -- a",
+                "--user root -- a",
+            ),
+        ] {
+            let script = format!(
+                "case \"$*\" in --version) echo 1.32.2 ;; *' --user root '*) {on_root} ;; esac"
+            );
+            let smolvm = Smolvm::new(ExecUser::Auto, &script);
+            let known = smolvm.directory.path().join("known");
+            let settings = Settings {
+                known: Some(known.clone()),
+                ..smolvm.runner.settings.clone()
+            };
+            let _ = Runner::new(settings.clone()).ask(&exec("a"));
+            assert_eq!(smolvm.log().last().unwrap(), first);
+            assert_eq!(fs::read_to_string(known).unwrap(), kept);
+            let before = smolvm.log().len();
+            let _ = Runner::new(settings).ask(&exec("a"));
+            assert_eq!(smolvm.log()[before..], [second]);
+        }
+    }
+
+    #[test]
+    fn more_than_four_groups_go_on_side_by_side() {
+        // Each call waits until another one has begun.
+        let script = "turns=0\n\
+                      until [ \"$(grep -c a \"${0%/*}/log\")\" -ge 2 ]; do\n\
+                      turns=$((turns + 1)); [ \"$turns\" -lt 3000 ] || exit 9; sleep 0.01\n\
+                      done";
+        let mut smolvm = Smolvm::new(ExecUser::None, script);
+        let calls = Calls {
+            first: group(&[], None),
+            side_by_side: (0..5).map(|_| group(&["a"], None)).collect(),
+        };
+        assert_eq!(smolvm.runner.run(&calls).unwrap().len(), 5);
     }
 }

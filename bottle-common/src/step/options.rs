@@ -252,3 +252,26 @@ fn wanted_format() -> ErrorFormat {
         ErrorFormat::Text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::timeout;
+
+    #[test]
+    fn a_call_needs_some_time() {
+        for (text, result) in [
+            ("5m", Some(Duration::from_secs(300))),
+            ("1ms", Some(Duration::from_millis(1))),
+            ("0s", None),
+            ("0s 0ms", None),
+            ("5", None),
+            ("-1s", None),
+            ("", None),
+        ] {
+            assert_eq!(timeout(text).ok(), result, "{text}");
+        }
+        assert_eq!(timeout("0s").unwrap_err(), "a call needs some time");
+    }
+}
