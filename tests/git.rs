@@ -558,3 +558,22 @@ fn converges_wherever_it_was_killed() {
         plan
     });
 }
+
+#[test]
+fn the_gate_alone_takes_the_identity_away_and_says_so() {
+    let sandbox = Sandbox::new();
+    let mut plan = with_remote(&sandbox, "ssh://git@host/repo.git");
+    let done = "bottle-git: claude-bottle through the gate at 127.0.0.1:9418";
+    let run = sandbox.run(STEP).args(["--only", "gate"]);
+    let alone = format!("{done} (_s)\n");
+    run.plan(&plan).end().is(0, &plan, &alone);
+
+    plan["spec"]["manifest"]["bottles"]["dev"]["git"]["user"] = json!({"name": "Ada"});
+    let run = sandbox.run(STEP).args(["--only", "gate"]);
+    let warning = "bottle-git: warning: ~/.gitconfig is replaced, and the identity in it: --only identity sets it again\n";
+    let warned = format!("{warning}{alone}");
+    run.plan(&plan).end().is(0, &plan, &warned);
+
+    let both = format!("{done}; commits as Ada (_s)\n");
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, &both);
+}
