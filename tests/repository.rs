@@ -8,7 +8,7 @@
 )]
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::{Duration, Instant};
 
 use harness::{Sandbox, converges};
@@ -620,4 +620,25 @@ fn what_the_host_sets_for_git_has_no_say() {
         let run = sandbox.run(STEP).env(name, value).plan(&plan);
         run.end().is(0, &plan, DONE);
     }
+}
+
+#[test]
+fn the_hosts_git_gets_no_configuration_but_the_repositorys() {
+    let sandbox = Sandbox::new();
+    sandbox.repository("project", &[]);
+    let plan = sandbox.plan_with_repository();
+    let log = sandbox.path("environment");
+    let script = format!(
+        "#!/bin/sh\nenv | grep -E '^(GIT_|LC_)' | sort >>'{}'\nexec /usr/bin/git \"$@\"\n",
+        log.display()
+    );
+    let program = sandbox.write("bin/git", script);
+    fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+    let run = sandbox.run(STEP).env("GIT_SSH_COMMAND", "x");
+    let run = run.env("LC_ALL", "de_DE.UTF-8").plan(&plan);
+    run.end().is(0, &plan, DONE);
+    let expected = "GIT_CONFIG_GLOBAL=/dev/null\nGIT_CONFIG_NOSYSTEM=1\nLC_ALL=C\n";
+    let log = fs::read_to_string(log).unwrap();
+    assert_eq!(log.replace(expected, ""), "");
+    assert!(!log.is_empty());
 }

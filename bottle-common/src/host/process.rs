@@ -262,3 +262,71 @@ fn read_ready(streams: &mut [Stream], wake: Instant) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::fs;
+    use std::process::Command;
+    use std::time::Duration;
+
+    use super::{Unfinished, run};
+
+    #[test]
+    fn a_program_that_cannot_be_run_is_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        // Another process writes what is to be run: see the tests of the runner.
+        let script = "printf rubbish >\"$0/rubbish\" && chmod 755 \"$0/rubbish\" && : >\"$0/text\"";
+        let mut sh = Command::new("sh");
+        let sh = sh.args(["-c", script]).arg(directory.path());
+        assert!(sh.status().unwrap().success());
+        for program in [
+            path("nowhere"),
+            path("text"),
+            path("text/a"),
+            path(""),
+            path("rubbish"),
+            "no-program-has-this-name".into(),
+        ] {
+            let result = run(program.as_os_str(), [], Duration::from_secs(60));
+            let is_missing = matches!(result, Err(Unfinished::Missing(_)));
+            assert!(is_missing, "{}: {result:?}", program.display());
+        }
+    }
+
+    #[test]
+    fn a_program_has_no_stdin_and_both_streams_are_taken() {
+        let script = "readlink /proc/self/fd/0; echo two >&2; echo three; exit 4";
+        let output = run(OsStr::new("sh"), ["-c", script], Duration::from_secs(60)).unwrap();
+        assert_eq!(output.stdout, b"/dev/null\nthree\n");
+        assert_eq!(
+            (output.stderr, output.status.code()),
+            (b"two\n".to_vec(), Some(4))
+        );
+    }
+
+    #[test]
+    fn at_the_deadline_all_of_the_group_is_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("process");
+        let script = "sleep 1000 & echo \"$!\" >\"$0.new\" && mv \"$0.new\" \"$0\"; wait";
+        let args = ["-c", script, file.to_str().unwrap()];
+        // On a busy host the first deadline may pass before the program has begun.
+        let process = [1, 10, 100].iter().find_map(|&tenths| {
+            let result = run(OsStr::new("sh"), args, Duration::from_millis(tenths * 100));
+            assert!(matches!(result, Err(Unfinished::TimedOut)), "{result:?}");
+            fs::read_to_string(&file).ok()
+        });
+        let process = process.unwrap();
+        // It is gone, or its parent of now has yet to take notice.
+        let state = || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", process.trim()));
+            stat.ok()
+                .and_then(|stat| stat.rsplit_once(") ").map(|(_, rest)| rest.to_owned()))
+        };
+        harness::wait_for("the end of all of the group", || {
+            state().is_none_or(|state| state.starts_with('Z'))
+        });
+    }
+}

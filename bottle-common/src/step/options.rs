@@ -260,7 +260,7 @@ mod tests {
     use super::timeout;
 
     #[test]
-    fn a_call_needs_some_time() {
+    fn a_time_is_longer_than_0() {
         for (text, result) in [
             ("5m", Some(Duration::from_secs(300))),
             ("1ms", Some(Duration::from_millis(1))),
@@ -272,6 +272,6 @@ mod tests {
         ] {
             assert_eq!(timeout(text).ok(), result, "{text}");
         }
-        assert_eq!(timeout("0s").unwrap_err(), "a call needs some time");
+        assert_eq!(timeout("0s").unwrap_err(), "it must be longer than 0");
     }
 }
