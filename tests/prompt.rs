@@ -181,3 +181,17 @@ fn on_path_only_a_file_that_can_be_run_is_the_program() {
     let run = sandbox.run(STEP).env("PATH", path.unwrap());
     run.plan(&plan).end().is(0, &plan, EMPTY);
 }
+
+#[test]
+fn an_error_in_json_is_one_line_of_text_in_one_line_of_json() {
+    let sandbox = Sandbox::new();
+    let args = ["-f", "a\nb\u{1b}", "--error-format", "json"];
+    let message =
+        r"bottle-prompt: read the plan from a\\nb\\u{1b}: No such file or directory (os error 2)";
+    sandbox.run(STEP).args(args).end().fails(
+        1,
+        &format!(
+            "{{\"error\":{{\"code\":\"HOST_FILE\",\"message\":\"{message}\",\"hint\":null}}}}\n"
+        ),
+    );
+}

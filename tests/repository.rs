@@ -642,3 +642,58 @@ fn the_hosts_git_gets_no_configuration_but_the_repositorys() {
     assert_eq!(log.replace(expected, ""), "");
     assert!(!log.is_empty());
 }
+
+#[test]
+fn a_git_directory_that_is_bare_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.repository("project", &[]);
+    sandbox.git("project", &["config", "core.bare", "true"]);
+    let plan = sandbox.plan_with_repository();
+    let path = "DIR/project/.git";
+    sandbox.run(STEP).plan(&plan).end().fails(
+        1,
+        &format!(
+            "bottle-git: {path} is a bare repository: it has no work tree\n\
+             hint: git --git-dir {path} worktree add NEW, or git clone {path} NEW, with NEW as spec.user_cwd\n"
+        ),
+    );
+    assert!(sandbox.calls().is_empty());
+}
+
+#[test]
+fn the_work_tree_of_the_main_repository_is_none_of_a_linked_ones_business() {
+    let sandbox = Sandbox::with_guest();
+    sandbox.repository("main", &[]);
+    sandbox.git("main", &["worktree", "add", "-q", "../project"]);
+    sandbox.git("main", &["config", "core.worktree", "../../stage"]);
+    arrives(&sandbox, DONE);
+}
+
+#[test]
+fn what_a_submodule_borrows_comes_along() {
+    let sandbox = Sandbox::with_guest();
+    sandbox.repository("library", &[]);
+    sandbox.repository("project", &[]);
+    let library = sandbox.path("library");
+    let library = library.to_str().unwrap();
+    sandbox.git(
+        "project",
+        &[
+            "submodule",
+            "--quiet",
+            "add",
+            "--reference",
+            library,
+            library,
+            "lib",
+        ],
+    );
+    sandbox.git("project", &["commit", "-q", "-m", "submodule"]);
+    let alternates = "project/.git/modules/lib/objects/info/alternates";
+    assert!(sandbox.path(alternates).exists());
+    arrives(&sandbox, DONE);
+    assert_eq!(
+        sandbox.as_node("git -C lib fsck --connectivity-only && git -C lib log --format=%s"),
+        "README\n"
+    );
+}

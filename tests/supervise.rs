@@ -217,3 +217,35 @@ fn without_smolvm_it_is_an_error_all_the_same() {
         ),
     );
 }
+
+#[test]
+fn what_the_guest_says_cannot_move_the_cursor_of_who_reads_the_receipt() {
+    let sandbox = Sandbox::new();
+    let plan = with_supervisor(&sandbox, URL);
+    let run = sandbox.run(STEP).env("STAND_IN_FAIL", "* 1 \u{1b}[2J");
+    let outcome = run.plan(&plan).end();
+    let printed: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let why = printed["receipts"]["supervise"]["why"].as_str().unwrap();
+    assert!(why.ends_with(r"exit status 1: \u{1b}[2J"), "{why}");
+    let warning = format!("bottle-supervise: warning: {why}\n");
+    assert_eq!((outcome.status, outcome.stderr), (0, warning));
+}
+
+#[test]
+fn a_project_that_is_not_copied_brings_no_server() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.write("project/.mcp.json", r#"{"mcpServers": {"supervise": {}}}"#);
+    let mut plan = with_supervisor(&sandbox, URL);
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done(URL));
+    plan["spec"]["copy_cwd"] = json!(true);
+    let warning = "bottle-supervise: warning: the MCP server `supervise` of project scope in DIR/project/.mcp.json takes \
+                   the place of ours once it is approved in the guest\n";
+    let run = sandbox.run(STEP).plan(&plan);
+    run.end().is(0, &plan, &format!("{warning}{}", done(URL)));
+    // A file that is no JSON, or not a regular one, brings nothing.
+    fs::write(&file, "rubbish").unwrap();
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done(URL));
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done(URL));
+}

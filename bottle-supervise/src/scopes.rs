@@ -58,7 +58,11 @@ fn of_project(file: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::others;
+    use std::process::Command;
+
+    use harness::Sandbox;
+
+    use super::{brought_by, others};
 
     #[test]
     fn finds_entries_of_our_name_in_other_scopes() {
@@ -70,11 +74,21 @@ mod tests {
         assert_eq!(others("Added HTTP MCP server supervise"), [""; 0]);
         assert_eq!(others(r#"[{"projects": 1}] {"mcpServers": []}"#), [""; 0]);
         let entry = r#"{"mcpServers": {"supervise": {}}}"#;
+        assert_eq!(others(&format!("\"said\" {entry}")), [""; 0]);
         let warnings = others(&format!(r#"{{"projects": {{"/a": {entry}}}}} {entry}"#));
         assert_eq!(warnings.len(), 2);
         let local = "in /a an MCP server `supervise` of local scope ";
         assert!(warnings[0].starts_with(local), "{}", warnings[0]);
         let shared = " of project scope in /home/node/workspace/.mcp.json ";
         assert!(warnings[1].contains(shared), "{}", warnings[1]);
+    }
+
+    #[test]
+    fn nobody_waits_for_the_writer_of_a_fifo() {
+        let sandbox = Sandbox::new();
+        let mut mkfifo = Command::new("mkfifo");
+        let mkfifo = mkfifo.arg(sandbox.path(".mcp.json"));
+        assert!(mkfifo.status().unwrap().success());
+        assert_eq!(brought_by(&sandbox.path("")), None);
     }
 }
