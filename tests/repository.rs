@@ -673,6 +673,7 @@ fn the_work_tree_of_the_main_repository_is_none_of_a_linked_ones_business() {
 fn what_a_submodule_borrows_comes_along() {
     let sandbox = Sandbox::with_guest();
     sandbox.repository("library", &[]);
+    sandbox.git("library", &["repack", "-adq"]);
     sandbox.repository("project", &[]);
     let library = sandbox.path("library");
     let library = library.to_str().unwrap();
@@ -689,8 +690,11 @@ fn what_a_submodule_borrows_comes_along() {
         ],
     );
     sandbox.git("project", &["commit", "-q", "-m", "submodule"]);
-    let alternates = "project/.git/modules/lib/objects/info/alternates";
-    assert!(sandbox.path(alternates).exists());
+    // Nothing stays that is borrowed.
+    sandbox.git("project/lib", &["repack", "-adlq"]);
+    let objects = sandbox.git("project/lib", &["count-objects", "-v"]);
+    assert!(objects.starts_with("count: 0\n") && objects.contains("\nin-pack: 0\n"));
+    assert!(objects.contains("\nalternate: "), "{objects}");
     arrives(&sandbox, DONE);
     assert_eq!(
         sandbox.as_node("git -C lib fsck --connectivity-only && git -C lib log --format=%s"),
