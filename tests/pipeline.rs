@@ -485,3 +485,71 @@ fn staged_files_are_private() {
         .fails(143, "bottle-skills: interrupted\n");
     assert_eq!(sandbox.staged(), [""; 0]);
 }
+
+#[test]
+fn what_a_group_began_is_taken_back_also_when_a_signal_ends_it() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    let run = sandbox
+        .run_interruptible("bottle-skills")
+        .args(["-f", "plan.json"]);
+    let outcome = sandbox.interrupt_at_call(run, 2, "TERM");
+    outcome.fails(143, "bottle-skills: interrupted\n");
+    let calls = sandbox.calls();
+    let undo = include_str!("../bottle-common/src/guest/scripts/undo.sh");
+    assert!(calls.len() == 3 && calls[2].iter().any(|word| word == undo));
+}
+
+/// As nohup(1) does, and a shell for its background jobs.
+#[test]
+fn a_signal_that_was_ignored_stays_ignored() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    let run = sandbox.run("env").args([
+        "--default-signal=INT,TERM",
+        "--ignore-signal=HUP",
+        "bottle-skills",
+        "-f",
+        "plan.json",
+    ]);
+    let child = run.env("STAND_IN_HANG", "1").start();
+    sandbox.wait_for_call(1);
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let of = |kind: &str| {
+        let mask = status.lines().find_map(|line| line.strip_prefix(kind));
+        let mask = u32::from_str_radix(&mask.unwrap().trim()[8..], 16).unwrap();
+        // SIGHUP, SIGINT and SIGTERM.
+        [1, 2, 15].map(|signal| mask & (1 << (signal - 1)) != 0)
+    };
+    assert_eq!(of("SigIgn:"), [true, false, false]);
+    assert_eq!(of("SigCgt:"), [false, true, true]);
+    send("HUP", &child.id().to_string());
+    send("TERM", &child.id().to_string());
+    sandbox
+        .outcome(child)
+        .fails(143, "bottle-skills: interrupted\n");
+}
+
+#[test]
+fn what_a_killed_run_staged_goes_with_the_next_one() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    sandbox.write("stage/bottle-dead", "");
+    sandbox.write("stage/other", "");
+    let outcome = sandbox.sh("bottle-skills -q < plan.json");
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
+    assert_eq!(sandbox.staged(), ["other"]);
+}
+
+#[test]
+fn smolvm_gets_nothing_of_our_stdin() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    let program = sandbox.write("stdin", "#!/bin/sh\nreadlink /proc/self/fd/0 >>seen\n");
+    fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+    let run = sandbox.run("bottle-prompt").args(["--smolvm", "./stdin"]);
+    let outcome = run.args(["-f", "plan.json"]).stdin("more").end();
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    let seen = fs::read_to_string(sandbox.path("seen")).unwrap();
+    assert!(seen.lines().count() > 1 && seen.lines().all(|line| line == "/dev/null"));
+}

@@ -496,6 +496,7 @@ mod tests {
     use crate::error::Code;
     use crate::plan::values::{GuestPath, MachineName};
     use crate::smolvm::call::{Call, Calls, Copy, Exec, Group, Guard, Recovery};
+    use crate::smolvm::known::KnownUser;
     use crate::smolvm::progress::Progress;
     use crate::smolvm::version::ExecUser;
 
@@ -848,5 +849,29 @@ mod tests {
             side_by_side: (0..5).map(|_| group(&["a"], None)).collect(),
         };
         assert_eq!(smolvm.runner.run(&calls).unwrap().len(), 5);
+    }
+
+    #[test]
+    fn to_undo_may_not_take_long() {
+        for (timeout, undo_timeout) in [(60_000, 5000), (5001, 5000), (4999, 4999)] {
+            let mut smolvm = Smolvm::new(ExecUser::None, "exit 3");
+            smolvm.runner.settings.timeout = Duration::from_millis(timeout);
+            let calls = Calls {
+                first: group(&["bad"], Some("undo")),
+                side_by_side: Vec::new(),
+            };
+            assert!(smolvm.runner.run(&calls).is_err());
+            assert_eq!(smolvm.log(), ["-- bad", "-- undo"]);
+            let timeout = smolvm.runner.settings.timeout;
+            assert_eq!(timeout, Duration::from_millis(undo_timeout));
+        }
+    }
+
+    #[test]
+    fn a_smolvm_that_does_not_tell_its_version_is_not_asked_for_root() {
+        let mut smolvm = Smolvm::new(ExecUser::Auto, "exec sleep 1000");
+        smolvm.runner.settings.timeout = Duration::from_millis(50);
+        let user = smolvm.runner.ask_version(&exec("a").into()).unwrap();
+        assert_eq!(user, KnownUser::None);
     }
 }
