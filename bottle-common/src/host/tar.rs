@@ -700,12 +700,12 @@ mod tests {
     fn a_file_that_grows_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("a");
-        fs::write(&file, [0; 200_000]).unwrap();
+        fs::write(&file, vec![0; 200_000]).unwrap();
         let tree = Tree::new("t".to_owned(), directory.path().to_owned());
         // Half of the file is packed by then.
         let grow = |done| {
             if done > 100_000 {
-                fs::write(&file, [0; 200_001]).unwrap();
+                fs::write(&file, vec![0; 200_001]).unwrap();
             }
         };
         let error = pack(&tree.pin().unwrap(), std::io::sink(), "tar", grow)
