@@ -375,3 +375,32 @@ fn a_certificate_without_its_hash_link_is_an_error() {
     let why = format!("there is no link to {PATH} under its hash, ");
     assert!(outcome.stderr.contains(&why), "{}", outcome.stderr);
 }
+
+#[test]
+fn what_update_ca_certificates_says_is_not_believed_alone() {
+    let sandbox = Sandbox::with_guest();
+    let plan = sandbox.plan();
+    let added = "1 added, 0 removed; done.";
+    let link = ": >/etc/ssl/certs/claude-bottle-mitm.pem";
+    for (script, why) in [
+        (
+            format!("{link}; echo '{added}'; exit 5"),
+            format!("exit status 5: {added}"),
+        ),
+        (
+            format!("{link}; echo '0 added, 0 removed; done.'"),
+            "exit status 1: 0 added, 0 removed; done.".to_owned(),
+        ),
+        // It has made no link to the certificate.
+        (format!("echo '{added}'"), format!("exit status 1: {added}")),
+    ] {
+        let program = "guest-bin/update-ca-certificates";
+        let program = sandbox.write(program, format!("#!/bin/sh\n{script}\n"));
+        fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+        sandbox.run(STEP).plan(&plan).end().fails(
+            1,
+            &format!("bottle-ca: run update-ca-certificates: smolvm machine exec: {why}\n"),
+        );
+        assert_eq!(sandbox.guest("ls /run"), "lock\n");
+    }
+}
