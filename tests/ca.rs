@@ -404,3 +404,24 @@ fn what_update_ca_certificates_says_is_not_believed_alone() {
         assert_eq!(sandbox.guest("ls /run"), "lock\n");
     }
 }
+
+#[test]
+fn a_hash_link_to_another_certificate_is_none_to_ours() {
+    let sandbox = Sandbox::with_guest();
+    let plan = sandbox.plan();
+    assert_eq!(sandbox.run(STEP).plan(&plan).end().status, 0);
+    let check = || sandbox.run(STEP).args(["--check", "-q"]).plan(&plan).end();
+    assert_eq!(check().status, 0);
+    let hash = format!("cd /etc/ssl/certs && hash=$(openssl x509 -noout -hash -in {PATH})");
+    // Another one of the same subject comes first.
+    sandbox.guest(&format!(
+        "{hash} && mv $hash.0 $hash.1 && cp {PATH} $hash.0"
+    ));
+    assert_eq!(check().status, 0);
+    sandbox.guest(&format!("{hash} && rm $hash.1"));
+    let said = format!(
+        "bottle-ca: /etc/ssl/certs: hash link: `{PATH}` in the plan, nothing in the guest\n"
+    );
+    let outcome = check();
+    assert_eq!((outcome.status, outcome.stderr), (3, said));
+}

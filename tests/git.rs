@@ -577,3 +577,28 @@ fn the_gate_alone_takes_the_identity_away_and_says_so() {
     let both = format!("{done}; commits as Ada (_s)\n");
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, &both);
 }
+
+#[test]
+fn a_stale_lock_goes_with_the_gate_too() {
+    let sandbox = Sandbox::with_guest();
+    let plan = with_remote(&sandbox, "ssh://git@host/repo.git");
+    sandbox.guest("touch /home/node/.gitconfig.lock");
+    assert_eq!(sandbox.run(STEP).plan(&plan).end().status, 0);
+    let files = sandbox.guest("cd /home/node && stat -c '%U:%G %n' .gitconfig*");
+    assert_eq!(files, "node:node .gitconfig\n");
+}
+
+#[test]
+fn a_file_of_another_group_is_a_difference() {
+    let sandbox = Sandbox::with_guest();
+    let plan = with_repository(&sandbox);
+    assert_eq!(sandbox.run(STEP).plan(&plan).end().status, 0);
+    for owner in ["node:root", "root:node"] {
+        let file = "/home/node/workspace/.git/HEAD";
+        sandbox.guest(&format!("chown {owner} {file}"));
+        let outcome = sandbox.run(STEP).args(["--check"]).plan(&plan).end();
+        let said =
+            format!("bottle-git: {file}: owner: `node:node` in the plan, `{owner}` in the guest\n");
+        assert_eq!((outcome.status, outcome.stderr), (3, said));
+    }
+}

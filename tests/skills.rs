@@ -409,3 +409,24 @@ fn a_skill_md_that_is_no_file_is_a_warning() {
         assert!(outcome.stderr.starts_with(&warning), "{}", outcome.stderr);
     }
 }
+
+#[test]
+fn what_is_installed_is_nodes_and_what_links_lead_to_is_not() {
+    let sandbox = Sandbox::with_guest();
+    let plan = with_skills(&sandbox, &["own"]);
+    sandbox.write_skill("own");
+    let skill = sandbox.path("home/.claude/skills/own");
+    symlink("/root/secret", skill.join("link")).unwrap();
+    sandbox.guest("touch /root/secret");
+    // Nobody else may look at what is being unpacked.
+    let tar = "#!/bin/sh\nfor word; do :; done\nstat -c '%a %U' \"$word\" >>/tmp/seen\nexec /bin/tar \"$@\"\n";
+    let tar = sandbox.write("guest-bin/tar", tar);
+    fs::set_permissions(tar, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(sandbox.run(STEP).plan(&plan).end().status, 0);
+    let seen = "cat /tmp/seen; stat -c %U:%G /root/secret; cd /home/node && find .claude -printf '%u:%g %P\\n' | sort";
+    assert_eq!(
+        sandbox.guest(seen),
+        "700 root\nroot:root\nnode:node \nnode:node skills\nnode:node skills/own\n\
+         node:node skills/own/SKILL.md\nnode:node skills/own/link\n"
+    );
+}

@@ -308,6 +308,7 @@ impl<'a> Fields<'a> {
 mod tests {
     use std::fs::{self, Permissions};
     use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::process::Command;
 
     use super::{Attributes, Difference, Listing};
     use crate::host::tree::Tree;
@@ -482,6 +483,37 @@ mod tests {
                 owner: text("a:b"),
                 ..Attributes::default()
             }
+        );
+    }
+
+    #[test]
+    fn the_script_prints_what_is_parsed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name).display().to_string();
+        fs::create_dir_all(path("d/deep")).unwrap();
+        fs::write(path("d/a\nb"), "").unwrap();
+        fs::write(path("d/deep/c"), "").unwrap();
+        symlink("no where", path("link")).unwrap();
+        let script = format!("{}\nlist \"$@\"\nprintf behind", super::LIST);
+        let roots = [
+            format!("1:{}", path("d")),
+            format!("0:{}", path("link")),
+            format!("0:{}", path("missing")),
+        ];
+        let mut sh = Command::new("sh");
+        let output = sh.args(["-c", &script, "sh"]).args(roots).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        let answer = String::from_utf8(output.stdout).unwrap();
+        let (listing, rest) = Listing::parse(&answer).unwrap();
+        assert_eq!(rest, "behind");
+        let paths: Vec<_> = listing.0.keys().map(String::as_str).collect();
+        let expected = ["d", "d/a\nb", "d/deep", "link"].map(path);
+        assert_eq!(paths, expected);
+        assert_eq!(listing.0[&path("d/a\nb")].sha256.as_deref(), Some(SUM));
+        let link = &listing.0[&path("link")];
+        assert_eq!(
+            (link.kind, link.target.as_deref()),
+            ("link", Some("no where"))
         );
     }
 }

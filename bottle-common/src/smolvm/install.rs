@@ -214,4 +214,108 @@ mod tests {
         assert!(!tree.join("old").exists() && tree.join("new").exists());
         assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
     }
+
+    /// Runs `script` with `parameters`, as the guest's sh does; gives whether it worked, and what it
+    /// printed on both streams.
+    fn sh(script: &str, parameters: &[&str]) -> (bool, String) {
+        let mut sh = Command::new("sh");
+        let output = sh.args(["-c", script, "sh"]).args(parameters).output();
+        let output = output.unwrap();
+        let printed = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(printed).unwrap())
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_no_part_of_the_directory() {
+        let source = tempfile::tempdir().unwrap();
+        fs::write(source.path().join("new"), "").unwrap();
+        let parent = tempfile::tempdir().unwrap();
+        fs::create_dir_all(parent.path().join(".tree.bottle/root/rubbish")).unwrap();
+        carry_out(
+            archive(source.path(), 1 << 20),
+            parent.path(),
+            Existing::Replace,
+        );
+        assert_eq!(names(parent.path()), ["tree"]);
+        assert_eq!(names(&parent.path().join("tree")), ["new"]);
+
+        // The directory is ours of a moment ago where what it came from is there, emptied.
+        fs::create_dir(parent.path().join(".tree.bottle")).unwrap();
+        let said = carry_out(
+            archive(source.path(), 1 << 20),
+            parent.path(),
+            Existing::Keep,
+        );
+        assert!(!super::was_kept(&said), "{said}");
+        // One that was still being unpacked says nothing of it.
+        fs::create_dir_all(parent.path().join(".tree.bottle/root")).unwrap();
+        let said = carry_out(
+            archive(source.path(), 1 << 20),
+            parent.path(),
+            Existing::Keep,
+        );
+        assert!(super::was_kept(&said), "{said}");
+        assert_eq!(names(parent.path()), ["tree"]);
+    }
+
+    #[test]
+    fn nothing_is_unpacked_of_a_tar_that_lacks_a_part() {
+        let source = tempfile::tempdir().unwrap();
+        let parent = tempfile::tempdir().unwrap();
+        let tree = Tree::new("tree".to_owned(), source.path().to_owned());
+        let mut whole = Vec::new();
+        tar::pack(&tree, &mut whole, "tar", |_| {}).unwrap();
+        fs::write(parent.path().join(".tree.bottle.tar"), whole).unwrap();
+        let directory = parent.path().to_str().unwrap();
+        let parameters = [directory, "tree", "0:0", "/home/node", "replace", "2"];
+        assert!(!sh(super::UNPACK, &parameters).0);
+        assert_eq!(names(parent.path()), [".tree.bottle.tar"]);
+    }
+
+    #[test]
+    fn undone_is_all_that_was_begun() {
+        for (begun, is_restored) in [(true, true), (false, false)] {
+            let parent = tempfile::tempdir().unwrap();
+            let new = parent.path().join(".tree.bottle");
+            fs::create_dir_all(new.join("old/file")).unwrap();
+            if !begun {
+                fs::create_dir(parent.path().join("tree")).unwrap();
+            }
+            for name in [".tree.bottle.tar", ".tree.bottle.tar.1"] {
+                fs::write(parent.path().join(name), "").unwrap();
+            }
+            let parameters = [parent.path().to_str().unwrap(), "tree"];
+            assert_eq!(sh(super::UNDO, &parameters), (true, String::new()));
+            assert_eq!(names(parent.path()), ["tree"]);
+            assert_eq!(parent.path().join("tree/file").exists(), is_restored);
+        }
+    }
+
+    #[test]
+    fn room_is_needed_only_for_what_is_not_kept() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().to_str().unwrap();
+        let much = "1000000000000000";
+        for (needed, kept, has_room) in [
+            ("1", "", true),
+            (much, "", false),
+            (much, "/nowhere", false),
+            (much, path, true),
+        ] {
+            let (is_well, said) = sh(super::ROOM, &[path, needed, kept]);
+            assert_eq!(is_well, has_room, "{needed} {kept}");
+            let start = format!("no room in {path}: {needed} KiB needed, ");
+            assert!(said.is_empty() == has_room && (has_room || said.starts_with(&start)));
+        }
+        assert!(sh(super::ROOM, &["/nowhere/at/all", much, ""]).0);
+    }
 }
