@@ -418,15 +418,23 @@ fn what_is_installed_is_nodes_and_what_links_lead_to_is_not() {
     let skill = sandbox.path("home/.claude/skills/own");
     symlink("/root/secret", skill.join("link")).unwrap();
     sandbox.guest("touch /root/secret");
-    // Nobody else may look at what is being unpacked.
-    let tar = "#!/bin/sh\nfor word; do :; done\nstat -c '%a %U' \"$word\" >>/tmp/seen\nexec /bin/tar \"$@\"\n";
-    let tar = sandbox.write("guest-bin/tar", tar);
-    fs::set_permissions(tar, fs::Permissions::from_mode(0o755)).unwrap();
+    // Nobody else may look at what is being unpacked, and it is node's before it is in its place.
+    for (name, script) in [
+        ("tar", "for word; do :; done; stat -c '%a %U' \"$word\""),
+        ("mv", "stat -c '%n %U:%G' \"$2\" \"$2/SKILL.md\""),
+    ] {
+        let script = format!("#!/bin/sh\n{{ {script}; }} >>/tmp/seen\nexec /bin/{name} \"$@\"\n");
+        let program = sandbox.write(format!("guest-bin/{name}"), script);
+        fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+    }
     assert_eq!(sandbox.run(STEP).plan(&plan).end().status, 0);
     let seen = "cat /tmp/seen; stat -c %U:%G /root/secret; cd /home/node && find .claude -printf '%u:%g %P\\n' | sort";
     assert_eq!(
         sandbox.guest(seen),
-        "700 root\nroot:root\nnode:node \nnode:node skills\nnode:node skills/own\n\
+        "700 root\n\
+         /home/node/.claude/skills/.own.bottle/root node:node\n\
+         /home/node/.claude/skills/.own.bottle/root/SKILL.md node:node\n\
+         root:root\nnode:node \nnode:node skills\nnode:node skills/own\n\
          node:node skills/own/SKILL.md\nnode:node skills/own/link\n"
     );
 }
