@@ -122,7 +122,7 @@ fn a_signal_ends_provision_and_its_step() {
 fn a_signal_ends_all_steps_at_once() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
-    let child = start(&sandbox, &["provision", "-jf", "plan.json"], "1");
+    let child = start(&sandbox, &["provision", "-jf", "plan.json"], "*");
     wait_until("the first call", || sandbox.path("log.count").exists());
     end(&sandbox, child, "INT").fails(130, "");
 }
