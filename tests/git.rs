@@ -570,7 +570,7 @@ fn the_gate_alone_takes_the_identity_away_and_says_so() {
 
     plan["spec"]["manifest"]["bottles"]["dev"]["git"]["user"] = json!({"name": "Ada"});
     let run = sandbox.run(STEP).args(["--only", "gate"]);
-    let warning = "bottle-git: warning: ~/.gitconfig is replaced, and the identity in it: --only identity sets it again\n";
+    let warning = "bottle-git: warning: ~/.gitconfig is replaced without an identity: --only identity sets it again\n";
     let warned = format!("{warning}{alone}");
     run.plan(&plan).end().is(0, &plan, &warned);
 

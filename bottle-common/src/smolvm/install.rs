@@ -273,7 +273,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let tree = Tree::new("tree".to_owned(), source.path().to_owned());
         let mut whole = Vec::new();
-        tar::pack(&tree, &mut whole, "tar", |_| {}).unwrap();
+        tar::pack(&tree.pin().unwrap(), &mut whole, "tar", |_| {}).unwrap();
         fs::write(parent.path().join(".tree.bottle.tar"), whole).unwrap();
         let directory = parent.path().to_str().unwrap();
         let parameters = [directory, "tree", "0:0", "/home/node", "replace", "2"];
