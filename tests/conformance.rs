@@ -14,7 +14,9 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
-use harness::{Certificate, STEPS, Sandbox, certificate, converges_in, keys, send, wait_for};
+use harness::{
+    Certificate, STEPS, Sandbox, certificate, converges_in, keys, send, tar_of, wait_for,
+};
 use serde_json::{Value, json};
 
 /// Of the programs, this test's own; the others are beside it.
@@ -334,7 +336,7 @@ fn interrupt_the_copy(sandbox: &Sandbox) {
         .args(["-q", "-f", "plan.json"]);
     let child = run.start_group();
     wait_for("the copy", || {
-        sandbox.log().contains("workspace/..git.bottle.tar\u{1f}")
+        sandbox.log().contains(&tar_of("/home/node/workspace/.git"))
     });
     // Into the middle of it: 300 MiB take seconds.
     sleep(Duration::from_millis(300));

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
-use harness::{Outcome, Sandbox, wait_for};
+use harness::{Outcome, Sandbox, tar_of, wait_for};
 use serde_json::json;
 
 /// Of the programs, this test's own; the others are beside it.
@@ -122,12 +122,17 @@ fn a_guest_without_the_user_node() {
         let before = format!("cp -p /etc/{file} /etc/{file}.away && sed -i /^node:/d /etc/{file}");
         let after = format!("mv /etc/{file}.away /etc/{file}");
         let outcome = while_it_is(&sandbox, &before, "bottle-prompt", &after);
+        let why = if sandbox.is_image() && file == "passwd" {
+            "Error: agent operation failed: run command: user 'node' not found in container rootfs"
+                .to_owned()
+        } else {
+            format!("chown: invalid {kind}: {}node:node{}", quote[0], quote[1])
+        };
         outcome.fails(
             1,
             &format!(
                 "bottle-prompt: chown node:node /home/node/.claude-bottle-prompt.txt: smolvm machine exec: exit status 1: \
-                 chown: invalid {kind}: {}node:node{}\nhint: {NODE}\n",
-                quote[0], quote[1]
+                 {why}\nhint: {NODE}\n"
             ),
         );
     }
@@ -199,38 +204,37 @@ fn a_disk_that_is_full() {
         // Its root may not mount; /run/lock is small.
         sandbox.write("home/.claude/skills/verify/large", vec![b'x'; 6 << 20]);
         let step = "bottle-skills --guest-skills-dir /run/lock/skills";
-        while_it_is(&sandbox, "true", step, "rm -rf /run/lock/skills").fails(
-            1,
-            "bottle-skills: write /run/lock/skills/.verify.bottle.tar: smolvm machine cp: exit status 1: Error: agent \
-             operation failed: stream write chunk: failed to write /run/lock/skills/.verify.bottle.tar in the workload \
-             container: ns-file helper write: Broken pipe (os error 32)\n\
-             hint: the guest could not write the file: the disk is full, or a parent of the file is not a directory\n",
+        let outcome = while_it_is(&sandbox, "true", step, "rm -rf /run/lock/skills");
+        let doing =
+            "bottle-skills: unpack /run/lock/skills/verify: smolvm machine exec: exit status 2: ";
+        assert!(outcome.stderr.starts_with(doing), "{}", outcome.stderr);
+        assert!(
+            outcome
+                .stderr
+                .ends_with("\nhint: the machine's disk is full\n"),
+            "{}",
+            outcome.stderr
         );
         return;
     }
-    for (kib, doing, words) in [
+    for (full, doing, words) in [
         (
-            64,
-            "write /mnt/bottle-full/skills/.verify.bottle.tar: smolvm machine cp",
+            "/var/lib/bottle",
+            "copy /home/node/.claude/skills/verify: smolvm machine cp",
             "No space left on device",
         ),
         // tar's last block may be written in part.
         (
-            160,
-            "unpack /mnt/bottle-full/skills/verify: smolvm machine exec",
-            ": tar: root/large: ",
+            "/home/node/.claude",
+            "unpack /home/node/.claude/skills/verify: smolvm machine exec",
+            ": tar: ",
         ),
     ] {
         let before = format!(
-            "mkdir -p /mnt/bottle-full && mount -t tmpfs -o size={kib}k tmpfs /mnt/bottle-full"
+            "mkdir -p {full} && mount -t tmpfs -o size=64k,mode=755 tmpfs {full} && chown node:node {full}"
         );
-        let after = "umount /mnt/bottle-full && rmdir /mnt/bottle-full";
-        let outcome = while_it_is(
-            &sandbox,
-            &before,
-            "bottle-skills --guest-skills-dir /mnt/bottle-full/skills",
-            after,
-        );
+        let after = format!("umount {full} && rm -rf {full}");
+        let outcome = while_it_is(&sandbox, &before, "bottle-skills", &after);
         assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""));
         let stderr = outcome.stderr;
         assert!(
@@ -265,7 +269,7 @@ fn a_machine_that_ends_in_the_middle_of_a_copy() {
         .args(["-q", "-f", "plan.json"])
         .start();
     wait_for("the copy", || {
-        sandbox.log().contains("workspace/..git.bottle.tar\u{1f}")
+        sandbox.log().contains(&tar_of("/home/node/workspace/.git"))
     });
     // Into the middle of it: 300 MiB take seconds.
     sleep(Duration::from_millis(500));
@@ -287,7 +291,8 @@ fn a_machine_that_ends_in_the_middle_of_a_copy() {
         "{}",
         outcome.stderr
     );
-    let doing = "bottle-git: write /home/node/workspace/..git.bottle.tar: smolvm machine cp: exit status 1: Error: ";
+    let doing =
+        "bottle-git: copy /home/node/workspace/.git: smolvm machine cp: exit status 1: Error: ";
     assert!(outcome.stderr.starts_with(doing), "{}", outcome.stderr);
     let hint = format!(
         "\nhint: the machine stopped during the call: start it with `smolvm machine start --name {machine}`, then run this \
@@ -303,8 +308,8 @@ fn a_machine_that_ends_in_the_middle_of_a_copy() {
     outcome.is(0, &plan, "");
     assert_eq!(
         sandbox.guest(&format!(
-            "ls -A /home/node/workspace; stat -c %s /home/node/workspace/.git/{large}"
+            "ls -A /home/node/workspace /var/lib/bottle; stat -c %s /home/node/workspace/.git/{large}"
         )),
-        ".git\n314572800\n"
+        "/home/node/workspace:\n.git\n\n/var/lib/bottle:\n314572800\n"
     );
 }

@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use harness::{MACHINE, Sandbox, converges, cp, exec};
+use harness::{MACHINE, Sandbox, converges, cp_for, exec_as, tar_of};
 use serde_json::{Value, json};
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-git");
@@ -112,18 +112,24 @@ fn copies_cwd_git_when_copy_cwd_and_git_present() {
 
     let calls = sandbox.calls();
     assert_eq!(calls.len(), 4);
-    assert_eq!(calls[0], exec(&["mkdir", "-p", "/home/node/workspace"]));
-    let source = Path::new(&calls[1][2]);
+    assert_eq!(
+        calls[0],
+        exec_as("node", &["mkdir", "-p", "/home/node/workspace"])
+    );
+    let source = Path::new(&calls[1][8]);
     assert_eq!(source.parent().unwrap(), sandbox.path("stage"));
     assert_eq!(
         calls[1],
-        cp(source, "/home/node/workspace/..git.bottle.tar")
+        cp_for("0", "600", source, &tar_of("/home/node/workspace/.git"))
     );
     assert_eq!(calls[2][7..9], ["sh", "-c"]);
     assert_eq!(calls[2][10..13], ["sh", "/home/node/workspace", ".git"]);
     assert_eq!(
         calls[3],
-        exec(&["chown", "-R", "node:node", "/home/node/workspace/.git"])
+        exec_as(
+            "node",
+            &["chown", "-R", "node:node", "/home/node/workspace/.git"]
+        )
     );
     assert_eq!(sandbox.staged(), [""; 0]);
 }
@@ -164,13 +170,19 @@ fn writes_gitconfig_with_ip_port_form_for_smolmachines() {
     let calls = sandbox.calls();
     assert_eq!(calls.len(), 2);
     assert_eq!(
-        Path::new(&calls[0][2]).parent().unwrap(),
+        Path::new(&calls[0][8]).parent().unwrap(),
         sandbox.path("stage")
     );
     assert_eq!(
         calls[0],
-        cp(Path::new(&calls[0][2]), "/home/node/.gitconfig")
+        cp_for(
+            "1000",
+            "644",
+            Path::new(&calls[0][8]),
+            "/home/node/.gitconfig"
+        )
     );
+    assert_eq!(calls[1][5], "node");
     assert_eq!(calls[1][7..9], ["sh", "-c"]);
     assert_eq!(calls[1][10..], ["sh", "/home/node/.gitconfig", "node:node"]);
     let sent = fs::read_to_string(sandbox.path("log.copy")).unwrap();
@@ -523,18 +535,26 @@ fn a_replacement_killed_in_the_middle_leaves_a_whole_repository_or_none() {
     let sandbox = Sandbox::with_guest();
     let plan = with_repository(&sandbox);
     assert_eq!(sandbox.run(STEP).plan(&plan).end().status, 0);
+    let tar = tar_of("/home/node/workspace/.git");
+    let own = &tar["/var/lib/bottle/".len()..tar.len() - ".tar".len()];
     // As a run leaves it that was killed when it had put the old one aside, or the new one in
     // place.
     for state in [
-        "mkdir -m 700 ..git.bottle && mv .git ..git.bottle/old",
-        "mkdir ..git.bottle ..git.bottle/old",
+        "mv .git \"$own.old\" && mkdir \"$own.new\"",
+        "mkdir \"$own.old\" \"$own.new\"",
     ] {
         sandbox.guest(&format!(
-            "cd /home/node/workspace && touch ..git.bottle.tar && {state}"
+            "cd /home/node/workspace && touch {tar} && own=.bottle-{own} && {state} && chown node:node \"$own\"*"
         ));
-        assert_eq!(sandbox.run(STEP).plan(&plan).end().status, 0);
-        let seen = "cd /home/node/workspace; ls -A; runuser -u node -- git log --format=%s";
-        assert_eq!(sandbox.guest(seen), ".git\nfirst\n", "{state}");
+        let outcome = sandbox.run(STEP).plan(&plan).end();
+        let stderr = outcome.stderr;
+        assert!(stderr.contains(" is kept; "), "{state}: {stderr}");
+        let seen = "cd /home/node/workspace; ls -A . /var/lib/bottle; runuser -u node -- git log --format=%s";
+        assert_eq!(
+            sandbox.guest(seen),
+            ".:\n.git\n\n/var/lib/bottle:\nfirst\n",
+            "{state}"
+        );
     }
 }
 

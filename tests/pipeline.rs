@@ -166,12 +166,12 @@ fn options_of_every_step() {
     assert_eq!(output[0], "    smolvm 1.32.2");
     assert_eq!(lines.len(), 5);
     assert!(
-        lines[1].starts_with("smolvm --version  # exit status 0, "),
+        lines[0].starts_with("smolvm --version  # exit status 0, "),
         "{}",
-        lines[1]
+        lines[0]
     );
     assert!(lines[3].starts_with(&format!(
-        "smolvm machine exec --name {MACHINE} --user root -- chmod 600 /home/node/"
+        "smolvm machine exec --name {MACHINE} --user node -- chmod 600 /home/node/"
     )));
     assert!(
         lines[3].contains("  # exit status 0, ") && lines[3].ends_with(" ms"),
@@ -390,15 +390,20 @@ fn a_guests_words_cannot_move_the_cursor() {
 fn calls_that_fail_for_no_fault_of_their_own_are_repeated() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
+    let busy = format!(
+        "1 1 Error: agent operation failed: connect: machine '{MACHINE}' is not running. Start it with 'smolvm machine \
+         start --name {MACHINE}'; if a start is already in progress, retry once it finishes."
+    );
     let taken = "1 1 Error: agent operation failed: begin streaming write: failed to open staging file: File exists (os error 17)";
     for (fault, calls) in [
         ("2 137", 4),
         ("1 1 Error: agent operation failed: database is locked", 4),
         (taken, 4),
+        (&busy, 4),
     ] {
-        let outcome = sandbox.sh(&format!(
-            "rm -f log.count; STAND_IN_FAIL='{fault}' bottle-prompt -q < plan.json"
-        ));
+        let _ = fs::remove_file(sandbox.path("log.count"));
+        let run = sandbox.run("bottle-prompt").args(["-qf", "plan.json"]);
+        let outcome = run.env("STAND_IN_FAIL", fault).end();
         assert_eq!(
             (outcome.status, outcome.stderr.as_str()),
             (0, ""),
@@ -411,6 +416,15 @@ fn calls_that_fail_for_no_fault_of_their_own_are_repeated() {
     );
     assert_eq!(outcome.status, 1);
     assert_eq!(sandbox.calls().len(), 4, "once, and three times more");
+    // Another machine's trouble, and what a command in the guest says.
+    for fault in [
+        "* 1 Error: connect: machine 'other' is not running".to_owned(),
+        busy.replace("1 1 Error: ", "* 1 "),
+    ] {
+        let run = sandbox.run("bottle-prompt").args(["-f", "plan.json"]);
+        assert_eq!(run.env("STAND_IN_FAIL", &fault).end().status, 1);
+        assert_eq!(sandbox.calls().len(), 1, "{fault}");
+    }
 }
 
 #[test]
@@ -497,7 +511,7 @@ fn what_a_group_began_is_taken_back_also_when_a_signal_ends_it() {
     outcome.fails(143, "bottle-skills: interrupted\n");
     let calls = sandbox.calls();
     let undo = include_str!("../bottle-common/src/guest/scripts/undo.sh");
-    assert!(calls.len() == 3 && calls[2].iter().any(|word| word == undo));
+    assert!(calls.len() == 3 && calls[2].iter().any(|word| word.ends_with(undo)));
 }
 
 /// As nohup(1) does, and a shell for its background jobs.

@@ -8,7 +8,7 @@
 
 use std::os::unix::net::UnixListener;
 
-use harness::{Sandbox, converges, cp, exec};
+use harness::{Sandbox, converges, cp_for, exec_as};
 use serde_json::{Value, json};
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-prompt");
@@ -32,7 +32,8 @@ fn cp_uses_smolvm_machine_cp_with_machine_path_syntax() {
         .into_iter()
         .filter(|call| call[1] == "cp")
         .collect();
-    assert_eq!(copies, [cp(&sandbox.path("prompt.txt"), PATH)]);
+    let expected = cp_for("1000", "600", &sandbox.path("prompt.txt"), PATH);
+    assert_eq!(copies, [expected]);
 }
 
 #[test]
@@ -65,9 +66,9 @@ fn chowns_to_node_after_copy() {
     let plan = sandbox.plan();
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, EMPTY);
     let expected = [
-        cp(&sandbox.path("prompt.txt"), PATH),
-        exec(&["chown", "node:node", PATH]),
-        exec(&["chmod", "600", PATH]),
+        cp_for("1000", "600", &sandbox.path("prompt.txt"), PATH),
+        exec_as("node", &["chown", "node:node", PATH]),
+        exec_as("node", &["chmod", "600", PATH]),
     ];
     assert_eq!(sandbox.calls(), expected);
 }
@@ -152,7 +153,7 @@ fn another_machine_than_the_plans() {
         .end()
         .is(0, &plan, EMPTY);
     let calls = sandbox.calls();
-    assert_eq!(calls[0][3], "other:/home/node/.claude-bottle-prompt.txt");
+    assert_eq!(calls[0][9], "other:/home/node/.claude-bottle-prompt.txt");
     assert_eq!(calls[1][..4], ["machine", "exec", "--name", "other"]);
 }
 

@@ -10,7 +10,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use harness::{Sandbox, converges};
+use harness::{Sandbox, converges, tar_of};
 use serde_json::{Value, json};
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-git");
@@ -392,8 +392,13 @@ fn a_failure_leaves_nothing_half_done() {
         }
     }
     // In the middle of unpacking: the old one is put aside, and what took its place is not whole.
-    sandbox
-        .guest("cd /home/node/workspace && mkdir -p ..git.bottle/root && mv .git ..git.bottle/old");
+    let tar = tar_of("/home/node/workspace/.git");
+    let own = tar
+        .replace("/var/lib/bottle/", ".bottle-")
+        .replace(".tar", "");
+    sandbox.guest(&format!(
+        "cd /home/node/workspace && mkdir {own}.new && mv .git {own}.old"
+    ));
     let _ = fs::remove_file(sandbox.path("log.count"));
     let run = sandbox
         .run(STEP)

@@ -9,9 +9,10 @@
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::{ffi::OsString, fs};
 
-use harness::{Sandbox, converges, exec};
+use harness::{Sandbox, converges, cp_for, exec, exec_as, tar_of};
 use serde_json::{Value, json};
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-skills");
@@ -22,6 +23,14 @@ fn with_skills(sandbox: &Sandbox, names: &[&str]) -> Value {
     let mut plan = sandbox.plan();
     plan["spec"]["manifest"]["agents"]["demo"]["skills"] = json!(names);
     plan
+}
+
+fn tar(name: &str) -> String {
+    tar_of(&format!("/home/node/.claude/skills/{name}"))
+}
+
+fn words(words: &[String]) -> Vec<&str> {
+    words.iter().map(String::as_str).collect()
 }
 
 fn done(names: &str) -> String {
@@ -57,25 +66,27 @@ fn mkdir_plus_cp_per_skill() {
     assert_eq!(calls.len(), 9);
     assert_eq!(
         calls[0],
-        exec(&["mkdir", "-p", "/home/node/.claude/skills"])
+        exec_as("node", &["mkdir", "-p", "/home/node/.claude/skills"])
     );
     for (calls, name) in calls[1..].chunks(4).zip(["init-prd", "verify"]) {
         let path = format!("/home/node/.claude/skills/{name}");
-        assert_eq!(calls[0], exec(&["rm", "-rf", &path]));
-        assert_eq!(calls[1][..2], ["machine", "cp"]);
-        let tar = format!(
-            "{}:/home/node/.claude/skills/.{name}.bottle.tar",
-            harness::MACHINE
-        );
-        assert_eq!(calls[1][3], tar);
+        assert_eq!(calls[0], exec_as("node", &["rm", "-rf", &path]));
+        let tar = tar(name);
+        assert_eq!(calls[1], cp_for("0", "600", Path::new(&calls[1][8]), &tar));
         assert!(
-            calls[1][2].starts_with(sandbox.path("stage").to_str().unwrap()),
+            calls[1][8].starts_with(sandbox.path("stage").to_str().unwrap()),
             "{}",
-            calls[1][2]
+            calls[1][8]
+        );
+        assert_eq!(
+            calls[2],
+            exec(&[&["sh", "-c"], &words(&calls[2][9..])[..]].concat())
         );
         assert_eq!(calls[2][7..9], ["sh", "-c"]);
         assert_eq!(calls[2][10..13], ["sh", "/home/node/.claude/skills", name]);
-        assert_eq!(calls[3], exec(&["chown", "-R", "node:node", &path]));
+        assert_eq!(calls[2][14], tar);
+        let chown = ["chown", "-R", "node:node", &path];
+        assert_eq!(calls[3], exec_as("node", &chown));
     }
     assert_eq!(sandbox.staged(), [""; 0]);
 }
@@ -98,13 +109,13 @@ fn skills_dir_overridable_via_env() {
     outcome.is(0, &plan, "bottle-skills: init-prd in /srv/skills (_s)\n");
     let calls = sandbox.calls();
     assert_eq!(calls[0], exec(&["mkdir", "-p", "/srv/skills"]));
-    assert_eq!(
-        calls[2][3],
-        format!("{}:/srv/skills/.init-prd.bottle.tar", harness::MACHINE)
-    );
+    assert_eq!(calls[1], exec(&["rm", "-rf", "/srv/skills/init-prd"]));
     assert_eq!(
         calls[4],
-        exec(&["chown", "-R", "node:node", "/srv/skills/init-prd"])
+        exec_as(
+            "node",
+            &["chown", "-R", "node:node", "/srv/skills/init-prd"]
+        )
     );
 }
 
@@ -335,15 +346,13 @@ fn many_skills_go_beside_each_other_each_in_order() {
     for name in &names {
         let is_its = |call: &&Vec<String>| {
             call.iter().any(|word| {
-                word.ends_with(&format!("/{name}"))
-                    || word == name
-                    || word.ends_with(&format!("/.{name}.bottle.tar"))
+                word.ends_with(&format!("/{name}")) || word == name || word.ends_with(&tar(name))
             })
         };
         let order: Vec<_> = calls
             .iter()
             .filter(is_its)
-            .map(|call| call[call.len().min(6) - 1].clone())
+            .map(|call| call.get(5).cloned().unwrap_or_default())
             .collect();
         assert_eq!(order.len(), 4, "{order:?}");
         assert_eq!(
@@ -418,23 +427,26 @@ fn what_is_installed_is_nodes_and_what_links_lead_to_is_not() {
     let skill = sandbox.path("home/.claude/skills/own");
     symlink("/root/secret", skill.join("link")).unwrap();
     sandbox.guest("touch /root/secret");
-    // Nobody else may look at what is being unpacked, and it is node's before it is in its place.
-    for (name, script) in [
-        ("tar", "for word; do :; done; stat -c '%a %U' \"$word\""),
-        ("mv", "stat -c '%n %U:%G' \"$2\" \"$2/SKILL.md\""),
-    ] {
-        let script = format!("#!/bin/sh\n{{ {script}; }} >>/tmp/seen\nexec /bin/{name} \"$@\"\n");
+    // root takes the tar. node unpacks it, and names it at the end.
+    let own = tar_of("/home/node/.claude/skills/own")
+        .replace("/var/lib/bottle/", ".bottle-")
+        .replace(".tar", "");
+    for name in ["tar", "mv"] {
+        let script = format!(
+            "#!/bin/sh\necho \"{name} by $(id -un): $(ls -A | sed 's/\\.[^.]*$//')\" >>/tmp/seen\nexec /bin/{name} \"$@\"\n"
+        );
         let program = sandbox.write(format!("guest-bin/{name}"), script);
         fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
     }
+    sandbox.guest("install -m 666 /dev/null /tmp/seen");
     assert_eq!(sandbox.run(STEP).plan(&plan).end().status, 0);
     let seen = "cat /tmp/seen; stat -c %U:%G /root/secret; cd /home/node && find .claude -printf '%u:%g %P\\n' | sort";
     assert_eq!(
         sandbox.guest(seen),
-        "700 root\n\
-         /home/node/.claude/skills/.own.bottle/root node:node\n\
-         /home/node/.claude/skills/.own.bottle/root/SKILL.md node:node\n\
+        format!(
+            "mv by root: \ntar by node: {own}\nmv by node: {own}\n\
          root:root\nnode:node \nnode:node skills\nnode:node skills/own\n\
          node:node skills/own/SKILL.md\nnode:node skills/own/link\n"
+        )
     );
 }

@@ -4,7 +4,7 @@ use bottle_common::guest::paths;
 use bottle_common::plan::Gate;
 use bottle_common::plan::guest_env::GuestEnv;
 use bottle_common::plan::values::GateScheme;
-use bottle_common::smolvm::call::{Call, Exec, Source};
+use bottle_common::smolvm::call::{Call, Exec, Hands, Source};
 use bottle_common::step::receipt;
 use sha2::{Digest, Sha256};
 
@@ -24,8 +24,9 @@ pub struct Route {
 pub fn calls(gate: &Gate) -> [Call; 2] {
     let path = paths::home(".gitconfig");
     let purpose = format!("make node the owner of {path}");
-    let own = Exec::script(purpose, OWN, &[&path, paths::OWNER]).into();
-    [Call::copy(Source::Text(render(gate)), path), own]
+    let own = Exec::script(purpose, OWN, &[&path, paths::OWNER]).by(Hands::Node);
+    let text = Source::Text(render(gate));
+    [Call::copy_for(Hands::Node, "644", text, path), own.into()]
 }
 
 /// Makes a warning when the agent's environment sends git's requests for the gate to a proxy.

@@ -18,7 +18,7 @@ use anyhow::Result;
 use bottle_common::guest::paths;
 use bottle_common::plan::Plan;
 use bottle_common::plan::wire::Identity;
-use bottle_common::smolvm::call::{Call, Calls, Exec, Recovery};
+use bottle_common::smolvm::call::{Call, Calls, Exec, Hands, Recovery};
 use bottle_common::step::{Check, Prepared, Report, Step, program, receipt};
 
 use crate::parts::{Options, Part, Parts};
@@ -71,10 +71,10 @@ fn prepare(plan: &Plan, options: &Options) -> Result<Prepared> {
     let prepared = Prepared::new(calls, move |results| {
         let mut warning = None;
         if let Some(repository) = repository {
-            let (line, copied, kept) = repository.report(&results);
+            let (line, copied, found) = repository.report(&results);
             lines.insert(0, line);
             receipt.repository = Some(copied);
-            warning = kept;
+            warning = found;
         }
         Ok(Report::done(lines.join("; "), &receipt).warn(warning))
     });
@@ -105,13 +105,14 @@ fn identity_calls(identity: &Identity) -> Vec<Call> {
     calls
 }
 
-/// Removes the lock that a killed git has left. No other process writes the file now.
+/// Removes the lock that a killed git has left, or that another run at the same time took away from
+/// under git.
 fn stale_lock() -> Recovery {
     let lock = paths::home(".gitconfig.lock");
     Recovery {
-        words: "could not lock config file",
+        words: "/.gitconfig",
         guard: None,
-        calls: vec![Exec::new(&["rm", "-f", &lock])],
+        calls: vec![Exec::new(&["rm", "-f", &lock]).by(Hands::Node)],
     }
 }
 

@@ -14,8 +14,8 @@ use bottle_common::host::signals;
 use bottle_common::host::tree::{Choice, Layer, Tree};
 use bottle_common::plan::Plan;
 use bottle_common::plan::values::GuestPath;
-use bottle_common::smolvm::call::{Exec, Group};
-use bottle_common::smolvm::install::{Existing, install, was_kept};
+use bottle_common::smolvm::call::Group;
+use bottle_common::smolvm::install::{Existing, Found, give_to_node, install, make_directory};
 use bottle_common::step::{CallResults, receipt};
 
 use crate::alternates;
@@ -25,6 +25,8 @@ use crate::git_dirs::{GitDirs, Reach, is_id};
 use crate::host_git::{self, Answer};
 use crate::inside::{self, CLONE};
 use crate::layout::{self, Part, choose};
+
+const READABLE: &str = include_str!("readable.sh");
 
 /// What of a repository would be missing in the guest if it were a link that leads out of it.
 const ESSENTIAL: &[&str] = &[
@@ -193,6 +195,8 @@ impl Repository {
     pub fn calls(&self, replace: bool) -> Result<Group> {
         let existing = if replace {
             Existing::Replace
+        } else if self.is_readable {
+            Existing::KeepIf(READABLE)
         } else {
             Existing::Keep
         };
@@ -202,20 +206,18 @@ impl Repository {
             files: self.files.clone(),
         };
         let mut group = install(tree, &workspace(), ".git", existing)?;
-        group
-            .calls
-            .insert(0, Exec::new(&["mkdir", "-p", &workspace()]).into());
-        group
-            .calls
-            .push(Exec::new(&["chown", "-R", paths::OWNER, &path()]).into());
+        group.calls.insert(0, make_directory(&workspace()).into());
+        group.calls.push(give_to_node(&path()).into());
         Ok(group)
     }
 
-    /// Gives the line for people, the receipt, and a warning where the guest had a repository of
-    /// its own.
+    /// Gives the line for people, the receipt, and a warning where the guest had a repository
+    /// already.
     pub fn report(&self, results: &CallResults) -> (String, receipt::Repository, Option<String>) {
         let path = path().to_string();
-        if results.answers.iter().any(|answer| was_kept(answer)) {
+        let mut found = results.answers.iter().map(|answer| Found::parse(answer));
+        let found = found.find_map(|found| found);
+        if found == Some(Found::Kept) {
             let warning =
                 format!("{path} was there already and is kept; --replace-repository replaces it");
             let line = format!("{path} as it was");
@@ -231,6 +233,12 @@ impl Repository {
             .map(|packed| packed.sha256.clone())
             .unwrap_or_default();
         let line = format!("{} in {path}", self.source.display());
+        let warning = match found {
+            Some(Found::Broken(number)) => Some(format!(
+                "git in the guest could not read {path}, which is {path}.broken-{number} now"
+            )),
+            _ => None,
+        };
         (
             line,
             receipt::Repository::Copied {
@@ -238,7 +246,7 @@ impl Repository {
                 files,
                 sha256,
             },
-            None,
+            warning,
         )
     }
 }

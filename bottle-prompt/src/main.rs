@@ -9,7 +9,7 @@ use bottle_common::guest::paths;
 use bottle_common::host::files;
 use bottle_common::plan::Plan;
 use bottle_common::plan::values::GuestPath;
-use bottle_common::smolvm::call::{Call, Exec, Source};
+use bottle_common::smolvm::call::{Call, Exec, Hands, Source};
 use bottle_common::step::options::NoOptions;
 use bottle_common::step::{Check, Prepared, Report, Step, program, receipt};
 
@@ -33,10 +33,13 @@ fn main() -> ExitCode {
 fn prepare(plan: &Plan, _: &NoOptions) -> Result<Prepared> {
     let path = path();
     let sha256 = sha256(plan)?;
+    let from = Source::File(plan.prompt_file.clone());
     let calls = vec![
-        Call::copy(Source::File(plan.prompt_file.clone()), path.clone()),
-        Exec::new(&["chown", paths::OWNER, &path]).into(),
-        Exec::new(&["chmod", MODE, &path]).into(),
+        Call::copy_for(Hands::Node, MODE, from, path.clone()),
+        Exec::new(&["chown", paths::OWNER, &path])
+            .by(Hands::Node)
+            .into(),
+        Exec::new(&["chmod", MODE, &path]).by(Hands::Node).into(),
     ];
     let prompt_path = plan.has_prompt.then(|| path.to_string());
     let what = if plan.has_prompt {

@@ -13,8 +13,10 @@ use bottle_common::guest::listing::{Attributes, DEEP, Listing};
 use bottle_common::guest::paths;
 use bottle_common::plan::Plan;
 use bottle_common::plan::values::{GuestPath, SkillName};
-use bottle_common::smolvm::call::{Calls, Exec};
-use bottle_common::smolvm::install::{Existing, install_pinned};
+use bottle_common::smolvm::call::Calls;
+use bottle_common::smolvm::install::{
+    Existing, give_to_node, install_pinned, make_directory, remove_directory,
+};
 use bottle_common::step::options::checked;
 use bottle_common::step::{CallResults, Check, Prepared, Report, Step, program, receipt};
 
@@ -54,7 +56,7 @@ fn prepare(plan: &Plan, options: &Options) -> Result<Prepared> {
         return Ok(Prepared::nothing(NOTHING));
     }
     let guest_dir = &options.guest_skills_dir;
-    let mut calls = Calls::from(vec![Exec::new(&["mkdir", "-p", guest_dir]).into()]);
+    let mut calls = Calls::from(vec![make_directory(guest_dir).into()]);
     let mut warnings = Vec::new();
     let mut skills = Vec::new();
     for skill in find_all(plan, options)? {
@@ -64,12 +66,8 @@ fn prepare(plan: &Plan, options: &Options) -> Result<Prepared> {
         }
         let path = guest_dir.join(&name);
         let mut group = install_pinned(skill.tree, guest_dir, &name, Existing::Replace)?;
-        group
-            .calls
-            .insert(0, Exec::new(&["rm", "-rf", &path]).into());
-        group
-            .calls
-            .push(Exec::new(&["chown", "-R", paths::OWNER, &path]).into());
+        group.calls.insert(0, remove_directory(&path).into());
+        group.calls.push(give_to_node(&path).into());
         calls.side_by_side.push(group);
         skills.push((name, path));
     }

@@ -11,7 +11,7 @@ use bottle_common::guest::listing::{Attributes, Difference, Listing};
 use bottle_common::guest::paths;
 use bottle_common::plan::Plan;
 use bottle_common::plan::values::{GuestPath, HttpUrl};
-use bottle_common::smolvm::call::{Exec, Guard, Recovery};
+use bottle_common::smolvm::call::{Exec, Guard, Hands, Recovery};
 use bottle_common::step::options::NoOptions;
 use bottle_common::step::{Check, Prepared, Report, Step, program, receipt};
 
@@ -84,7 +84,9 @@ fn already_registered(url: &HttpUrl) -> Recovery {
     Recovery {
         words: "already exists",
         guard: Some(Guard {
-            call: Exec::script("read what is registered", READ, &[&settings, &shared]).private(),
+            call: Exec::script("read what is registered", READ, &[&settings, &shared])
+                .by(Hands::Node)
+                .private(),
             holds: vec![(URL, url.to_string()), (TYPE, "http".to_owned())],
         }),
         calls: vec![claude_mcp(&["remove", "--scope", "user", "supervise"])],

@@ -7,7 +7,7 @@ complete -c bottle-git -s f -l file -d 'Read the plan from a file instead of std
 complete -c bottle-git -s o -l output -d 'What to print on stdout [default: plan, or receipt if stdout is a terminal]' -r -f -a "plan\t'the plan with this step\'s receipt'
 receipt\t'the receipt alone'"
 complete -c bottle-git -l smolvm -d 'smolvm program to run' -r
-complete -c bottle-git -l exec-user -d 'User that runs guest commands: `auto` (root, by `--user root` since smolvm 1.14.0), `none` (the machine\'s default user), or a user name' -r
+complete -c bottle-git -l exec-user -d 'User that runs guest commands: `auto` (root or node, whichever a command needs, by `--user` since smolvm 1.14.0), `none` (the machine\'s default user), or a user name' -r
 complete -c bottle-git -l timeout -d 'Time limit for one smolvm call, such as `30s` or `5m`' -r
 complete -c bottle-git -l error-format -d 'Format of errors on stderr' -r -f -a "text\t'for people'
 json\t'one JSON object on one line'"

@@ -8,7 +8,7 @@ complete -c bottle-provision -l keep-plan -d 'Keep the plan, with the receipts s
 complete -c bottle-provision -s m -l machine -d 'Provision this machine instead of the plan\'s' -r
 complete -c bottle-provision -s f -l file -d 'Read the plan from a file instead of stdin' -r -F
 complete -c bottle-provision -l smolvm -d 'smolvm program to run' -r
-complete -c bottle-provision -l exec-user -d 'User that runs guest commands: `auto` (root, by `--user root` since smolvm 1.14.0), `none` (the machine\'s default user), or a user name' -r
+complete -c bottle-provision -l exec-user -d 'User that runs guest commands: `auto` (root or node, whichever a command needs, by `--user` since smolvm 1.14.0), `none` (the machine\'s default user), or a user name' -r
 complete -c bottle-provision -l timeout -d 'Time limit for one smolvm call, such as `30s` or `5m`' -r
 complete -c bottle-provision -l error-format -d 'Format of errors on stderr' -r -f -a "text\t'for people'
 json\t'one JSON object on one line'"

@@ -218,7 +218,7 @@ class Host:
         calls = sorted(record.glob("*.call"), key=lambda call: int(call.stem))
         for call in calls:
             words = call.read_text().split("\0")[:-1]
-            if words[1] == "cp" and words[2].startswith(f"{self.work}/stage/"):
+            if words[1:2] == ["cp"] and words[-2].startswith(f"{self.work}/stage/"):
                 copied = call.with_suffix(".file")
                 made.append(f"{self.work}/stage/sh-{call.stem}")
                 if tarfile.is_tarfile(copied):
@@ -230,8 +230,8 @@ class Host:
                     lines.append(shlex.join(["tar", "-cf", made[-1], "-C", str(tree), *contents]))
                 else:
                     lines.append(f"printf %s {shlex.quote(copied.read_text())} >{made[-1]}")
-                words[2] = made[-1]
-            elif words[1] == "exec" and smolvm.user != "none":
+                words[-2] = made[-1]
+            elif words[1:2] == ["exec"] and smolvm.user != "none":
                 words[4:4] = ["--user", smolvm.user]
             # The supervisor is optional: its step succeeds even if claude fails.
             may_fail = " || :" if "claude" in words else ""

@@ -18,7 +18,7 @@ pub enum Call<S = Source> {
     Exec(Exec),
 }
 
-/// Copies a file into the guest. There its owner is root and its mode is 0644.
+/// Copies a file into the guest.
 #[derive(Clone, Debug)]
 pub struct Copy<S = Source> {
     /// What this does to which thing. The message starts with it if the call fails.
@@ -27,6 +27,20 @@ pub struct Copy<S = Source> {
     pub from: S,
     /// The path in the guest.
     pub to: GuestPath,
+    /// Whose it is there, where smolvm can be told so.
+    pub owner: Hands,
+    /// Its mode there, likewise.
+    pub mode: &'static str,
+}
+
+/// A user of the guest: who runs a command, or has a file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Hands {
+    /// root, for what only root may do.
+    Root,
+    /// node, for what is in node's home: wherever a link leads that a running agent plants, node
+    /// can do there no more than before.
+    Node,
 }
 
 /// What a copy copies.
@@ -68,6 +82,8 @@ pub struct Exec {
     pub purpose: String,
     /// The command and its arguments.
     pub argv: Vec<String>,
+    /// Who runs it, where smolvm can be told so.
+    pub by: Hands,
     /// Environment variables that are set for the command.
     pub env: Vec<(&'static str, &'static str)>,
     /// What to do about a failure that is expected.
@@ -127,25 +143,71 @@ impl<S> Call<S> {
     }
 }
 
+impl Hands {
+    /// Who works at `path`: node in node's home, root anywhere else.
+    #[must_use]
+    pub fn at(path: &GuestPath) -> Self {
+        let is_below = path
+            .strip_prefix(paths::HOME)
+            .is_some_and(|rest| rest.starts_with('/'));
+        if is_below { Self::Node } else { Self::Root }
+    }
+
+    /// The user's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Node => "node",
+        }
+    }
+
+    /// The number of the user and of the group.
+    #[must_use]
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Root => "0",
+            Self::Node => "1000",
+        }
+    }
+}
+
 impl Call {
-    /// Copies `from` to `to`.
+    /// Copies `from` to `to`, as root's and for everybody to read.
     #[must_use]
     pub fn copy(from: Source, to: GuestPath) -> Self {
+        Self::copy_for(Hands::Root, "644", from, to)
+    }
+
+    /// Copies `from` to `to`, as the file of `owner` with this mode.
+    #[must_use]
+    pub fn copy_for(owner: Hands, mode: &'static str, from: Source, to: GuestPath) -> Self {
         Self::Copy(Copy {
             purpose: format!("write {to}"),
             from,
             to,
+            owner,
+            mode,
         })
     }
 
     /// Replaces the source of a copy by the path that `stage` gives for it.
     fn resolve(self, stage: &mut impl FnMut(Source) -> Result<PathBuf>) -> Result<Call<PathBuf>> {
         match self {
+            Self::Copy(Copy {
+                purpose,
+                from,
+                to,
+                owner,
+                mode,
+            }) => Ok(Call::Copy(Copy {
+                purpose,
+                from: stage(from)?,
+                to,
+                owner,
+                mode,
+            })),
             Self::Exec(exec) => Ok(Call::Exec(exec)),
-            Self::Copy(Copy { purpose, from, to }) => {
-                let from = stage(from)?;
-                Ok(Call::Copy(Copy { purpose, from, to }))
-            }
         }
     }
 }
@@ -157,12 +219,13 @@ impl<S> From<Exec> for Call<S> {
 }
 
 impl Exec {
-    /// Runs `argv` as the user of [`ExecUser`](crate::smolvm::version::ExecUser), by default root.
+    /// Runs `argv`, as root unless [`by`](Self::by) says who else.
     #[must_use]
     pub fn new(argv: &[&str]) -> Self {
         Self {
             purpose: argv.join(" "),
             argv: argv.iter().map(|&word| word.to_owned()).collect(),
+            by: Hands::Root,
             env: Vec::new(),
             recovery: None,
             is_private: false,
@@ -179,7 +242,8 @@ impl Exec {
         }
     }
 
-    /// Runs `argv` as the agent's user. runuser(1) does not set HOME and USER, so smolvm does.
+    /// Runs `argv` as the agent's user by way of root, which works with every smolvm and machine.
+    /// runuser(1) does not set HOME and USER, so smolvm does.
     #[must_use]
     pub fn as_node(purpose: impl Into<String>, argv: &[&str]) -> Self {
         let argv = [&["runuser", "-u", "node", "--"], argv].concat();
@@ -188,6 +252,13 @@ impl Exec {
             env: vec![("HOME", paths::HOME), ("USER", "node")],
             ..Self::new(&argv)
         }
+    }
+
+    /// Has `hands` run it.
+    #[must_use]
+    pub fn by(mut self, hands: Hands) -> Self {
+        self.by = hands;
+        self
     }
 
     /// Keeps the command's stdout out of logs and errors.

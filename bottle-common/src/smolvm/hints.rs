@@ -77,9 +77,24 @@ const RULES: &[Rule] = &[
             "invalid user: ",
             "invalid group: ",
             "user node does not exist",
+            "user 'node' not found",
         ],
         hint: "the guest needs the user `node` (uid and gid 1000, home /home/node), as in the node \
                image",
+    },
+    Rule {
+        code: Some(Code::GuestCommand),
+        words: &["chmod: changing permissions of"],
+        hint: "what is there is not node's: somebody put it there; root can remove it in the guest",
+    },
+    Rule {
+        code: Some(Code::GuestCommand),
+        words: &[
+            "mkdir: cannot create directory",
+            " is a link",
+            " is not node's",
+        ],
+        hint: "in the guest, each directory on the way has to be node's, and none a link",
     },
     // env(1) quotes differently in the C locale and in others.
     Rule {
@@ -235,10 +250,28 @@ mod tests {
             Code::GuestCommand,
             &[
                 "chown: changing ownership of 'a': Operation not permitted",
-                "mkdir: cannot create directory 'a': Permission denied",
+                "cat: a: Permission denied",
                 "runuser: may not be used by non-root users",
             ],
             "the command needs root in the guest: --exec-user auto asks for root since smolvm 1.14.0; with an older smolvm, the machine's default user has to be root",
+        );
+    }
+
+    #[test]
+    fn what_stands_in_nodes_way() {
+        of_class(
+            Code::GuestCommand,
+            &["chmod: changing permissions of 'a': Operation not permitted"],
+            "what is there is not node's: somebody put it there; root can remove it in the guest",
+        );
+        of_class(
+            Code::GuestCommand,
+            &[
+                "mkdir: cannot create directory 'a': Permission denied",
+                "/home/node/.claude is a link",
+                "/home/node/.claude is not node's",
+            ],
+            "in the guest, each directory on the way has to be node's, and none a link",
         );
     }
 

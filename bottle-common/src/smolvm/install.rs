@@ -1,32 +1,110 @@
 //! The calls that put a directory of the host in place in the guest.
 
 use anyhow::Result;
+use sha2::{Digest, Sha256};
 
 use crate::guest::paths;
 use crate::host::tar;
 use crate::host::tree::{PinnedTree, Tree};
 use crate::plan::values::GuestPath;
-use crate::smolvm::call::{Archive, Call, Exec, Group, Source};
+use crate::smolvm::call::{Archive, Call, Copy, Exec, Group, Hands, Recovery, Source};
 
 /// The longest file that `smolvm machine cp` takes, in bytes (1.32.2). A longer tar goes in parts.
 pub const MAX_COPY: u64 = 4 << 30;
 /// The size of a tar from which on the guest is asked for room before anything is copied, in bytes.
 const BIG: u64 = 256 << 20;
+/// The directory in the guest in which tars wait to be unpacked is one of root's own in here.
+const STORE: &str = "/var/lib";
 
+const ENTER: &str = include_str!("../guest/scripts/enter.sh");
+const HAND_OVER: &str = include_str!("../guest/scripts/hand_over.sh");
+const PLACE: &str = include_str!("../guest/scripts/place.sh");
 const ROOM: &str = include_str!("../guest/scripts/room.sh");
 const UNDO: &str = include_str!("../guest/scripts/undo.sh");
 const UNPACK: &str = include_str!("../guest/scripts/unpack.sh");
+const UNLOCK: &str = include_str!("../guest/scripts/unlock.sh");
+const WAIT: &str = include_str!("../guest/scripts/wait.sh");
 
-/// What UNPACK prints when it left the target as it was.
+/// What PLACE prints when it left the target as it was.
 const KEPT: &str = "kept";
+/// What it prints before the number of a target that it moved aside.
+const BROKEN: &str = "broken ";
 
 /// What becomes of a directory that is already in the guest.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Existing {
     /// It stays, and the new one is dropped.
     Keep,
+    /// It stays where this shell program, run by node with its name, succeeds. Elsewhere it is
+    /// moved aside.
+    KeepIf(&'static str),
     /// The new one takes its place.
     Replace,
+}
+
+/// What became of a directory that was already in the guest.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Found {
+    /// It stayed.
+    Kept,
+    /// It has the suffix `.broken-N` now.
+    Broken(u32),
+}
+
+impl Found {
+    /// Reads what unpacking printed.
+    #[must_use]
+    pub fn parse(answer: &str) -> Option<Self> {
+        let answer = answer.trim();
+        if answer == KEPT {
+            return Some(Self::Kept);
+        }
+        let number = answer.strip_prefix(BROKEN)?;
+        number.parse().ok().map(Self::Broken)
+    }
+}
+
+/// Makes the directory `dir` in the guest, with its parents.
+#[must_use]
+pub fn make_directory(dir: &GuestPath) -> Exec {
+    let hand_over = Exec::script(
+        format!("make {dir} node's"),
+        &format!("{ENTER}{HAND_OVER}"),
+        &[dir, paths::HOME],
+    );
+    let make = Exec::new(&["mkdir", "-p", dir]).by(Hands::at(dir));
+    make.recover_with(Recovery {
+        words: "Permission denied",
+        guard: None,
+        calls: vec![hand_over],
+    })
+}
+
+/// Removes the directory `path` of the guest, which may be one that may not be written.
+#[must_use]
+pub fn remove_directory(path: &GuestPath) -> Exec {
+    let hands = Hands::at(path);
+    let unlock = Exec::script(format!("make {path} writable"), UNLOCK, &[path]).by(hands);
+    let remove = Exec::new(&["rm", "-rf", path]).by(hands);
+    remove.recover_with(Recovery {
+        words: "cannot remove",
+        guard: None,
+        calls: vec![unlock],
+    })
+}
+
+/// Makes what was installed at `path` node's, as it is already. Node does it itself: a hard link to
+/// a file that is not node's stays what it is.
+#[must_use]
+pub fn give_to_node(path: &GuestPath) -> Exec {
+    let wait = Exec::script(format!("wait for {path}"), WAIT, &[path]).by(Hands::Node);
+    let give = Exec::new(&["chown", "-R", paths::OWNER, path]).by(Hands::Node);
+    // Somebody else is at work there: the agent, or another run that replaces it.
+    give.recover_with(Recovery {
+        words: "No such file or directory",
+        guard: None,
+        calls: vec![wait],
+    })
 }
 
 /// Makes `tree` the directory `parent/name` of the guest.
@@ -64,101 +142,136 @@ pub fn install_pinned(
 
 fn calls(archive: Archive, parent: &GuestPath, name: &str, existing: Existing) -> Group {
     let (size, parts) = (archive.size, archive.parts());
-    let tar = parent.join(&format!(".{name}.bottle.tar"));
     let target = parent.join(name);
+    let tar = tar_of(&target);
     let mut calls = Vec::new();
     if size >= BIG {
-        // For the tar and for what is unpacked of it.
-        let needed = (size / 1024 * 2).to_string();
-        let kept = if existing == Existing::Keep {
-            target.as_str()
-        } else {
-            ""
+        let needed = (size / 1024).to_string();
+        let kept = match existing {
+            Existing::Keep | Existing::KeepIf(_) => target.as_str(),
+            Existing::Replace => "",
         };
         let purpose = format!("make room for {target}");
-        calls.push(Exec::script(purpose, ROOM, &[parent, &needed, kept]).into());
+        let room = Exec::script(purpose, ROOM, &[STORE, parent, &needed, kept]);
+        calls.push(room.by(Hands::at(&target)).into());
     }
-    calls.push(Call::copy(Source::Archive(Box::new(archive)), tar.clone()));
+    calls.push(copy(
+        Source::Archive(Box::new(archive)),
+        tar.clone(),
+        &target,
+    ));
     for part in 1..parts {
-        calls.push(Call::copy(Source::NextPart, suffixed(&tar, part)));
+        calls.push(copy(Source::NextPart, suffixed(&tar, part), &target));
     }
-    let keep = match existing {
-        Existing::Keep => "keep",
-        Existing::Replace => "replace",
+    let (keep, probe) = match existing {
+        Existing::Keep => ("keep", ""),
+        Existing::KeepIf(probe) => ("keep", probe),
+        Existing::Replace => ("replace", ""),
     };
-    let parameters = [
-        parent,
-        name,
-        paths::OWNER,
-        paths::HOME,
-        keep,
-        &parts.to_string(),
-    ];
-    calls.push(Exec::script(format!("unpack {target}"), UNPACK, &parameters).into());
-    let undo = format!("take back what was begun of {target}");
+    let parts = parts.to_string();
+    let parameters = [parent, name, paths::HOME, &tar, &parts, PLACE, keep, probe];
+    let script = format!("{ENTER}{UNPACK}");
+    calls.push(Exec::script(format!("unpack {target}"), &script, &parameters).into());
+    let undo = Exec::script(
+        format!("take back what was begun of {target}"),
+        &format!("{ENTER}{UNDO}"),
+        &[parent, name, paths::HOME, &tar],
+    );
     Group {
         calls,
-        undo: Some(Exec::script(undo, UNDO, &[parent, name])),
+        undo: Some(undo),
     }
+}
+
+fn copy(from: Source, to: GuestPath, target: &GuestPath) -> Call {
+    Call::Copy(Copy {
+        purpose: format!("copy {target}"),
+        from,
+        to,
+        owner: Hands::Root,
+        mode: "600",
+    })
+}
+
+/// Where the tar of `target` waits: the same place for every run, and another for every target.
+fn tar_of(target: &GuestPath) -> GuestPath {
+    let digest = format!("{:x}", Sha256::digest(target.as_bytes()));
+    GuestPath::trusted(format!("{STORE}/bottle/{}.tar", &digest[..16]))
 }
 
 fn suffixed(tar: &GuestPath, part: u64) -> GuestPath {
     GuestPath::trusted(format!("{tar}.{part}"))
 }
 
-/// Whether the unpacking that printed `answer` left the directory that was there.
-#[must_use]
-pub fn was_kept(answer: &str) -> bool {
-    answer.trim() == KEPT
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::Path;
-    use std::process::Command;
+    use std::path::{Path, PathBuf};
 
-    use super::{Existing, calls};
-    use crate::guest::paths;
+    use harness::{MACHINE, Outcome, Sandbox, tar_of};
+
+    use super::{BIG, Existing, Found, calls};
     use crate::host::tar;
     use crate::host::tree::Tree;
     use crate::plan::values::GuestPath;
-    use crate::smolvm::call::{Archive, Call, Calls};
+    use crate::smolvm::call::{Archive, Call, Calls, Group};
     use crate::smolvm::progress::Progress;
     use crate::smolvm::staged::Staged;
 
-    /// Makes the calls on this host, as its user, and gives what the last one prints.
-    fn carry_out(archive: Archive, parent: &Path, existing: Existing) -> String {
-        let stage_dir = tempfile::tempdir().unwrap();
-        let parent = GuestPath::try_from(parent.to_str().unwrap().to_owned()).unwrap();
-        let group = calls(archive, &parent, "tree", existing);
+    const PARENT: &str = "/home/node/parent";
+
+    fn group(archive: Archive, existing: Existing) -> Group {
+        let parent = GuestPath::try_from(PARENT.to_owned()).unwrap();
+        calls(archive, &parent, "tree", existing)
+    }
+
+    /// Makes the calls in the guest, and gives the outcome of the last one.
+    fn make(sandbox: &Sandbox, group: Group) -> Outcome {
         let calls = Calls {
             first: group,
             side_by_side: Vec::new(),
         };
-        let staged = Staged::new(calls, stage_dir.path(), Progress { show: None }).unwrap();
-        let id = |option| {
-            let output = Command::new("id").arg(option).output().unwrap();
-            String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        let progress = Progress { show: None };
+        let staged = Staged::new(calls, &sandbox.path("stage"), progress).unwrap();
+        let call = |call: &Call<PathBuf>| {
+            let run = sandbox.run("smolvm").args(["machine"]);
+            let run = match call {
+                Call::Copy(copy) => run
+                    .args(["cp", copy.from.to_str().unwrap()])
+                    .args([format!("{MACHINE}:{}", copy.to)]),
+                Call::Exec(exec) => run.args(["exec", "--name", MACHINE, "--"]).args(&exec.argv),
+            };
+            run.end()
         };
-        let owner = format!("{}:{}", id("-u"), id("-g"));
-        let mut answer = String::new();
-        for call in staged.calls.iter() {
-            match call {
-                Call::Copy(copy) => drop(fs::copy(&copy.from, &*copy.to).unwrap()),
-                Call::Exec(exec) => {
-                    let argv = exec.argv.iter().map(|word| match &**word {
-                        paths::OWNER => owner.as_str(),
-                        word => word,
-                    });
-                    let argv: Vec<_> = argv.collect();
-                    let output = Command::new(argv[0]).args(&argv[1..]).output().unwrap();
-                    assert!(output.status.success(), "{output:?}");
-                    answer = String::from_utf8(output.stdout).unwrap();
-                }
-            }
-        }
-        answer
+        staged.calls.iter().map(call).last().unwrap()
+    }
+
+    /// Makes the calls in the guest, and gives what the last one prints.
+    fn carry_out(sandbox: &Sandbox, archive: Archive, existing: Existing) -> String {
+        let outcome = make(sandbox, group(archive, existing));
+        assert_eq!(outcome.status, 0, "{outcome:?}");
+        outcome.stdout
+    }
+
+    /// Makes `parent` in the guest, with what the shell command `fill` puts there.
+    fn begin(sandbox: &Sandbox, fill: &str) {
+        sandbox.guest(&format!(
+            "rm -rf {PARENT}; mkdir {PARENT} && cd {PARENT} && {fill} && chown -R node:node ."
+        ));
+    }
+
+    /// Lists what is in `parent` and in the directories there, and what waits to be unpacked.
+    fn look(sandbox: &Sandbox) -> String {
+        sandbox.guest(&format!(
+            "cd {PARENT} && find . /var/lib/bottle -mindepth 1 | LC_ALL=C sort | tr '\\n' ' '"
+        ))
+    }
+
+    /// The beginning of the names that unpacking uses in `parent`.
+    fn own() -> String {
+        let tar = tar_of(&format!("{PARENT}/tree"));
+        tar.replace("/var/lib/bottle/", ".bottle-")
+            .replace(".tar", "")
     }
 
     fn archive(source: &Path, max_part: u64) -> Archive {
@@ -179,143 +292,148 @@ mod tests {
         let content: Vec<u8> = (0..10_000_u32).flat_map(u32::to_le_bytes).collect();
         fs::write(source.path().join("large"), &content).unwrap();
         fs::write(source.path().join("small"), "x").unwrap();
+        let sum = sha256(&content);
+        let sandbox = Sandbox::with_guest();
+        sandbox.guest(&format!("mkdir {PARENT}"));
         for (max_part, parts) in [(1 << 20, 1), (20_000, 3), (4096, 11)] {
-            let parent = tempfile::tempdir().unwrap();
             let archive = archive(source.path(), max_part);
             assert_eq!(archive.parts(), parts);
-            assert_eq!(carry_out(archive, parent.path(), Existing::Replace), "");
-            assert_eq!(fs::read(parent.path().join("tree/large")).unwrap(), content);
-            let names: Vec<_> = fs::read_dir(parent.path()).unwrap().collect();
-            assert_eq!(names.len(), 1, "{names:?}");
+            assert_eq!(carry_out(&sandbox, archive, Existing::Replace), "");
+            let seen = format!(
+                "sha256sum <{PARENT}/tree/large; ls -A {PARENT} /var/lib/bottle; rm -r {PARENT}/tree"
+            );
+            let left = format!("{sum}  -\n{PARENT}:\ntree\n\n/var/lib/bottle:\n");
+            assert_eq!(sandbox.guest(&seen), left, "{parts} parts");
         }
     }
 
+    fn sha256(content: &[u8]) -> String {
+        use sha2::{Digest, Sha256};
+        format!("{:x}", Sha256::digest(content))
+    }
+
     #[test]
-    fn what_is_there_is_kept_or_replaced_as_a_whole() {
+    fn what_is_there_is_kept_replaced_or_moved_aside_as_a_whole() {
         let source = tempfile::tempdir().unwrap();
         fs::write(source.path().join("new"), "").unwrap();
-        let parent = tempfile::tempdir().unwrap();
-        let tree = parent.path().join("tree");
-        fs::create_dir(&tree).unwrap();
-        fs::write(tree.join("old"), "").unwrap();
-        let kept = carry_out(
-            archive(source.path(), 1 << 20),
-            parent.path(),
-            Existing::Keep,
-        );
-        assert!(super::was_kept(&kept), "{kept}");
-        assert!(tree.join("old").exists() && !tree.join("new").exists());
-        let said = carry_out(
-            archive(source.path(), 1 << 20),
-            parent.path(),
-            Existing::Replace,
-        );
-        assert!(!super::was_kept(&said), "{said}");
-        assert!(!tree.join("old").exists() && tree.join("new").exists());
-        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
-    }
-
-    /// Runs `script` with `parameters`, as the guest's sh does; gives whether it worked, and what it
-    /// printed on both streams.
-    fn sh(script: &str, parameters: &[&str]) -> (bool, String) {
-        let mut sh = Command::new("sh");
-        let output = sh.args(["-c", script, "sh"]).args(parameters).output();
-        let output = output.unwrap();
-        let printed = [output.stdout, output.stderr].concat();
-        (output.status.success(), String::from_utf8(printed).unwrap())
-    }
-
-    fn names(directory: &Path) -> Vec<String> {
-        let entries = fs::read_dir(directory).unwrap();
-        let mut names: Vec<_> = entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
+        let sandbox = Sandbox::with_guest();
+        let look = format!("cd {PARENT} && find . | LC_ALL=C sort | tail -n +2 | tr '\\n' ' '");
+        let is_new = Existing::KeepIf("[ -e \"$1/new\" ]");
+        for (existing, found, files) in [
+            (Existing::Keep, Some(Found::Kept), "./tree ./tree/old "),
+            (
+                is_new,
+                Some(Found::Broken(2)),
+                "./tree ./tree.broken-1 ./tree.broken-2 ./tree.broken-2/old ./tree/new ",
+            ),
+            (Existing::Replace, None, "./tree ./tree/new "),
+        ] {
+            let aside = if existing == is_new {
+                "tree.broken-1"
+            } else {
+                "tree"
+            };
+            sandbox.guest(&format!(
+                "rm -rf {PARENT}; mkdir {PARENT} && cd {PARENT} && mkdir -p {aside} tree && \
+                 touch tree/old && chmod 555 tree && chown -R node:node ."
+            ));
+            let answer = carry_out(&sandbox, archive(source.path(), 1 << 20), existing);
+            assert_eq!(Found::parse(&answer), found, "{answer}");
+            assert_eq!(sandbox.guest(&look), files, "{existing:?}");
+            let answer = carry_out(&sandbox, archive(source.path(), 1 << 20), is_new);
+            let kept = (existing != Existing::Keep).then_some(Found::Kept);
+            assert_eq!(Found::parse(&answer), kept.or(Some(Found::Broken(1))));
+        }
     }
 
     #[test]
     fn what_a_killed_run_left_is_no_part_of_the_directory() {
         let source = tempfile::tempdir().unwrap();
         fs::write(source.path().join("new"), "").unwrap();
-        let parent = tempfile::tempdir().unwrap();
-        fs::create_dir_all(parent.path().join(".tree.bottle/root/rubbish")).unwrap();
-        carry_out(
-            archive(source.path(), 1 << 20),
-            parent.path(),
-            Existing::Replace,
-        );
-        assert_eq!(names(parent.path()), ["tree"]);
-        assert_eq!(names(&parent.path().join("tree")), ["new"]);
+        let sandbox = Sandbox::with_guest();
+        let own = own();
 
-        // The directory is ours of a moment ago where what it came from is there, emptied.
-        fs::create_dir(parent.path().join(".tree.bottle")).unwrap();
-        let said = carry_out(
-            archive(source.path(), 1 << 20),
-            parent.path(),
-            Existing::Keep,
+        begin(
+            &sandbox,
+            &format!("mkdir -p {own}.abc/rubbish {own}.old/rubbish"),
         );
-        assert!(!super::was_kept(&said), "{said}");
-        // One that was still being unpacked says nothing of it.
-        fs::create_dir_all(parent.path().join(".tree.bottle/root")).unwrap();
-        let said = carry_out(
-            archive(source.path(), 1 << 20),
-            parent.path(),
-            Existing::Keep,
+        carry_out(&sandbox, archive(source.path(), 1 << 20), Existing::Replace);
+        assert_eq!(look(&sandbox), "./tree ./tree/new ");
+
+        // The old one was put aside, and the new one did not get its place.
+        begin(
+            &sandbox,
+            &format!("mkdir {own}.abc {own}.old && touch {own}.old/old"),
         );
-        assert!(super::was_kept(&said), "{said}");
-        assert_eq!(names(parent.path()), ["tree"]);
+        let answer = carry_out(&sandbox, archive(source.path(), 1 << 20), Existing::Keep);
+        assert_eq!(Found::parse(&answer), Some(Found::Kept));
+        assert_eq!(look(&sandbox), "./tree ./tree/old ");
     }
 
     #[test]
     fn nothing_is_unpacked_of_a_tar_that_lacks_a_part() {
         let source = tempfile::tempdir().unwrap();
-        let parent = tempfile::tempdir().unwrap();
-        let tree = Tree::new("tree".to_owned(), source.path().to_owned());
-        let mut whole = Vec::new();
-        tar::pack(&tree.pin().unwrap(), &mut whole, "tar", |_| {}).unwrap();
-        fs::write(parent.path().join(".tree.bottle.tar"), whole).unwrap();
-        let directory = parent.path().to_str().unwrap();
-        let parameters = [directory, "tree", "0:0", "/home/node", "replace", "2"];
-        assert!(!sh(super::UNPACK, &parameters).0);
-        assert_eq!(names(parent.path()), [".tree.bottle.tar"]);
+        fs::write(source.path().join("large"), vec![b'x'; 40_000]).unwrap();
+        let sandbox = Sandbox::with_guest();
+        begin(&sandbox, "true");
+        let mut group = group(archive(source.path(), 20_000), Existing::Replace);
+        group.calls.remove(1);
+        assert_ne!(make(&sandbox, group).status, 0);
+        assert_eq!(sandbox.guest(&format!("ls {PARENT}")), "");
     }
 
     #[test]
     fn undone_is_all_that_was_begun() {
-        for (begun, is_restored) in [(true, true), (false, false)] {
-            let parent = tempfile::tempdir().unwrap();
-            let new = parent.path().join(".tree.bottle");
-            fs::create_dir_all(new.join("old/file")).unwrap();
-            if !begun {
-                fs::create_dir(parent.path().join("tree")).unwrap();
-            }
-            for name in [".tree.bottle.tar", ".tree.bottle.tar.1"] {
-                fs::write(parent.path().join(name), "").unwrap();
-            }
-            let parameters = [parent.path().to_str().unwrap(), "tree"];
-            assert_eq!(sh(super::UNDO, &parameters), (true, String::new()));
-            assert_eq!(names(parent.path()), ["tree"]);
-            assert_eq!(parent.path().join("tree/file").exists(), is_restored);
+        let source = tempfile::tempdir().unwrap();
+        let sandbox = Sandbox::with_guest();
+        let (own, tar) = (own(), tar_of(&format!("{PARENT}/tree")));
+        for (left, after) in [
+            (
+                format!("mkdir {own}.old {own}.abc && touch {own}.old/file"),
+                "./tree ./tree/file ",
+            ),
+            (
+                format!("mkdir {own}.old tree && touch {own}.old/file"),
+                "./tree ",
+            ),
+            (format!("mkdir {own}.abc"), ""),
+        ] {
+            begin(&sandbox, &left);
+            sandbox.guest(&format!("mkdir -p /var/lib/bottle && touch {tar} {tar}.1"));
+            let group = group(archive(source.path(), 1 << 20), Existing::Replace);
+            let undo = Group::from(vec![group.undo.unwrap().into()]);
+            let outcome = make(&sandbox, undo);
+            assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
+            assert_eq!(look(&sandbox), after, "{left}");
         }
     }
 
     #[test]
     fn room_is_needed_only_for_what_is_not_kept() {
-        let parent = tempfile::tempdir().unwrap();
-        let path = parent.path().to_str().unwrap();
-        let much = "1000000000000000";
-        for (needed, kept, has_room) in [
-            ("1", "", true),
-            (much, "", false),
-            (much, "/nowhere", false),
-            (much, path, true),
+        let source = tempfile::tempdir().unwrap();
+        let sandbox = Sandbox::with_guest();
+        let much = 1 << 60;
+        for (size, existing, fill, has_room) in [
+            (BIG, Existing::Replace, "true", true),
+            (much, Existing::Replace, "mkdir tree", false),
+            (much, Existing::Keep, "true", false),
+            (much, Existing::KeepIf("true"), "mkdir tree", true),
+            (much, Existing::Keep, "mkdir tree", true),
         ] {
-            let (is_well, said) = sh(super::ROOM, &[path, needed, kept]);
-            assert_eq!(is_well, has_room, "{needed} {kept}");
-            let start = format!("no room in {path}: {needed} KiB needed, ");
-            assert!(said.is_empty() == has_room && (has_room || said.starts_with(&start)));
+            begin(&sandbox, fill);
+            let mut archive = archive(source.path(), u64::MAX);
+            archive.size = size;
+            let mut group = group(archive, existing);
+            group.calls.truncate(1);
+            let outcome = make(&sandbox, group);
+            assert_eq!(outcome.status == 0, has_room, "{size} {existing:?} {fill}");
+            let start = "no room in /var/lib: ";
+            assert_eq!(
+                outcome.stderr.starts_with(start),
+                !has_room,
+                "{}",
+                outcome.stderr
+            );
         }
-        assert!(sh(super::ROOM, &["/nowhere/at/all", much, ""]).0);
     }
 }

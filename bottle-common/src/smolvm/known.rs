@@ -6,18 +6,31 @@ use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
+use semver::Version;
 
-/// A file that the steps share. It contains one word.
+/// The length that a version cannot have, in bytes.
+const MAX_LENGTH: u64 = 256;
+
+/// A file that the steps share. It contains a word for the user, and smolvm's version.
 #[derive(Debug)]
 pub struct Known(File);
 
-/// What is known about the user that runs guest commands.
+/// What is known about smolvm.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KnownSmolvm {
+    /// Its version, if it could be read.
+    pub version: Option<Version>,
+    /// Whether it accepts `--user`.
+    pub user: KnownUser,
+}
+
+/// What is known about `machine exec --user`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum KnownUser {
-    /// smolvm accepts `--user root`, but a bare machine may refuse it.
-    RootUnlessRefused,
-    /// The machine accepted `--user root`.
-    Root,
+    /// smolvm accepts `--user`, but a bare machine may refuse it.
+    UnlessRefused,
+    /// The machine accepted `--user`.
+    Taken,
     /// smolvm or the machine does not accept `--user`.
     None,
 }
@@ -42,55 +55,64 @@ impl Known {
     /// The errors of `ask`.
     pub fn get_or_ask<E>(
         &self,
-        ask: impl FnOnce() -> Result<KnownUser, E>,
-    ) -> Result<KnownUser, E> {
+        ask: impl FnOnce() -> Result<KnownSmolvm, E>,
+    ) -> Result<KnownSmolvm, E> {
         let is_locked = flock(&self.0, FlockOperation::LockExclusive).is_ok();
-        let user = match self.read() {
-            Some(user) => Ok(user),
-            None => ask().inspect(|&user| self.set(user)),
+        let smolvm = match self.read() {
+            Some(smolvm) => Ok(smolvm),
+            None => ask().inspect(|smolvm| self.write(&text(smolvm))),
         };
         if is_locked {
             let _ = flock(&self.0, FlockOperation::Unlock);
         }
-        user
+        smolvm
     }
 
-    /// Writes what is known to the file. If that fails, the next step asks smolvm itself.
+    /// Writes to the file whether the machine accepts `--user`.
     pub fn set(&self, user: KnownUser) {
-        let mut file = &self.0;
-        let _ = file
-            .rewind()
-            .and_then(|()| file.write_all(word(user).as_bytes()));
+        self.write(word(user));
     }
 
-    fn read(&self) -> Option<KnownUser> {
+    /// Overwrites the beginning of the file. If that fails, the next step asks smolvm itself.
+    fn write(&self, text: &str) {
+        let mut file = &self.0;
+        let _ = file.rewind().and_then(|()| file.write_all(text.as_bytes()));
+    }
+
+    fn read(&self) -> Option<KnownSmolvm> {
         let mut text = String::new();
         let mut file = &self.0;
         file.rewind().ok()?;
-        file.take(8).read_to_string(&mut text).ok()?;
-        let all = [
-            KnownUser::RootUnlessRefused,
-            KnownUser::Root,
-            KnownUser::None,
-        ];
-        all.into_iter().find(|&user| word(user) == text)
+        file.take(MAX_LENGTH).read_to_string(&mut text).ok()?;
+        let (_, version) = text.strip_suffix('\n')?.split_once('\n')?;
+        let all = [KnownUser::UnlessRefused, KnownUser::Taken, KnownUser::None];
+        let user = all.into_iter().find(|&user| text.starts_with(word(user)))?;
+        let version = version.parse().ok();
+        Some(KnownSmolvm { version, user })
     }
 }
 
-/// Gives the word in the file. All words have the same length, so that one overwrites another.
+/// Gives the text of the file: the word for the user, and the version in the second line.
+fn text(KnownSmolvm { version, user }: &KnownSmolvm) -> String {
+    let version = version.as_ref().map(ToString::to_string);
+    format!("{}{}\n", word(*user), version.unwrap_or_default())
+}
+
+/// Gives the word for the user. All words have the same length, so that one overwrites another.
 fn word(user: KnownUser) -> &'static str {
     match user {
-        KnownUser::RootUnlessRefused => "try\n",
-        KnownUser::Root => "yes\n",
+        KnownUser::UnlessRefused => "try\n",
+        KnownUser::Taken => "yes\n",
         KnownUser::None => "no!\n",
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use semver::Version;
     use tempfile::NamedTempFile;
 
-    use super::{Known, KnownUser};
+    use super::{Known, KnownSmolvm, KnownUser};
 
     #[test]
     fn the_first_one_asks_for_all() {
@@ -100,14 +122,34 @@ mod tests {
             Known::open(file.path()).unwrap(),
         );
         assert_eq!(first.get_or_ask(|| Err(1)), Err(1));
-        let try_root = KnownUser::RootUnlessRefused;
-        assert_eq!(first.get_or_ask(|| Ok::<_, ()>(try_root)), Ok(try_root));
-        assert_eq!(second.get_or_ask(|| Err(())), Ok(try_root));
-        for user in [KnownUser::None, KnownUser::Root] {
+        let mut smolvm = KnownSmolvm {
+            version: Some(Version::new(1, 32, 2)),
+            user: KnownUser::UnlessRefused,
+        };
+        let asked = first.get_or_ask(|| Ok::<_, ()>(smolvm.clone()));
+        assert_eq!(asked.as_ref(), Ok(&smolvm));
+        assert_eq!(second.get_or_ask(|| Err(())).as_ref(), Ok(&smolvm));
+        for user in [KnownUser::None, KnownUser::Taken] {
             first.set(user);
-            assert_eq!(second.get_or_ask(|| Err(())), Ok(user));
+            smolvm.user = user;
+            assert_eq!(second.get_or_ask(|| Err(())).as_ref(), Ok(&smolvm));
         }
-        std::fs::write(file.path(), "rubbish").unwrap();
-        assert_eq!(second.get_or_ask(|| Err(2)), Err(2));
+        for rubbish in ["rubbish", "try\n1.32", "try\n", "\n\n"] {
+            std::fs::write(file.path(), rubbish).unwrap();
+            assert_eq!(second.get_or_ask(|| Err(2)), Err(2), "{rubbish:?}");
+        }
+    }
+
+    #[test]
+    fn a_version_that_cannot_be_read_is_not_asked_for_again() {
+        let file = NamedTempFile::new().unwrap();
+        let known = Known::open(file.path()).unwrap();
+        let smolvm = KnownSmolvm {
+            version: None,
+            user: KnownUser::None,
+        };
+        let asked = known.get_or_ask(|| Ok::<_, ()>(smolvm.clone()));
+        assert_eq!(asked.as_ref(), Ok(&smolvm));
+        assert_eq!(known.get_or_ask(|| Err(())), Ok(smolvm));
     }
 }

@@ -17,9 +17,9 @@ use tempfile::TempDir;
 use crate::error::Code;
 use crate::host::{process, signals};
 use crate::plan::values::MachineName;
-use crate::smolvm::call::{Call, Calls, Copy, Exec, Group, Guard, Recovery};
+use crate::smolvm::call::{Call, Calls, Copy, Exec, Group, Guard, Hands, Recovery};
 use crate::smolvm::failure::{self, CallFailure, Reason};
-use crate::smolvm::known::{Known, KnownUser};
+use crate::smolvm::known::{Known, KnownSmolvm, KnownUser};
 use crate::smolvm::progress::Progress;
 use crate::smolvm::version::{self, ExecUser, OLDEST};
 use crate::text;
@@ -67,31 +67,15 @@ pub struct Settings {
 #[derive(Clone)]
 pub struct Runner {
     settings: Settings,
-    user: User,
+    smolvm: Option<KnownSmolvm>,
     known: Option<Arc<Known>>,
     calls: u32,
-}
-
-/// The user of guest commands, as far as it is known.
-#[derive(Clone)]
-enum User {
-    /// smolvm's version is to be asked first.
-    Unknown,
-    /// root, unless the machine refuses to be asked.
-    RootUnlessRefused,
-    /// The value of `--user`, if any.
-    Found(Option<String>),
 }
 
 impl Runner {
     /// Sets smolvm up. Nothing is run yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let user = match &settings.user {
-            ExecUser::Auto => User::Unknown,
-            ExecUser::None => User::Found(None),
-            ExecUser::User(user) => User::Found(Some(user.clone())),
-        };
         // Without the file this step finds out by itself.
         let known = settings
             .known
@@ -99,7 +83,7 @@ impl Runner {
             .and_then(|file| Known::open(file).ok());
         Self {
             settings,
-            user,
+            smolvm: None,
             known: known.map(Arc::new),
             calls: 0,
         }
@@ -245,12 +229,11 @@ impl Runner {
         loop {
             let output = self.invoke(call)?;
             let is_exec = matches!(call, Call::Exec(_));
-            let is_first = is_exec && matches!(self.user, User::RootUnlessRefused);
-            if is_first && self.resolve_user(&output) {
+            if is_exec && self.is_refused(&output) {
                 continue;
             }
             let is_killed = is_exec && output.status.code() == Some(KILLED);
-            if (is_killed || is_transient(&output)) && repeats < MAX_REPEATS {
+            if (is_killed || self.is_transient(&output)) && repeats < MAX_REPEATS {
                 repeats += 1;
                 sleep(PAUSE);
                 continue;
@@ -259,27 +242,39 @@ impl Runner {
         }
     }
 
-    /// Learns from the first exec with `--user root` whether the machine takes it; gives whether it
-    /// was refused, so that the call has to be made again.
-    fn resolve_user(&mut self, output: &Output) -> bool {
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        if failure::is_smolvms_own(output) {
-            if stderr.contains(USER_REFUSED) {
-                self.user = User::Found(None);
-                self.remember(KnownUser::None);
-                return true;
-            }
-        } else {
-            self.user = User::Found(Some("root".to_owned()));
-            self.remember(KnownUser::Root);
+    /// Learns from the first exec with `--user` whether the machine takes it; gives whether it was
+    /// refused, so that the call has to be made again.
+    fn is_refused(&mut self, output: &Output) -> bool {
+        let Some(smolvm) = &mut self.smolvm else {
+            return false;
+        };
+        let is_open = smolvm.user == KnownUser::UnlessRefused;
+        if !is_open || !matches!(self.settings.user, ExecUser::Auto) {
+            return false;
         }
-        false
+        smolvm.user = if !failure::is_smolvms_own(output) {
+            KnownUser::Taken
+        } else if String::from_utf8_lossy(&output.stderr).contains(USER_REFUSED) {
+            KnownUser::None
+        } else {
+            return false;
+        };
+        if let Some(known) = &self.known {
+            known.set(smolvm.user);
+        }
+        smolvm.user == KnownUser::None
     }
 
-    fn remember(&self, user: KnownUser) {
-        if let Some(known) = &self.known {
-            known.set(user);
-        }
+    /// Whether smolvm failed in a way that is gone when it is asked again. A machine that has too
+    /// many calls at once is said not to run.
+    fn is_transient(&self, output: &Output) -> bool {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let busy = format!(
+            "connect: machine '{}' is not running",
+            self.settings.machine
+        );
+        let words = TRANSIENT.iter().copied().chain([busy.as_str()]);
+        failure::is_smolvms_own(output) && words.into_iter().any(|words| stderr.contains(words))
     }
 
     fn judge(&self, call: &Call<PathBuf>, output: &Output) -> Result<String, CallFailure> {
@@ -309,7 +304,7 @@ impl Runner {
     }
 
     fn invoke_copy(
-        &self,
+        &mut self,
         call: &Call<PathBuf>,
         copy: &Copy<PathBuf>,
     ) -> Result<Output, CallFailure> {
@@ -324,15 +319,25 @@ impl Runner {
             }
         };
         let target = format!("{}:{}", self.settings.machine, copy.to);
-        self.start(call, &["machine", "cp", source, &target].map(str::to_owned))
+        let mut args = vec!["machine", "cp"];
+        let (smolvm, id) = (self.smolvm(call)?, copy.owner.id());
+        if version::copies_for(smolvm.version.as_ref()) {
+            args.extend(["--mode", copy.mode, "--uid", id, "--gid", id]);
+        }
+        args.extend([source, &target]);
+        self.start(
+            call,
+            &args.into_iter().map(str::to_owned).collect::<Vec<_>>(),
+        )
     }
 
     fn invoke_exec(&mut self, call: &Call<PathBuf>, exec: &Exec) -> Result<Output, CallFailure> {
+        let user = self.user(call, exec.by)?;
         let machine = &self.settings.machine;
         let mut args = ["machine", "exec", "--name", machine]
             .map(str::to_owned)
             .to_vec();
-        if let Some(user) = self.user(call)? {
+        if let Some(user) = user {
             args.extend(["--user".to_owned(), user]);
         }
         for (name, value) in &exec.env {
@@ -385,39 +390,45 @@ impl Runner {
         shlex::try_join(words).unwrap_or_default()
     }
 
-    /// Gives the value of `--user`. When it is not known yet, smolvm's version is asked.
-    fn user(&mut self, call: &Call<PathBuf>) -> Result<Option<String>, CallFailure> {
-        if matches!(self.user, User::Unknown) {
-            let known = match &self.known {
-                Some(known) => known.get_or_ask(|| self.ask_version(call))?,
-                None => self.ask_version(call)?,
-            };
-            self.user = match known {
-                KnownUser::RootUnlessRefused => User::RootUnlessRefused,
-                KnownUser::Root => User::Found(Some("root".to_owned())),
-                KnownUser::None => User::Found(None),
-            };
+    /// Gives the value of `--user` for a command that is to be run by `hands`.
+    fn user(&mut self, call: &Call<PathBuf>, hands: Hands) -> Result<Option<String>, CallFailure> {
+        match &self.settings.user {
+            ExecUser::None => return Ok(None),
+            ExecUser::User(user) => return Ok(Some(user.clone())),
+            ExecUser::Auto => {}
         }
-        match &self.user {
-            User::Found(user) => Ok(user.clone()),
-            User::Unknown | User::RootUnlessRefused => Ok(Some("root".to_owned())),
+        let is_taken = self.smolvm(call)?.user != KnownUser::None;
+        Ok(is_taken.then(|| hands.name().to_owned()))
+    }
+
+    /// Gives what is known of smolvm. At first its version is asked.
+    fn smolvm(&mut self, call: &Call<PathBuf>) -> Result<&KnownSmolvm, CallFailure> {
+        let smolvm = match (self.smolvm.take(), &self.known) {
+            (Some(smolvm), _) => smolvm,
+            (None, Some(known)) => known.get_or_ask(|| self.ask_version(call))?,
+            (None, None) => self.ask_version(call)?,
+        };
+        if let (ExecUser::Auto, Some(version)) = (&self.settings.user, &smolvm.version)
+            && *version < OLDEST
+        {
+            return Err(self.failure(call, Reason::TooOld(version)));
         }
+        Ok(self.smolvm.insert(smolvm))
     }
 
     /// Asks smolvm for its version. When it does not answer, the calls themselves may yet work.
-    fn ask_version(&self, call: &Call<PathBuf>) -> Result<KnownUser, CallFailure> {
+    fn ask_version(&self, call: &Call<PathBuf>) -> Result<KnownSmolvm, CallFailure> {
         let version = match self.start(call, &["--version".to_owned()]) {
             Ok(output) => version::parse(&String::from_utf8_lossy(&output.stdout)),
             Err(failure) if failure.error.code == Some(Code::Timeout) => None,
             Err(failure) => return Err(failure),
         };
-        if let Some(version) = version.as_ref().filter(|version| **version < OLDEST) {
-            return Err(self.failure(call, Reason::TooOld(version)));
-        }
-        if version::has_user(version.as_ref()) {
-            return Ok(KnownUser::RootUnlessRefused);
-        }
-        Ok(KnownUser::None)
+        let user = if version::has_user(version.as_ref()) {
+            KnownUser::UnlessRefused
+        } else {
+            KnownUser::None
+        };
+        Ok(KnownSmolvm { version, user })
     }
 
     fn failure(&self, call: &Call<PathBuf>, reason: Reason) -> CallFailure {
@@ -444,12 +455,6 @@ fn presentable<'a>(call: &Call<PathBuf>, output: &'a Output) -> Cow<'a, Output> 
         }),
         _ => Cow::Borrowed(output),
     }
-}
-
-/// Whether smolvm failed in a way that is gone when it is asked again.
-fn is_transient(output: &Output) -> bool {
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    failure::is_smolvms_own(output) && TRANSIENT.iter().any(|words| stderr.contains(words))
 }
 
 /// Whether `answer` shows that all is well.
@@ -495,7 +500,7 @@ mod tests {
     use super::{Runner, Settings};
     use crate::error::Code;
     use crate::plan::values::{GuestPath, MachineName};
-    use crate::smolvm::call::{Call, Calls, Copy, Exec, Group, Guard, Recovery};
+    use crate::smolvm::call::{Call, Calls, Copy, Exec, Group, Guard, Hands, Recovery};
     use crate::smolvm::known::KnownUser;
     use crate::smolvm::progress::Progress;
     use crate::smolvm::version::ExecUser;
@@ -574,6 +579,8 @@ mod tests {
                         purpose: "copy".to_owned(),
                         from: "/x".into(),
                         to: GuestPath::try_from("/y".to_owned()).unwrap(),
+                        owner: Hands::Root,
+                        mode: "600",
                     };
                     let call = if is_copy {
                         Call::Copy(copy)
@@ -582,7 +589,9 @@ mod tests {
                     };
                     let result = smolvm.runner.run(&Calls::from(vec![call]));
                     assert_eq!(result.is_ok(), script.is_empty(), "{script}");
-                    assert_eq!(smolvm.log().len(), expected, "{script}");
+                    // A copy asks first what this smolvm's `cp` can do.
+                    let asked = usize::from(is_copy);
+                    assert_eq!(smolvm.log().len(), asked + expected, "{script}");
                     assert_eq!(smolvm.runner.calls() as usize, expected, "{script}");
                 });
             }
@@ -787,6 +796,8 @@ mod tests {
                 purpose: "copy".to_owned(),
                 from: path.into(),
                 to: GuestPath::try_from("/y".to_owned()).unwrap(),
+                owner: Hands::Root,
+                mode: "600",
             });
             let said = smolvm
                 .runner
@@ -796,7 +807,7 @@ mod tests {
             let expected = std::path::absolute(path).unwrap();
             assert_eq!(said.trim_end(), expected.to_str().unwrap());
         }
-        for call in smolvm.log() {
+        for call in &smolvm.log()[1..] {
             let [_, _, from, to] = call.split(' ').collect::<Vec<_>>()[..] else {
                 panic!("{call}")
             };
@@ -829,7 +840,10 @@ mod tests {
             };
             let _ = Runner::new(settings.clone()).ask(&exec("a"));
             assert_eq!(smolvm.log().last().unwrap(), first);
-            assert_eq!(fs::read_to_string(known).unwrap(), kept);
+            assert_eq!(
+                fs::read_to_string(known).unwrap(),
+                format!("{kept}1.32.2\n")
+            );
             let before = smolvm.log().len();
             let _ = Runner::new(settings).ask(&exec("a"));
             assert_eq!(smolvm.log()[before..], [second]);
@@ -871,7 +885,7 @@ mod tests {
     fn a_smolvm_that_does_not_tell_its_version_is_not_asked_for_root() {
         let mut smolvm = Smolvm::new(ExecUser::Auto, "exec sleep 1000");
         smolvm.runner.settings.timeout = Duration::from_millis(50);
-        let user = smolvm.runner.ask_version(&exec("a").into()).unwrap();
-        assert_eq!(user, KnownUser::None);
+        let asked = smolvm.runner.ask_version(&exec("a").into()).unwrap();
+        assert_eq!((asked.version, asked.user), (None, KnownUser::None));
     }
 }

@@ -6,13 +6,17 @@ use semver::Version;
 
 /// The oldest smolvm that is supported. `docs/smolvm.md` says why.
 pub const OLDEST: Version = Version::new(0, 5, 16);
-/// The first smolvm in which `machine exec --user root` gives root on image machines.
+/// The first smolvm in which `machine exec --user` chooses who runs a command on image machines.
 const USER_SINCE: Version = Version::new(1, 14, 0);
+
+/// The first smolvm in which `machine cp` has `--mode`, `--uid` and `--gid`.
+const COPIES_FOR_SINCE: Version = Version::new(1, 9, 0);
 
 /// The value of `--exec-user`: the user that runs guest commands.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ExecUser {
-    /// `auto`: root, by `--user root` if smolvm and the machine accept that
+    /// `auto`: root or node, whichever a command needs, by `--user` if smolvm and the machine
+    /// accept that
     Auto,
     /// `none`: the machine's default user
     None,
@@ -44,17 +48,25 @@ pub fn parse(printed: &str) -> Option<Version> {
         .find_map(|word| Version::parse(word).ok())
 }
 
-/// Whether `machine exec --user root` gives root. If the version is unknown, it is assumed not to.
+/// Whether `machine exec --user` chooses who runs a command. If the version is unknown, it is
+/// assumed not to.
 #[must_use]
 pub fn has_user(version: Option<&Version>) -> bool {
     version.is_some_and(|version| *version >= USER_SINCE)
+}
+
+/// Whether `machine cp` sets the owner and the mode of the copy. If the version is unknown, it is
+/// assumed not to.
+#[must_use]
+pub fn copies_for(version: Option<&Version>) -> bool {
+    version.is_some_and(|version| *version >= COPIES_FOR_SINCE)
 }
 
 #[cfg(test)]
 mod tests {
     use semver::Version;
 
-    use super::{ExecUser, has_user, parse};
+    use super::{ExecUser, copies_for, has_user, parse};
 
     #[test]
     fn users() {
@@ -76,25 +88,29 @@ mod tests {
 
     #[test]
     fn versions() {
-        for (printed, version, has) in [
-            ("smolvm 1.32.2\n", Some((1, 32, 2)), true),
+        for (printed, version, has, copies) in [
+            ("smolvm 1.32.2\n", Some((1, 32, 2)), true, true),
             (
                 "smolvm 1.40.0 (a1b2c3d 2026-12-01)\n",
                 Some((1, 40, 0)),
                 true,
+                true,
             ),
-            ("smolvm 1.14.0", Some((1, 14, 0)), true),
-            ("smolvm 1.13.9", Some((1, 13, 9)), false),
-            ("0.5.16", Some((0, 5, 16)), false),
-            ("2.0.0 1.0.0", Some((2, 0, 0)), true),
-            ("smolvm", None, false),
-            ("smolvm 1.14", None, false),
-            ("", None, false),
+            ("smolvm 1.14.0", Some((1, 14, 0)), true, true),
+            ("smolvm 1.13.9", Some((1, 13, 9)), false, true),
+            ("smolvm 1.9.0", Some((1, 9, 0)), false, true),
+            ("smolvm 1.8.9", Some((1, 8, 9)), false, false),
+            ("0.5.16", Some((0, 5, 16)), false, false),
+            ("2.0.0 1.0.0", Some((2, 0, 0)), true, true),
+            ("smolvm", None, false, false),
+            ("smolvm 1.14", None, false, false),
+            ("", None, false, false),
         ] {
             let found = parse(printed);
             let expected = version.map(|(major, minor, patch)| Version::new(major, minor, patch));
             assert_eq!(found, expected, "{printed}");
             assert_eq!(has_user(found.as_ref()), has, "{printed}");
+            assert_eq!(copies_for(found.as_ref()), copies, "{printed}");
         }
     }
 }

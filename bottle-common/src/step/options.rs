@@ -91,8 +91,8 @@ pub struct Common {
     )]
     pub smolvm: OsString,
 
-    /// User that runs guest commands: `auto` (root, by `--user root` since smolvm 1.14.0), `none`
-    /// (the machine's default user), or a user name
+    /// User that runs guest commands: `auto` (root or node, whichever a command needs, by `--user`
+    /// since smolvm 1.14.0), `none` (the machine's default user), or a user name
     #[arg(
         long,
         value_name = "USER",

@@ -5,24 +5,40 @@
 set -eu
 umask 077
 
-# Calls must not read this script's stdin, because the script itself may be on it.
-copy() { "$smolvm" machine cp "$1" "$machine:$2" </dev/null; }
-guest() { "$smolvm" machine exec --name "$machine" ${user:+--user "$user"} "$@" </dev/null; }
+# copy MODE OWNER FROM TO: sets the mode and the owner if smolvm can, as it does since 1.9.0. No call
+# may read this script's stdin, because the script itself may be on it.
+copy() {
+    options=''
+    ! is_since 9 || options="--mode $1 --uid $2 --gid $2"
+    # shellcheck disable=SC2086 # words without blanks
+    "$smolvm" machine cp $options "$3" "$machine:$4" </dev/null
+}
 
-# choose_user: sets `user` to root if smolvm accepts `--user root`. That option came with smolvm
-# 1.14.0, and a bare machine refuses it, because it runs every command as root.
+# guest USER OPTIONS...: runs a command as USER if smolvm accepts one, or as $user.
+guest() {
+    [ -z "$takes_user" ] || user=$1
+    shift
+    "$smolvm" machine exec --name "$machine" ${user:+--user "$user"} "$@" </dev/null
+}
+
+# choose_user: sets `takes_user` if smolvm accepts `--user`. That option came with smolvm 1.14.0,
+# and a bare machine refuses it, because it runs every command as root.
 choose_user() {
-    user=''
-    find_version
-    major=${version%%.*} minor=${version#*.}
-    minor=${minor%%.*}
-    case $major:$minor in :* | *: | *[!0-9:]*) return 0 ;; esac
-    [ "$major" -gt 1 ] || { [ "$major" -eq 1 ] && [ "$minor" -ge 14 ]; } || return 0
+    user='' takes_user=''
+    is_since 14 || return 0
     if said=$("$smolvm" machine exec --name "$machine" --user root -- true 2>&1 </dev/null); then
-        user=root
+        takes_user=yes
     else
         case $said in *'needs an image machine'*) ;; *) printf '%s\n' "$said" >&2 && exit 1 ;; esac
     fi
+}
+
+# is_since MINOR: whether smolvm is 1.MINOR or later.
+is_since() {
+    major=${version%%.*} minor=${version#*.}
+    minor=${minor%%.*}
+    case $major:$minor in :* | *: | *[!0-9:]*) return 1 ;; esac
+    [ "$major" -gt 1 ] || { [ "$major" -eq 1 ] && [ "$minor" -ge "$1" ]; }
 }
 
 # find_version: sets `version` to the first version number that `smolvm --version` prints.
@@ -52,6 +68,7 @@ end() {
 # begin: every step starts with this.
 begin() {
     command -v "$smolvm" >/dev/null || { printf '%s: cannot be run\n' "$smolvm" >&2 && exit 69; }
+    find_version
     stage=$(mktemp -d)
     trap end EXIT
     trap 'optional= && exit 129' HUP

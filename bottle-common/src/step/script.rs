@@ -58,7 +58,7 @@ impl Script<'_> {
             writeln!(lines, "\n    # {}", one_line(call.purpose()))?;
             match call {
                 Call::Copy(copy) => {
-                    lines.extend(b"    copy ");
+                    write!(lines, "    copy {} {} ", copy.mode, copy.owner.id())?;
                     lines.extend(self.stage(copy, number, &mut script)?);
                     lines.extend(b" ");
                     lines.extend(&*quoted(copy.to.as_bytes())?);
@@ -84,8 +84,10 @@ impl Script<'_> {
         script.extend(b"\n    begin\n");
         match self.user {
             ExecUser::Auto => writeln!(script, "    choose_user")?,
-            ExecUser::None => writeln!(script, "    user=''")?,
-            ExecUser::User(user) => writeln!(script, "    user={}", shlex::try_quote(user)?)?,
+            ExecUser::None => writeln!(script, "    user='' takes_user=''")?,
+            ExecUser::User(user) => {
+                writeln!(script, "    user={} takes_user=''", shlex::try_quote(user)?)?;
+            }
         }
         Ok(())
     }
@@ -168,7 +170,7 @@ fn exec_lines(exec: &Exec) -> Result<Vec<u8>> {
 
 /// Gives the command that makes the call, without its recovery.
 fn exec_line(exec: &Exec) -> Result<String> {
-    let mut words = vec!["guest".to_owned()];
+    let mut words = vec!["guest".to_owned(), exec.by.name().to_owned()];
     for (name, value) in &exec.env {
         words.extend(["-e".to_owned(), format!("{name}={value}")]);
     }

@@ -14,16 +14,16 @@ const VARIABLE: &str = "CLAUDE_BOTTLE_TEST_MACHINE";
 /// There is only one real machine, and each test removes what the one before has installed.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// Removes what the steps install, and what Claude Code writes.
-const EMPTY: &str = "cd /home/node && rm -rf .claude .claude.json* .claude-bottle-prompt.txt* .gitconfig* workspace; \
+const EMPTY: &str = "rm -rf /var/lib/bottle /run/claude-bottle*; cd /home/node && rm -rf .claude .claude.json* .claude-bottle-prompt.txt* .gitconfig* workspace; \
     cd /usr/local/share/ca-certificates && if [ -e claude-bottle-mitm.crt ]; then \
         rm -f claude-bottle-mitm.crt && update-ca-certificates --fresh >/dev/null 2>&1; fi";
 /// Prints everything that a step can change in a guest of the stand-in.
-const WHOLE: &str = "cd / && find home etc/ssl run usr/local/share tmp root -printf '%M %u:%g %p -> %l\\n' | sort; \
+const WHOLE: &str = "cd / && find home etc/ssl run usr/local/share tmp root var/lib/bottle -printf '%M %u:%g %p -> %l\\n' 2>/dev/null | sort; \
     find home etc/ssl usr/local/share tmp root -type f -exec sha256sum {} + | sort -k 2";
 /// Prints the same for a real machine, without the files of Claude Code, which contain times and
 /// random ids.
 const OURS: &str = "cd / && ours=\"$(ls -d home/node/.claude-bottle* home/node/.gitconfig* home/node/workspace \
-        home/node/.claude/skills etc/ssl usr/local/share/ca-certificates run/claude-bottle* 2>/dev/null)\"; \
+        home/node/.claude/skills etc/ssl usr/local/share/ca-certificates run/claude-bottle* var/lib/bottle 2>/dev/null)\"; \
     find home/node home/node/.claude -maxdepth 0 -printf '%M %u:%g %p\\n' 2>/dev/null; \
     find $ours -printf '%M %u:%g %p -> %l\\n' | sort; find $ours -type f -exec sha256sum {} + | sort -k 2; \
     find home/node -name '*.bottle*' -o -name '*.smolvm-*'; \

@@ -21,6 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use guests::Guest;
@@ -355,22 +356,42 @@ pub fn repository() -> PathBuf {
         .unwrap()
 }
 
-/// The call `exec ARGV` for the sandbox's machine, as the recording smolvm logs it.
+/// The path in the guest of the tar that is unpacked to `target`.
+pub fn tar_of(target: &str) -> String {
+    let digest = format!("{:x}", Sha256::digest(target));
+    format!("/var/lib/bottle/{}.tar", &digest[..16])
+}
+
+/// The call `exec ARGV` as root for the sandbox's machine, as a smolvm since 1.14.0 logs it.
 pub fn exec(argv: &[&str]) -> Vec<String> {
+    exec_as("root", argv)
+}
+
+/// The call `exec ARGV` as `user`.
+pub fn exec_as(user: &str, argv: &[&str]) -> Vec<String> {
     let words = [
-        &["machine", "exec", "--name", MACHINE, "--user", "root", "--"],
+        &["machine", "exec", "--name", MACHINE, "--user", user, "--"],
         argv,
     ]
     .concat();
     words.into_iter().map(str::to_owned).collect()
 }
 
-/// The call `cp FROM TO` for the sandbox's machine.
+/// The call `cp FROM TO` for the sandbox's machine, for a file of root's with the mode 644, as a
+/// smolvm since 1.9.0 logs it.
 pub fn cp(from: &Path, to: &str) -> Vec<String> {
-    vec![
-        "machine".to_owned(),
-        "cp".to_owned(),
-        from.to_str().unwrap().to_owned(),
-        format!("{MACHINE}:{to}"),
+    cp_for("0", "644", from, to)
+}
+
+/// The call `cp FROM TO` for a file of the user with the number `id`, with this mode.
+pub fn cp_for(id: &str, mode: &str, from: &Path, to: &str) -> Vec<String> {
+    let to = format!("{MACHINE}:{to}");
+    let options = ["--mode", mode, "--uid", id, "--gid", id];
+    let words = [
+        &["machine", "cp"],
+        &options[..],
+        &[from.to_str().unwrap(), &to],
     ]
+    .concat();
+    words.into_iter().map(str::to_owned).collect()
 }

@@ -1,48 +1,68 @@
 # shellcheck shell=sh
-# Unpacks $1/.$2.bottle.tar, which is in $6 parts, as $1/$2. The target is there complete and as
-# $3's own, or not at all. $3 becomes the owner of $1 and of each parent of it below $4. With $5 =
-# keep, a target that is there stays, and "kept" is printed.
+# Unpacks $4, a tar in $5 parts, as $1/$2. The owner of $1 runs the program $6, which does that and
+# has the other parameters. $3 is node's home.
 #
-# The tar goes last: while it is there the work is not done, and when it is gone a repetition has
-# nothing left to do.
-set -eu
-dir=$1 target=$1/$2 tar=$1/.$2.bottle.tar new=$1/.$2.bottle owner=$3 home=$4 existing=$5 parts=$6
+# The tar is removed last: while it is there, the work is not done. Under the lock it gets a name of
+# its own, so that a tar which another run copies meanwhile is not taken for this one.
+dir=$1 name=$2 home=$3 tar=$4 parts=$5 program=$6
 shift 6
-part=1
-while [ "$part" -lt "$parts" ]; do
-    set -- "$@" "$tar.$part"
-    part=$((part + 1))
-done
+id=${tar##*/} id=${id%.tar}
+store=${tar%/*}
+taken=$store/$id.taken
 
-is_there() { [ -e "$1" ] || [ -L "$1" ]; }
-
-unpack() {
-    for part; do [ -f "$part" ]; done
-    rm -rf "$new"
-    mkdir -m 700 "$new"
-    # Files get the present time (-m): the tar has none.
-    if [ $# -eq 0 ]; then
-        tar -xpmf "$tar" --no-same-owner -C "$new"
+# take PARAMETERS OF THE PROGRAM...
+take() {
+    part=0
+    from=$tar to=$taken
+    while [ "$part" -lt "$parts" ]; do
+        [ ! -e "$from" ] || mv -f "$from" "$to"
+        part=$((part + 1))
+        from=$tar.$part to=$taken.$part
+    done
+    [ -e "$taken" ] || return 0
+    if [ "$parts" -eq 1 ]; then
+        unpack "$@" <"$taken"
     else
-        cat "$tar" "$@" | tar -xpmf - --no-same-owner -C "$new"
+        all | unpack "$@"
     fi
-    chown -hR "$owner" "$new/root"
-    if is_there "$target"; then mv -T "$target" "$new/old"; fi
-    mv -T "$new/root" "$target"
+    rm -f "$taken"
 }
 
-if is_there "$tar"; then
-    if [ "$existing" != keep ] || ! is_there "$target"; then
-        unpack "$@"
-    elif ! is_there "$new" || is_there "$new/root"; then
-        # Beside an emptied directory the target is not another's, but ours of a moment ago.
-        echo kept
-    fi
-    rm -rf "$new"
-fi
-while case $dir in "$home"/?*) ;; *) false ;; esac do
-    chown -h "$owner" "$dir"
-    dir=${dir%/*}
-done
-# The star is for what an agent that ended in the middle of a copy left beside the tar.
-rm -f "$tar" "$tar".*
+all() {
+    cat "$taken"
+    part=1
+    while [ "$part" -lt "$parts" ]; do
+        cat "$taken.$part"
+        part=$((part + 1))
+    done
+}
+
+# In a directory of root's, node owns only what is unpacked.
+unpack() {
+    case $(stat -c %U .) in
+        node) runuser -u node -- sh -c "$program" sh "$name" "$id" '' "$@" ;;
+        root) sh -c "$program" sh "$name" "$id" 'runuser -u node --' "$@" ;;
+        *) fail "$dir is neither root's nor node's" ;;
+    esac
+}
+
+# Removes what copies left that have ended: those from before the machine was started, and those that
+# have written nothing for two minutes. Another run may be copying now.
+remove_left_over() {
+    stat=$(cat /proc/1/stat)
+    read -r uptime _ </proc/uptime
+    # shellcheck disable=SC2086 # words without blanks
+    set -- ${stat##*) }
+    # In hundredths of a second: the time of day when process 1 began.
+    started=$(($(date +%s%N) / 10000000 - (${uptime%.*}${uptime#*.} - ${20})))
+    find "$store" -maxdepth 1 -type f -name '*.smolvm-*' \
+        '(' ! -newermt "@${started%??}.${started#"${started%??}"}" -o -mmin +2 ')' -exec rm -f {} +
+}
+
+lock "$id"
+chmod 700 "$store"
+enter "$dir" "$home" || fail "$dir: No such directory"
+take "$@"
+[ -e "./$name" ] || [ -L "./$name" ] || fail "$tar: No such file"
+rm -f "$taken".*
+remove_left_over

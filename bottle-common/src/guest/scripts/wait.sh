@@ -1,0 +1,7 @@
+# shellcheck shell=sh
+# Waits until $1 is there, but not for ever.
+seconds=20
+until [ -e "$1" ] || [ "$seconds" -eq 0 ]; do
+    sleep 1
+    seconds=$((seconds - 1))
+done

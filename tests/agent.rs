@@ -1,0 +1,400 @@
+//! Steps that are run while the agent is at work in the guest, or has been: it is hostile, and
+//! nothing that it plants makes a step do for it what it may not do itself. And steps that meet
+//! what an earlier run left, or another run.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has to panic"
+)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::thread::sleep;
+use std::time::Duration;
+
+use harness::{MACHINE, Outcome, Sandbox, converges_in, tar_of, wait_for};
+use serde_json::json;
+
+/// Of the programs, this test's own; the others are beside it.
+const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
+const REPOSITORY: &str = "/home/node/workspace/.git";
+const SKILL: &str = "/home/node/.claude/skills/verify";
+/// A machine as people have them: commands run as node unless smolvm is told another user.
+const IMAGE: [&str; 4] = ["--image", "node:22", "--user", "node"];
+/// What is root's, and stays as it is.
+const SECRET: &str =
+    "mkdir -p /etc/own/skills && echo secret >/etc/own/secret && chmod 600 /etc/own/secret";
+
+fn image() -> Sandbox {
+    let sandbox = Sandbox::with_guest_of(&IMAGE);
+    sandbox.set_up(BUILT);
+    sandbox.guest(SECRET);
+    sandbox
+}
+
+/// What the agent may not change.
+fn roots(sandbox: &Sandbox) -> String {
+    sandbox.guest("cd /etc/own && find . -printf '%M %u:%g %p\\n' | sort; cat secret")
+}
+
+fn run(sandbox: &Sandbox, step: &str) -> Outcome {
+    sandbox.sh(&format!("bottle-{step} < plan.json"))
+}
+
+/// Runs `step` with a smolvm behind whose copies, and the calls that have `moment` in them, the
+/// agent runs `attack`.
+fn attacked(sandbox: &Sandbox, step: &str, moment: &str, attack: &str) -> Outcome {
+    let smolvm = format!(
+        "#!/bin/sh\nsmolvm \"$@\"\nstatus=$?\ncase \"$*\" in 'machine cp '* | *'{moment}'*)\n    \
+         smolvm machine exec --name {MACHINE} --user node -- sh -c '{attack}' ;;\nesac\nexit $status\n"
+    );
+    let smolvm = sandbox.write("bin/attacked", smolvm);
+    fs::set_permissions(&smolvm, fs::Permissions::from_mode(0o755)).unwrap();
+    sandbox.sh(&format!("bottle-{step} --smolvm attacked < plan.json"))
+}
+
+#[test]
+fn a_link_that_is_put_in_the_place_of_a_copied_file_leads_nowhere() {
+    let sandbox = image();
+    let before = roots(&sandbox);
+    for path in [".claude-bottle-prompt.txt", ".gitconfig"] {
+        let attack = format!("ln -sf /etc/own/secret /home/node/{path}");
+        let step = if path == ".gitconfig" {
+            "git"
+        } else {
+            "prompt"
+        };
+        let outcome = attacked(&sandbox, step, "machine cp", &attack);
+        assert_eq!(roots(&sandbox), before, "{path}: {outcome:?}");
+    }
+    let outcome = attacked(
+        &sandbox,
+        "prompt",
+        "machine cp",
+        "ln -sf /etc/own/secret /home/node/.claude-bottle-prompt.txt",
+    );
+    outcome.fails(
+        1,
+        "bottle-prompt: chown node:node /home/node/.claude-bottle-prompt.txt: smolvm machine exec: \
+         exit status 1: chown: changing ownership of '/home/node/.claude-bottle-prompt.txt': \
+         Operation not permitted\n\
+         hint: the command needs root in the guest: --exec-user auto asks for root since smolvm \
+         1.14.0; with an older smolvm, the machine's default user has to be root\n",
+    );
+}
+
+/// On a bare machine, too, where root looks before anything is unpacked.
+#[test]
+fn a_parent_that_is_a_link_or_not_nodes_is_an_error_that_names_it() {
+    for (options, is_image) in [(&IMAGE[..], true), (&[], false)] {
+        let sandbox = Sandbox::with_guest_of(options);
+        sandbox.set_up(BUILT);
+        sandbox.guest(SECRET);
+        let before = roots(&sandbox);
+        for (step, target, parent) in [
+            ("git", REPOSITORY, "/home/node/workspace"),
+            ("skills", SKILL, "/home/node/.claude"),
+        ] {
+            for (plant, why) in [
+                (format!("ln -s /etc/own {parent}"), "is a link"),
+                (
+                    format!("mkdir /home/node/else && ln -s else {parent}"),
+                    "is a link",
+                ),
+                (
+                    format!("mkdir -m 700 {parent} && chown root:root {parent}"),
+                    "is not node's",
+                ),
+            ] {
+                sandbox.guest(&plant);
+                let outcome = run(&sandbox, step);
+                assert_eq!(
+                    (outcome.status, outcome.stdout.as_str()),
+                    (1, ""),
+                    "{plant}"
+                );
+                let said = outcome.stderr;
+                let is_named = said.contains(&format!(
+                    "unpack {target}: smolvm machine exec: exit status 1: {parent} {why}\n"
+                ));
+                // node cannot make a directory there.
+                let is_refused = is_image
+                    && said.contains("mkdir: cannot create directory ")
+                    && said.contains(parent);
+                assert!(is_named || is_refused, "{plant}: {said}");
+                assert_eq!(roots(&sandbox), before, "{plant}");
+                sandbox.guest(&format!("rm -rf {parent} /home/node/else"));
+                assert_eq!(sandbox.guest("ls -A /var/lib/bottle 2>/dev/null || :"), "");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_directory_that_root_made_becomes_nodes() {
+    let sandbox = image();
+    sandbox.guest("mkdir -p /home/node/.claude /home/node/workspace");
+    for step in ["skills", "git"] {
+        assert_eq!(run(&sandbox, step).status, 0);
+    }
+    let owners = "cd /home/node && find . ! -user node -o ! -group node";
+    assert_eq!(sandbox.guest(owners), "");
+}
+
+#[test]
+fn a_hard_link_to_a_file_of_roots_stays_roots() {
+    let sandbox = image();
+    for step in ["skills", "git"] {
+        assert_eq!(run(&sandbox, step).status, 0);
+    }
+    sandbox.guest(&format!("ln /etc/own/secret {REPOSITORY}/hard"));
+    let before = roots(&sandbox);
+    let outcome = run(&sandbox, "git");
+    assert_eq!(outcome.status, 1, "{outcome:?}");
+    let why =
+        format!("chown: changing ownership of '{REPOSITORY}/hard': Operation not permitted\n");
+    assert!(outcome.stderr.contains(&why), "{}", outcome.stderr);
+    // In what is installed anew the link goes.
+    sandbox.guest(&format!("ln /etc/own/secret {SKILL}/hard"));
+    assert_eq!(run(&sandbox, "skills").status, 0);
+    assert_eq!(roots(&sandbox), before);
+}
+
+/// Where root unpacks, node has a directory of links and programs ready: what is unpacked is node's
+/// all the same, and what it is unpacked over is node's.
+#[test]
+fn nothing_is_unpacked_as_root_where_node_may_write() {
+    let sandbox = image();
+    let tar = "#!/bin/sh\nid -un >>/tmp/tars\nexec /usr/bin/tar \"$@\"\n";
+    let tar = sandbox.write("guest-bin/tar", tar);
+    fs::set_permissions(&tar, fs::Permissions::from_mode(0o755)).unwrap();
+    let before = roots(&sandbox);
+    let attack = "cd /home/node/.claude/skills && for dir in .*verify* .bottle*; do \
+                  ln -sfT /etc/own \"$dir/root\"; ln -sfT /etc/own \"$dir/SKILL.md\"; done 2>/dev/null";
+    let outcome = attacked(&sandbox, "skills", "rm -rf", attack);
+    assert_eq!(outcome.status, 0, "{outcome:?}");
+    assert_eq!(roots(&sandbox), before);
+    assert_eq!(sandbox.guest("cat /tmp/tars"), "node\n");
+    assert_eq!(sandbox.guest(&format!("ls -A {SKILL}")), "SKILL.md\n");
+}
+
+#[test]
+fn a_directory_that_may_not_be_written_is_replaced() {
+    let sandbox = image();
+    let deep = sandbox.write("home/.claude/skills/verify/deep/file", "");
+    let dirs = [
+        deep.parent().unwrap(),
+        deep.parent().unwrap().parent().unwrap(),
+    ];
+    for dir in dirs {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o555)).unwrap();
+    }
+    for _ in 0..3 {
+        let outcome = run(&sandbox, "skills");
+        assert_eq!(outcome.status, 0, "{outcome:?}");
+        let seen = format!("cd {SKILL} && stat -c '%a %U %n' . deep");
+        assert_eq!(sandbox.guest(&seen), "555 node .\n555 node deep\n");
+    }
+    for dir in dirs {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+#[test]
+fn the_steps_converge_in_an_image_machine_wherever_they_were_killed() {
+    for step in ["prompt", "skills", "git"] {
+        let program = std::path::Path::new(BUILT).with_file_name(format!("bottle-{step}"));
+        converges_in(
+            || Sandbox::with_guest_of(&IMAGE),
+            program.to_str().unwrap(),
+            &["before", "after"],
+            |sandbox| {
+                let plan = sandbox.set_up(BUILT);
+                let _ = fs::remove_file(sandbox.path("project/.git/index"));
+                plan
+            },
+        );
+    }
+}
+
+/// No failure behind the copy leaves the prompt for others to read.
+#[test]
+fn a_copied_file_is_nodes_from_the_beginning() {
+    for options in [&IMAGE[..], &[]] {
+        let sandbox = Sandbox::with_guest_of(options);
+        sandbox.set_up(BUILT);
+        // Whose default a copy is depends on who ran the first command.
+        sandbox.guest("true");
+        let run = sandbox.run("bottle-prompt").args(["-f", "plan.json"]);
+        assert_eq!(run.env("STAND_IN_FAIL", "2 1 no").end().status, 1);
+        let seen = sandbox.guest("stat -c '%a %U:%G' /home/node/.claude-bottle-prompt.txt");
+        assert_eq!(seen, "600 node:node\n");
+    }
+}
+
+#[test]
+fn two_runs_at_once_neither_fail_nor_mix() {
+    let sandbox = image();
+    for number in 0..50 {
+        sandbox.write(format!("home/.claude/skills/verify/{number}"), "x");
+    }
+    for round in 0..4 {
+        let steps = ["skills", "git", "skills", "git"];
+        let children = steps.map(|step| {
+            let run = sandbox.run(format!("{}/bottle-{step}", sandbox.path("bin").display()));
+            run.args(["-q", "-f", "plan.json"]).start()
+        });
+        for child in children {
+            let outcome = sandbox.outcome(child);
+            assert_eq!(outcome.status, 0, "round {round}: {outcome:?}");
+        }
+        let seen = format!(
+            "ls {SKILL} | wc -l; ls -A /home/node/workspace /var/lib/bottle; cd {SKILL}/.. && ls -A"
+        );
+        let left = "51\n/home/node/workspace:\n.git\n\n/var/lib/bottle:\nverify\n";
+        assert_eq!(sandbox.guest(&seen), left);
+    }
+}
+
+/// A killed run's call may still be at work in the guest.
+#[test]
+fn a_run_waits_for_what_is_still_at_work_in_the_guest() {
+    let sandbox = image();
+    for (step, target) in [("git", REPOSITORY), ("skills", SKILL)] {
+        let lock = tar_of(target)
+            .replace("/var/lib/bottle/", "/run/claude-bottle-")
+            .replace(".tar", ".lock");
+        let hold = format!(
+            "flock {lock} sh -c 'touch /tmp/held; until [ -e /tmp/go ]; do sleep 0.1; done'"
+        );
+        let holder = sandbox
+            .run("smolvm")
+            .args(["machine", "exec", "--name", MACHINE, "--user", "root"])
+            .args(["--", "sh", "-c", &hold])
+            .start();
+        wait_for("the lock", || {
+            sandbox.guest("[ ! -e /tmp/held ] || echo held") == "held\n"
+        });
+        let mut child = sandbox
+            .run(format!("bottle-{step}"))
+            .args(["-q", "-f", "plan.json"])
+            .start();
+        sleep(Duration::from_secs(1));
+        assert!(child.try_wait().unwrap().is_none(), "{step} did not wait");
+        assert_eq!(
+            sandbox.guest(&format!("ls -d {target} 2>/dev/null || :")),
+            ""
+        );
+        sandbox.guest("rm /tmp/held && touch /tmp/go");
+        assert_eq!(sandbox.outcome(child).status, 0);
+        assert_eq!(sandbox.outcome(holder).status, 0);
+        sandbox.guest("rm /tmp/go");
+    }
+}
+
+/// Otherwise a machine that is killed afterwards has every file, and nothing in it.
+#[test]
+fn what_is_unpacked_is_on_the_disk_before_it_has_its_name() {
+    let sandbox = image();
+    let sync = "#!/bin/sh\n{ echo \"$* in $PWD as $(id -un)\"; find . -path './.bottle*' -type f | sed 's,.*/,,'; \
+                ls -A | sed 's,^.bottle-.*,new,'; } >>/tmp/synced\n";
+    let sync = sandbox.write("guest-bin/sync", sync);
+    fs::set_permissions(&sync, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(run(&sandbox, "skills").status, 0);
+    let expected = "-f . in /home/node/.claude/skills as node\nSKILL.md\nnew\n";
+    assert_eq!(sandbox.guest("cat /tmp/synced"), expected);
+}
+
+#[test]
+fn a_repository_that_git_cannot_read_is_moved_aside() {
+    let sandbox = Sandbox::with_guest_of(&IMAGE);
+    let mut plan = sandbox.set_up(BUILT);
+    plan["spec"]["manifest"]["bottles"]["dev"]["git"] = json!({});
+    sandbox.write("plan.json", plan.to_string());
+    sandbox.commit("project", "README", "hello\n");
+    sandbox.git("project", &["pack-refs", "--all"]);
+    let copied = "bottle-git: DIR/project/.git in /home/node/workspace/.git (_s)\n";
+    run(&sandbox, "git").is(0, &plan, copied);
+    let kept = "bottle-git: warning: /home/node/workspace/.git was there already and is kept; --replace-repository \
+                replaces it\nbottle-git: /home/node/workspace/.git as it was (_s)\n";
+    // What the agent may have made of it, which git can read.
+    for state in [
+        "git -c user.name=N -c user.email=n@n commit -q --allow-empty -m new",
+        "echo '[' >/home/node/.gitconfig",
+        "git checkout -q --orphan none && rm .git/index",
+        "rm -rf .git && git init -q --template= .",
+    ] {
+        sandbox.as_node(&format!("rm -f ../.gitconfig; {state}"));
+        run(&sandbox, "git").is(0, &plan, kept);
+    }
+    // As a machine has it that was killed before its files were on the disk, wholly or in part.
+    for (number, state) in [
+        "chmod -R u+w .git && find .git -type f -exec truncate -s 0 {} +",
+        "truncate -s 0 .git/packed-refs",
+        "truncate -s 0 .git/HEAD",
+        "find .git/objects -type f -exec chmod u+w {} + -exec truncate -s 0 {} +",
+        "rm -rf .git && ln -s nowhere .git",
+        "rm -rf .git && mkdir .git",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        if number == 0 {
+            sandbox.sh("bottle-git -q --replace-repository < plan.json");
+        }
+        sandbox.as_node(state);
+        let number = number + 1;
+        let moved = format!(
+            "bottle-git: warning: git in the guest could not read /home/node/workspace/.git, which is \
+             /home/node/workspace/.git.broken-{number} now\n{copied}"
+        );
+        run(&sandbox, "git").is(0, &plan, &moved);
+        assert_eq!(
+            sandbox.as_node("git log --format=%s").lines().count(),
+            1,
+            "{state}"
+        );
+        run(&sandbox, "git").is(0, &plan, kept);
+    }
+    assert_eq!(
+        sandbox.as_node(
+            "ls -A | wc -l; [ -d .git.broken-1/objects ] && [ -L .git.broken-5 ] && echo all"
+        ),
+        "7\nall\n"
+    );
+}
+
+/// Whom commands run as, and whose a copy is, for each smolvm; its version is asked once.
+#[test]
+fn whose_hands_by_version() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    for (version, args, user, copies_for) in [
+        ("1.32.2", "", &["node", "root"][..], true),
+        ("1.14.0", "", &["node", "root"], true),
+        ("1.13.9", "", &[], true),
+        ("1.9.0", "", &[], true),
+        ("1.8.9", "", &[], false),
+        ("nightly", "", &[], false),
+        ("1.32.2", "--exec-user none", &[], true),
+        ("1.32.2", "--exec-user ada", &["ada"], true),
+        ("1.8.9", "--exec-user root", &["root"], false),
+    ] {
+        let script = format!("STAND_IN_VERSION={version} provision -q {args} < plan.json");
+        let outcome = sandbox.sh(&script);
+        assert_eq!(outcome.status, 0, "{outcome:?}");
+        assert_eq!(sandbox.log().matches("--version").count(), 1, "{script}");
+        let mut users = Vec::new();
+        for call in sandbox.calls() {
+            if call[1] == "cp" {
+                assert_eq!(call[2] == "--mode", copies_for, "{script}: {call:?}");
+            } else if call[4] == "--user" {
+                users.push(call[5].clone());
+            }
+        }
+        users.sort();
+        users.dedup();
+        assert_eq!(users, user, "{script}");
+    }
+}
