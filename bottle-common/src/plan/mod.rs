@@ -256,7 +256,7 @@ fn refuse_ambiguity(remotes: &[Remote]) -> Result<()> {
     let mut names = HashSet::new();
     let mut owners = HashMap::new();
     for Remote { name, url, .. } in remotes {
-        if !names.insert(name) {
+        if !names.insert(name.as_str()) {
             bail!("two git remotes have the Name `{name}`");
         }
         for spelling in url.spellings() {
@@ -264,6 +264,18 @@ fn refuse_ambiguity(remotes: &[Remote]) -> Result<()> {
                 bail!(
                     "the git remotes `{other}` and `{name}` cannot be told apart: both are reached \
                      as {spelling}"
+                );
+            }
+        }
+    }
+    // An address that continues behind `…/app.git` continues at the gate, too.
+    for Remote { name, .. } in remotes {
+        for (end, _) in name.match_indices(".git") {
+            let other = &name[..end];
+            if names.contains(other) {
+                bail!(
+                    "the git remotes `{other}` and `{name}` cannot be told apart: at the gate \
+                     {name}.git begins with {other}.git"
                 );
             }
         }
@@ -487,6 +499,16 @@ mod tests {
             ("two", "ssh://git@host/team/one", Ok(())),
             // Another case is another name, and another user's repository is another one.
             ("One", "git@host:One", Ok(())),
+            ("one.gi", "git@host:two", Ok(())),
+            ("two.git", "git@host:two", Ok(())),
+            (
+                "one.github.io",
+                "git@host:two",
+                Err(format!(
+                    "{at}the git remotes `one` and `one.github.io` cannot be told apart: at the \
+                     gate one.github.io.git begins with one.git"
+                )),
+            ),
             (
                 "one",
                 "ssh://git@host/two",
