@@ -179,7 +179,11 @@ fn two_ways_at_once_are_refused() {
             "git",
             "git-gate",
         ),
-        (json!({"git": [], "git-gate": object}), "git", "git-gate"),
+        (
+            json!({"git": [{"Name": "a", "Upstream": "ssh://h/a"}], "git-gate": object}),
+            "git",
+            "git-gate",
+        ),
         (
             json!({"git_user": user, "git-gate": object}),
             "git_user",
@@ -207,6 +211,43 @@ fn two_ways_at_once_are_refused() {
     let why = "spec.manifest.agents.demo: git is written in two ways, `git` and `git-gate`: leave \
                one of them out";
     refused(&sandbox, &plan, why);
+}
+
+/// One class of a launcher may have the fields of all ways.
+#[test]
+fn a_way_that_is_empty_counts_as_unset() {
+    let sandbox = host();
+    let nobody = json!({"name": "", "email": null});
+    let ada = json!({"name": "Ada"});
+    let fields = [
+        (
+            "git",
+            json!({"remotes": {}, "user": nobody}),
+            json!({"user": ada}),
+        ),
+        ("git_user", nobody.clone(), ada.clone()),
+        (
+            "git-gate",
+            json!({"repos": {}, "user": nobody}),
+            json!({"user": ada}),
+        ),
+    ];
+    for (written, _, _) in &fields {
+        let mut plan = plan(&sandbox, "seed");
+        plan["git_gate_plan"]["upstreams"] = json!([]);
+        for (key, empty, full) in &fields {
+            let value = if key == written { full } else { empty };
+            plan.pointer_mut(GIT).unwrap()[key] = value.clone();
+        }
+        let run = sandbox.run(STEP).args(["-n"]).plan(&plan);
+        let outcome = run.end();
+        assert_eq!(
+            (outcome.status, outcome.stderr.as_str()),
+            (0, ""),
+            "{written}"
+        );
+        assert!(outcome.stdout.contains("user.name Ada"), "{written}");
+    }
 }
 
 #[test]

@@ -20,7 +20,7 @@ const KEYS: [&str; 3] = ["git", "git_user", "git-gate"];
 const SOUNDS: [&str; 4] = ["git", "gate", "remote", "repo"];
 
 /// Words that a slip could keep from sounding like git.
-const SLIPS: [&str; 3] = ["remote", "remotes", "gitgate"];
+const SLIPS: [&str; 5] = ["remote", "remotes", "repo", "repos", "gitgate"];
 
 /// What a bottle says of git.
 #[derive(Debug)]
@@ -66,12 +66,12 @@ fn sounds_like_git(key: &str) -> bool {
 
 /// Reads what the bottle at the path `at` says of git.
 pub(crate) fn of_bottle(bottle: Bottle, at: &str) -> Result<BottleGit> {
-    let Bottle {
-        git,
-        git_user,
-        git_gate,
-        ..
-    } = bottle;
+    // A launcher that prints all of its fields also prints the empty ones of the other ways.
+    let git = bottle.git.filter(|git| !git.is_empty());
+    let git_user = bottle.git_user.filter(|user| user.is_set());
+    let git_gate = bottle
+        .git_gate
+        .filter(|gate| !gate.repos.is_empty() || gate.user.is_set());
     let git = match git {
         Some(Git::Object(git)) => {
             refuse_two(at, &[("git", true), ("git_user", git_user.is_some())])?;
@@ -123,7 +123,8 @@ pub(crate) fn identity(agent: &Agent, at: &str, bottles: Identity) -> Result<Ide
         ("git", agent.git.as_ref().map(|git| &git.user)),
         ("git_user", agent.git_user.as_ref()),
         ("git-gate", agent.git_gate.as_ref().map(|gate| &gate.user)),
-    ];
+    ]
+    .map(|(key, user)| (key, user.filter(|user| user.is_set())));
     refuse_two(at, &ways.map(|(key, user)| (key, user.is_some())))?;
     let Some(user) = ways.into_iter().find_map(|(_, user)| user) else {
         return Ok(bottles);
@@ -170,6 +171,9 @@ mod tests {
             "upstream_remote",
             "remots",
             "rmeotes",
+            "reops",
+            "rpeos",
+            "rpo",
             "gitate",
             "digital",
             " git",
@@ -189,7 +193,7 @@ mod tests {
             "prompt",
             "g",
             "gi",
-            "repe",
+            "rope",
             "",
         ] {
             assert!(refuse_soundalikes([&key.to_owned()], "at").is_ok(), "{key}");

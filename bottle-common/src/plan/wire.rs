@@ -167,6 +167,16 @@ pub(crate) enum Git {
     Entries(Vec<Section<RemoteEntry>>),
 }
 
+impl Git {
+    /// Whether it has neither a remote nor an identity.
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            Self::Object(git) => git.remotes.is_empty() && !git.user.is_set(),
+            Self::Entries(entries) => entries.is_empty(),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Git {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(GitVisitor)
