@@ -31,7 +31,7 @@ pub fn calls(gate: &Gate) -> [Call; 2] {
 
 /// Makes a warning when the agent's environment sends git's requests for the gate to a proxy.
 pub fn proxy_warning(gate: &Gate, env: &GuestEnv) -> Option<String> {
-    let goes_to_proxy = env.has_proxy_for(gate.host.host(), gate.host.port());
+    let goes_to_proxy = env.has_proxy_for(gate.host.host());
     if gate.scheme != GateScheme::Http || !goes_to_proxy {
         return None;
     }
@@ -55,7 +55,7 @@ pub fn receipt(gate: &Gate) -> receipt::Gate {
     }
 }
 
-/// Lists every spelling of every remote, and where git has to go for it.
+/// Lists the spellings of every remote that the gate is for, and where git has to go for them.
 pub fn routes(gate: &Gate) -> Vec<Route> {
     let mut routes = Vec::new();
     for remote in &gate.remotes {
