@@ -24,6 +24,7 @@ const UPDATE: &str = "run update-ca-certificates";
 const STEP: Step<NoOptions> = Step {
     name: "bottle-ca",
     about: "Makes the guest trust the proxy's CA certificate",
+    notes: "",
     prepare,
     check,
 };

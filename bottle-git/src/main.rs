@@ -27,6 +27,12 @@ const STEP: Step<Options> = Step {
     name: "bottle-git",
     about: "Copies the project's .git into the guest, routes git through the gate, sets the git \
             identity",
+    notes: "\
+  git sends the spellings of a remote's address that people and tools write to
+  the gate, by url.*.insteadOf. It compares the beginning of an address byte by
+  byte, so it cannot recognise another case of the host, percent-encoding or an
+  alias in ~/.ssh/config, and the agent can change its own configuration. The
+  egress proxy has to stop what goes around the gate.",
     prepare,
     check,
 };

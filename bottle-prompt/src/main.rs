@@ -20,6 +20,7 @@ const MAX_SIZE: u64 = 1 << 20;
 const STEP: Step<NoOptions> = Step {
     name: "bottle-prompt",
     about: "Puts the agent's prompt into the guest",
+    notes: "",
     prepare,
     check,
 };

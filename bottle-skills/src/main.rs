@@ -42,6 +42,7 @@ struct Options {
 const STEP: Step<Options> = Step {
     name: "bottle-skills",
     about: "Copies the agent's skills into the guest",
+    notes: "",
     prepare,
     check,
 };

@@ -24,6 +24,9 @@ const LOOK: &str = include_str!("look.sh");
 const STEP: Step<NoOptions> = Step {
     name: "bottle-supervise",
     about: "Registers the supervisor's MCP server with Claude Code in the guest",
+    notes: "\
+  The URL becomes an argument of a command, and every user of the host can read
+  arguments. So a URL with credentials or a query is refused.",
     prepare,
     check,
 };
@@ -55,7 +58,7 @@ fn prepare(plan: &Plan, _: &NoOptions) -> Result<Prepared> {
     if let Some(project) = plan.user_cwd.as_deref().filter(|_| plan.copy_cwd) {
         warnings.extend(scopes::brought_by(project));
     }
-    if plan.guest_env.has_proxy_for(&url.host(), url.port()) {
+    if plan.guest_env.has_proxy_for(&url.host()) {
         warnings.push(format!(
             "guest_env sets a proxy, and its NO_PROXY leaves out the supervisor's host {}: the \
              agent's MCP calls would go to the proxy and fail",

@@ -36,6 +36,8 @@ pub struct Step<O> {
     pub name: &'static str,
     /// The first line of `--help`, without a full stop.
     pub about: &'static str,
+    /// What else its users have to know: lines at the end of `--help` and in the man page, or `""`.
+    pub notes: &'static str,
     /// Decides from the plan, the step's own options and the host's files what to do. It runs
     /// before the first call.
     pub prepare: fn(&Plan, &O) -> Result<Prepared>,
@@ -88,11 +90,16 @@ impl<O: Args> Step<O> {
     /// The step's command line.
     #[must_use]
     pub fn command(&self) -> Command {
-        CommandLine::<O>::command()
+        let examples = EXAMPLES.replace("STEP", self.name);
+        let command = CommandLine::<O>::command()
             .name(self.name)
             .about(self.about)
             .version(env!("CARGO_PKG_VERSION"))
-            .after_help(EXAMPLES.replace("STEP", self.name))
+            .after_help(examples.clone());
+        if self.notes.is_empty() {
+            return command;
+        }
+        command.after_long_help(format!("{examples}\n\nNotes:\n{}", self.notes))
     }
 
     /// The key of the step's receipt: its name without `bottle-`.

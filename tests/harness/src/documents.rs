@@ -81,6 +81,15 @@ pub fn command_documents(command: &Command, description: &str) {
     }
     examples.control("fi", []);
     page.extend(examples.render().bytes());
+    let long = command.get_after_long_help().map(ToString::to_string);
+    if let Some((_, notes)) = long.as_deref().unwrap_or_default().split_once("Notes:\n") {
+        let mut section = roff::Roff::new();
+        section.control("SH", ["NOTES"]);
+        for line in notes.lines() {
+            section.text([roff::roman(line.trim())]);
+        }
+        page.extend(section.render().bytes());
+    }
     page.extend(EXIT_STATUS.bytes());
     document(
         &format!("docs/man/{name}.1"),
