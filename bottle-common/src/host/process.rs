@@ -23,6 +23,9 @@ use crate::host::signals;
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The same once the program's streams are closed, because it is about to exit.
 const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// How much a program may print on both streams together, in bytes. `machine exec` gives at most
+/// 11 MiB (smolvm 1.32.2).
+const MAX_OUTPUT: usize = 12 << 20;
 /// The time limit for one call of the host's git.
 const GIT_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -36,8 +39,11 @@ pub enum Unfinished {
     #[display("cannot be started: {_0}")]
     NotStarted(io::Error),
     /// The time limit passed, and the program was killed.
-    #[display("the deadline passed")]
+    #[display("timed out")]
     TimedOut,
+    /// The program printed more than [`MAX_OUTPUT`], and was killed.
+    #[display("printed more than {} MiB", MAX_OUTPUT >> 20)]
+    TooMuchOutput,
     /// A signal came, and the program was killed.
     Interrupted(Error),
 }
@@ -151,6 +157,15 @@ fn finish(
             &mut streams,
             deadline.map_or(wake, |deadline| wake.min(deadline)),
         )?;
+        if streams
+            .iter()
+            .map(|stream| stream.content.len())
+            .sum::<usize>()
+            > MAX_OUTPUT
+        {
+            kill(&child);
+            return Err(Unfinished::TooMuchOutput);
+        }
         if streams[1].content.len() > seen {
             watch(&String::from_utf8_lossy(&streams[1].content[seen..]));
         }

@@ -1,7 +1,6 @@
 //! A smolvm call that failed: whether smolvm or the command in the guest failed, what it printed,
 //! and which hint helps.
 
-use std::io;
 use std::process::{ExitStatus, Output};
 use std::time::Duration;
 
@@ -15,6 +14,9 @@ use crate::smolvm::version::OLDEST;
 
 /// How much of a program's output goes into an error, in characters.
 const MAX_PRINTED: usize = 2000;
+
+/// How much of the end of each stream is looked at, in bytes.
+const MAX_STREAM: usize = 64 << 10;
 
 /// A call that failed.
 #[derive(Debug)]
@@ -37,8 +39,6 @@ pub(crate) enum Reason<'a> {
     Unfinished(&'a Unfinished),
     /// This version of smolvm is not supported.
     TooOld(&'a Version),
-    /// smolvm does not accept the host path, and no link to it could be made.
-    NoLink(&'a io::Error),
 }
 
 impl CallFailure {
@@ -60,6 +60,7 @@ impl CallFailure {
                     Some(INSTALL_SMOLVM),
                 ),
                 Unfinished::NotStarted(_) => (Code::HostFile, unfinished.to_string(), None),
+                Unfinished::TooMuchOutput => (Code::SmolvmError, unfinished.to_string(), None),
                 Unfinished::TimedOut => {
                     let timeout = humantime::format_duration(timeout);
                     let why = format!("timed out after {timeout}");
@@ -75,10 +76,6 @@ impl CallFailure {
             Reason::TooOld(version) => {
                 let why = format!("smolvm {version} is too old: {OLDEST} or later is needed");
                 (Code::SmolvmMissing, why, Some(NEWER_SMOLVM))
-            }
-            Reason::NoLink(error) => {
-                let why = format!("make a link for a path with a colon: {error}");
-                (Code::HostFile, why, None)
             }
         };
         Self {
@@ -160,7 +157,7 @@ pub(crate) fn is_smolvms_own(output: &Output) -> bool {
         Some(2) => "error: ",
         _ => return false,
     };
-    let stderr = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(end(&output.stderr));
     lines(&stderr).any(|line| line.starts_with(mark))
 }
 
@@ -172,9 +169,15 @@ pub(crate) fn status(status: ExitStatus) -> String {
     }
 }
 
-/// Gives the lines that a program printed, first stdout, then stderr, without smolvm's progress.
+/// Gives the end of what a program printed on one stream: smolvm's own words come last.
+pub(crate) fn end(stream: &[u8]) -> &[u8] {
+    &stream[stream.len().saturating_sub(MAX_STREAM)..]
+}
+
+/// Gives the lines that a program printed, first stdout, then stderr, without smolvm's progress. Of
+/// each stream it gives the [`end`].
 pub(crate) fn printed(output: &Output) -> Vec<String> {
-    let text = [&output.stdout[..], b"\n", &output.stderr[..]].concat();
+    let text = [end(&output.stdout), b"\n", end(&output.stderr)].concat();
     let text = String::from_utf8_lossy(&text);
     let mut printed = Vec::new();
     for line in lines(&text) {
