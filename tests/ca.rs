@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use harness::{Certificate, Sandbox, certificate, converges, cp};
+use harness::{Certificate, Sandbox, certificate, converges, cp_for};
 use serde_json::{Value, json};
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-ca");
@@ -58,7 +58,7 @@ fn pipelock_path_when_no_routes() {
 
     let calls = sandbox.calls();
     assert_eq!(calls.len(), 2);
-    assert_eq!(calls[0], cp(&sandbox.path("ca.pem"), PATH));
+    assert_eq!(calls[0], cp_for("0", "600", &sandbox.path("ca.pem"), PATH));
     assert_eq!(calls[1][7..9], ["sh", "-c"]);
     assert!(
         calls[1][9].contains("chmod 644") && calls[1][9].contains("update-ca-certificates"),
@@ -74,7 +74,10 @@ fn egress_path_when_routes_declared() {
     let fingerprint = fingerprint(&sandbox.path("egress.pem"));
     let stderr = format!("bottle-ca: trusts egress CA, sha256 {fingerprint} (_s)\n");
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);
-    assert_eq!(sandbox.calls()[0], cp(&sandbox.path("egress.pem"), PATH));
+    assert_eq!(
+        sandbox.calls()[0],
+        cp_for("0", "600", &sandbox.path("egress.pem"), PATH)
+    );
 }
 
 #[test]
