@@ -10,7 +10,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use harness::{Outcome, Run, STEPS, Sandbox, cp, repository};
+use harness::{Outcome, Run, STEPS, Sandbox, cp_for, repository};
 use serde_json::{Map, Value, json};
 
 const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
@@ -270,7 +270,7 @@ fn the_python_hands_a_plan_over_and_sets_the_environment() {
         let calls = sandbox.calls();
         let certificate = format!("{STATE}/pipelock-ca.pem");
         let target = receipts["ca"]["path"].as_str().unwrap();
-        assert!(calls.contains(&cp(&sandbox.path(certificate), target)));
+        assert!(calls.contains(&cp_for("0", "600", &sandbox.path(certificate), target)));
         let mut agent = vec!["machine", "exec", "--name", harness::MACHINE];
         let env = receipts["ca"]["env"].as_object().unwrap();
         let mut options = vec!["--env=EDITOR=vi".to_owned()];
@@ -462,7 +462,7 @@ fn the_addresses_that_the_gate_gets_are_listed() {
         assert_eq!(asked(address), format!("{address}\n"));
         missed += 1;
     }
-    assert_eq!(missed, 9);
+    assert_eq!(missed, 13);
     let longer = asked("ssh://git@forge.example/team/app.git-other");
     assert_eq!(longer, "git://127.0.0.1:9418/app.git-other\n");
 }

@@ -157,6 +157,7 @@ fn the_examples_in_the_help_work() {
             .lines()
             .skip_while(|line| *line != "Examples:")
             .skip(1)
+            .take_while(|line| !line.is_empty())
             .collect();
         assert!(examples.len() > 2, "{help}");
         for example in examples {

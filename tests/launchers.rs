@@ -239,7 +239,7 @@ fn a_way_that_is_empty_counts_as_unset() {
             let value = if key == written { full } else { empty };
             plan.pointer_mut(GIT).unwrap()[key] = value.clone();
         }
-        let run = sandbox.run(STEP).args(["-n"]).plan(&plan);
+        let run = sandbox.run("bottle-git").args(["-n"]).plan(&plan);
         let outcome = run.end();
         assert_eq!(
             (outcome.status, outcome.stderr.as_str()),

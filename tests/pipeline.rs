@@ -357,25 +357,6 @@ fn a_smolvm_that_is_too_old() {
 }
 
 #[test]
-fn a_smolvm_that_talks_too_much() {
-    let sandbox = Sandbox::new();
-    sandbox.set_up(BUILT);
-    // More than the real one lets through, which is about 11 MiB.
-    let program = sandbox.write(
-        "loud",
-        "#!/bin/sh\nhead -c 16777216 /dev/zero | tr '\\0' x >&2\nexit 3\n",
-    );
-    fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
-    let outcome = sandbox.sh("bottle-prompt --smolvm ./loud < plan.json");
-    assert_eq!((outcome.status, outcome.stdout.as_str()), (1, ""));
-    assert!(
-        outcome.stderr.contains("exit status 3: …xxx") && outcome.stderr.len() < 3000,
-        "{}",
-        outcome.stderr.len()
-    );
-}
-
-#[test]
 fn a_guests_words_cannot_move_the_cursor() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
@@ -512,6 +493,47 @@ fn what_a_group_began_is_taken_back_also_when_a_signal_ends_it() {
     let calls = sandbox.calls();
     let undo = include_str!("../bottle-common/src/guest/scripts/undo.sh");
     assert!(calls.len() == 3 && calls[2].iter().any(|word| word.ends_with(undo)));
+}
+
+/// The guest decides how much it prints. Both streams count.
+#[test]
+fn a_smolvm_that_prints_without_end_is_killed() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    for stream in ["1", "2"] {
+        let script = format!(
+            "#!/bin/sh\ncase $* in --version) echo 1.32.2 ;; *) exec yes '\u{85}' >&{stream} ;; esac\n"
+        );
+        let program = sandbox.write("bin/talks", script);
+        fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+        let run = sandbox.run("prlimit").args(["--as=134217728"]);
+        let run = run.args(["bottle-prompt", "--smolvm", "talks", "-f", "plan.json"]);
+        run.end().fails(
+            1,
+            "bottle-prompt: write /home/node/.claude-bottle-prompt.txt: smolvm machine cp: printed more than 12 MiB\n",
+        );
+    }
+}
+
+/// What fails with as much as may be printed is shown by its end.
+#[test]
+fn a_long_failure_is_shown_by_its_end() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    let script = "#!/bin/sh\ncase $* in --version) echo 1.32.2 && exit ;; esac\n\
+                  yes | head -c 11000000 >&2; echo 'Error: the end' >&2; exit 1\n";
+    let program = sandbox.write("bin/talks", script);
+    fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+    let run = sandbox.run("prlimit").args(["--as=134217728"]);
+    let run = run.args(["bottle-prompt", "--smolvm", "talks", "-f", "plan.json"]);
+    let outcome = run.end();
+    assert_eq!(outcome.status, 1);
+    assert!(
+        outcome.stderr.ends_with("y; y; Error: the end\n"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(outcome.stderr.len() < 3000);
 }
 
 /// As nohup(1) does, and a shell for its background jobs.

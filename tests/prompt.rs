@@ -133,13 +133,28 @@ fn a_prompt_file_that_cannot_be_copied_fails_before_the_first_call() {
 }
 
 #[test]
-fn a_path_with_a_colon_goes_by_way_of_a_link() {
+fn a_path_that_smolvm_does_not_take_goes_by_way_of_stage_dir() {
     let sandbox = Sandbox::with_guest();
-    sandbox.write("a:b/prompt.txt", "by way of a link\n");
+    sandbox.write("a:b/prompt.txt", "by way of stage_dir\n");
     let mut plan = with_prompt(&sandbox, "x");
     plan["prompt_file"] = json!(sandbox.path("a:b/prompt.txt"));
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, DONE);
-    assert_eq!(sandbox.guest(&format!("cat {PATH}")), "by way of a link\n");
+    assert_eq!(
+        sandbox.guest(&format!("cat {PATH}")),
+        "by way of stage_dir\n"
+    );
+    let copies: Vec<_> = sandbox.calls();
+    let copy = copies.iter().find(|call| call[1] == "cp").unwrap();
+    let stage = sandbox.path("stage").display().to_string();
+    assert!(copy[8].starts_with(&stage), "{copy:?}");
+    assert_eq!(sandbox.staged(), [""; 0]);
+    plan["stage_dir"] = json!(sandbox.path("c:d"));
+    sandbox.run(STEP).plan(&plan).end().fails(
+        1,
+        "bottle-prompt: stage_dir DIR/c:d is no path for smolvm, which takes UTF-8 without a colon\n\
+         hint: stage_dir in the plan names another directory\n",
+    );
+    assert!(sandbox.calls().is_empty());
 }
 
 #[test]

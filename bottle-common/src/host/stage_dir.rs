@@ -43,6 +43,10 @@ impl StageDir {
         if path.is_symlink() {
             return Err(refused(&path, "is a link", "names the directory itself"));
         }
+        if path.to_str().is_none_or(|path| path.contains(':')) {
+            let why = "is no path for smolvm, which takes UTF-8 without a colon";
+            return Err(refused(&path, why, "names another directory"));
+        }
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)

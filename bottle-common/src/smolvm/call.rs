@@ -9,7 +9,7 @@ use crate::host::tree::PinnedTree;
 use crate::plan::values::GuestPath;
 
 /// One call of smolvm. `S` is what a copy copies: a [`Source`] or, once that has been staged, the
-/// path of a file on the host.
+/// path of a file on the host as smolvm takes it.
 #[derive(Clone, Debug)]
 pub enum Call<S = Source> {
     /// `smolvm machine cp`
@@ -192,7 +192,7 @@ impl Call {
     }
 
     /// Replaces the source of a copy by the path that `stage` gives for it.
-    fn resolve(self, stage: &mut impl FnMut(Source) -> Result<PathBuf>) -> Result<Call<PathBuf>> {
+    fn resolve(self, stage: &mut impl FnMut(Source) -> Result<String>) -> Result<Call<String>> {
         match self {
             Self::Copy(Copy {
                 purpose,
@@ -278,7 +278,7 @@ impl Exec {
 
 impl Group {
     /// Replaces the source of each copy by the path that `stage` gives for it.
-    fn resolve(self, stage: &mut impl FnMut(Source) -> Result<PathBuf>) -> Result<Group<PathBuf>> {
+    fn resolve(self, stage: &mut impl FnMut(Source) -> Result<String>) -> Result<Group<String>> {
         let mut calls = Vec::new();
         for call in self.calls {
             calls.push(call.resolve(stage)?);
@@ -308,10 +308,7 @@ impl Calls {
     /// # Errors
     ///
     /// The errors of `stage`.
-    pub fn resolve(
-        self,
-        mut stage: impl FnMut(Source) -> Result<PathBuf>,
-    ) -> Result<Calls<PathBuf>> {
+    pub fn resolve(self, mut stage: impl FnMut(Source) -> Result<String>) -> Result<Calls<String>> {
         let first = self.first.resolve(&mut stage)?;
         let mut side_by_side = Vec::new();
         for group in self.side_by_side {

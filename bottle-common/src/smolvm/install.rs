@@ -206,7 +206,7 @@ fn suffixed(tar: &GuestPath, part: u64) -> GuestPath {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
 
     use harness::{MACHINE, Outcome, Sandbox, tar_of};
 
@@ -233,11 +233,11 @@ mod tests {
         };
         let progress = Progress { show: None };
         let staged = Staged::new(calls, &sandbox.path("stage"), progress).unwrap();
-        let call = |call: &Call<PathBuf>| {
+        let call = |call: &Call<String>| {
             let run = sandbox.run("smolvm").args(["machine"]);
             let run = match call {
                 Call::Copy(copy) => run
-                    .args(["cp", copy.from.to_str().unwrap()])
+                    .args(["cp", &copy.from])
                     .args([format!("{MACHINE}:{}", copy.to)]),
                 Call::Exec(exec) => run.args(["exec", "--name", MACHINE, "--"]).args(&exec.argv),
             };

@@ -2,9 +2,7 @@
 
 use std::borrow::Cow;
 use std::ffi::OsString;
-use std::io;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Output;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -12,7 +10,6 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use serde_json::{Deserializer, Value};
-use tempfile::TempDir;
 
 use crate::error::Code;
 use crate::host::{process, signals};
@@ -100,7 +97,7 @@ impl Runner {
     /// # Errors
     ///
     /// The failure of the call that did not do what it was for.
-    pub fn run(&mut self, calls: &Calls<PathBuf>) -> Result<Vec<String>, CallFailure> {
+    pub fn run(&mut self, calls: &Calls<String>) -> Result<Vec<String>, CallFailure> {
         let mut answers = self.run_group(&calls.first)?;
         let groups = &calls.side_by_side;
         // A few groups are done before it would pay to make them side by side.
@@ -124,7 +121,7 @@ impl Runner {
     }
 
     /// Makes the calls of a few groups at a time. When one has failed, no further group is begun.
-    fn run_side_by_side(&mut self, groups: &[Group<PathBuf>]) -> Result<Vec<String>, CallFailure> {
+    fn run_side_by_side(&mut self, groups: &[Group<String>]) -> Result<Vec<String>, CallFailure> {
         let next = AtomicUsize::new(0);
         let has_failed = AtomicBool::new(false);
         let calls = AtomicU32::new(0);
@@ -164,7 +161,7 @@ impl Runner {
 
     /// When a call of `group` fails, what the group left half done is taken back, as far as the
     /// guest still answers.
-    fn run_group(&mut self, group: &Group<PathBuf>) -> Result<Vec<String>, CallFailure> {
+    fn run_group(&mut self, group: &Group<String>) -> Result<Vec<String>, CallFailure> {
         let mut answers = Vec::new();
         for call in &group.calls {
             match self.run_call(call) {
@@ -182,7 +179,7 @@ impl Runner {
         Ok(answers)
     }
 
-    fn run_call(&mut self, call: &Call<PathBuf>) -> Result<String, CallFailure> {
+    fn run_call(&mut self, call: &Call<String>) -> Result<String, CallFailure> {
         let result = self.attempt(call);
         let Call::Exec(Exec {
             recovery: Some(recovery),
@@ -197,11 +194,7 @@ impl Runner {
         }
     }
 
-    fn recover(
-        &mut self,
-        call: &Call<PathBuf>,
-        recovery: &Recovery,
-    ) -> Result<String, CallFailure> {
+    fn recover(&mut self, call: &Call<String>, recovery: &Recovery) -> Result<String, CallFailure> {
         let mut answer = None;
         if let Some(guard) = &recovery.guard {
             let text = match self.ask(&guard.call) {
@@ -224,7 +217,7 @@ impl Runner {
     }
 
     /// Makes `call`, again where the failure is not its own.
-    fn attempt(&mut self, call: &Call<PathBuf>) -> Result<String, CallFailure> {
+    fn attempt(&mut self, call: &Call<String>) -> Result<String, CallFailure> {
         let mut repeats = 0;
         loop {
             let output = self.invoke(call)?;
@@ -254,7 +247,7 @@ impl Runner {
         }
         smolvm.user = if !failure::is_smolvms_own(output) {
             KnownUser::Taken
-        } else if String::from_utf8_lossy(&output.stderr).contains(USER_REFUSED) {
+        } else if String::from_utf8_lossy(failure::end(&output.stderr)).contains(USER_REFUSED) {
             KnownUser::None
         } else {
             return false;
@@ -268,7 +261,7 @@ impl Runner {
     /// Whether smolvm failed in a way that is gone when it is asked again. A machine that has too
     /// many calls at once is said not to run.
     fn is_transient(&self, output: &Output) -> bool {
-        let stderr = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(failure::end(&output.stderr));
         let busy = format!(
             "connect: machine '{}' is not running",
             self.settings.machine
@@ -277,7 +270,7 @@ impl Runner {
         failure::is_smolvms_own(output) && words.into_iter().any(|words| stderr.contains(words))
     }
 
-    fn judge(&self, call: &Call<PathBuf>, output: &Output) -> Result<String, CallFailure> {
+    fn judge(&self, call: &Call<String>, output: &Output) -> Result<String, CallFailure> {
         if output.status.success() {
             return Ok(text::lossless(&output.stdout));
         }
@@ -295,7 +288,7 @@ impl Runner {
         ))
     }
 
-    fn invoke(&mut self, call: &Call<PathBuf>) -> Result<Output, CallFailure> {
+    fn invoke(&mut self, call: &Call<String>) -> Result<Output, CallFailure> {
         self.calls += 1;
         match call {
             Call::Copy(copy) => self.invoke_copy(call, copy),
@@ -305,33 +298,23 @@ impl Runner {
 
     fn invoke_copy(
         &mut self,
-        call: &Call<PathBuf>,
-        copy: &Copy<PathBuf>,
+        call: &Call<String>,
+        copy: &Copy<String>,
     ) -> Result<Output, CallFailure> {
-        let link;
-        let source = match copy.from.to_str() {
-            Some(path) if !path.contains(':') => path,
-            // smolvm would take what is before the colon for a machine. It follows links.
-            _ => {
-                link = Link::new(&copy.from)
-                    .map_err(|error| self.failure(call, Reason::NoLink(&error)))?;
-                &link.path
-            }
-        };
         let target = format!("{}:{}", self.settings.machine, copy.to);
         let mut args = vec!["machine", "cp"];
         let (smolvm, id) = (self.smolvm(call)?, copy.owner.id());
         if version::copies_for(smolvm.version.as_ref()) {
             args.extend(["--mode", copy.mode, "--uid", id, "--gid", id]);
         }
-        args.extend([source, &target]);
+        args.extend([copy.from.as_str(), &target]);
         self.start(
             call,
             &args.into_iter().map(str::to_owned).collect::<Vec<_>>(),
         )
     }
 
-    fn invoke_exec(&mut self, call: &Call<PathBuf>, exec: &Exec) -> Result<Output, CallFailure> {
+    fn invoke_exec(&mut self, call: &Call<String>, exec: &Exec) -> Result<Output, CallFailure> {
         let user = self.user(call, exec.by)?;
         let machine = &self.settings.machine;
         let mut args = ["machine", "exec", "--name", machine]
@@ -348,7 +331,7 @@ impl Runner {
         self.start(call, &args)
     }
 
-    fn start(&self, call: &Call<PathBuf>, args: &[String]) -> Result<Output, CallFailure> {
+    fn start(&self, call: &Call<String>, args: &[String]) -> Result<Output, CallFailure> {
         let Settings {
             program,
             timeout,
@@ -391,7 +374,7 @@ impl Runner {
     }
 
     /// Gives the value of `--user` for a command that is to be run by `hands`.
-    fn user(&mut self, call: &Call<PathBuf>, hands: Hands) -> Result<Option<String>, CallFailure> {
+    fn user(&mut self, call: &Call<String>, hands: Hands) -> Result<Option<String>, CallFailure> {
         match &self.settings.user {
             ExecUser::None => return Ok(None),
             ExecUser::User(user) => return Ok(Some(user.clone())),
@@ -402,7 +385,7 @@ impl Runner {
     }
 
     /// Gives what is known of smolvm. At first its version is asked.
-    fn smolvm(&mut self, call: &Call<PathBuf>) -> Result<&KnownSmolvm, CallFailure> {
+    fn smolvm(&mut self, call: &Call<String>) -> Result<&KnownSmolvm, CallFailure> {
         let smolvm = match (self.smolvm.take(), &self.known) {
             (Some(smolvm), _) => smolvm,
             (None, Some(known)) => known.get_or_ask(|| self.ask_version(call))?,
@@ -417,7 +400,7 @@ impl Runner {
     }
 
     /// Asks smolvm for its version. When it does not answer, the calls themselves may yet work.
-    fn ask_version(&self, call: &Call<PathBuf>) -> Result<KnownSmolvm, CallFailure> {
+    fn ask_version(&self, call: &Call<String>) -> Result<KnownSmolvm, CallFailure> {
         let version = match self.start(call, &["--version".to_owned()]) {
             Ok(output) => version::parse(&String::from_utf8_lossy(&output.stdout)),
             Err(failure) if failure.error.code == Some(Code::Timeout) => None,
@@ -431,7 +414,7 @@ impl Runner {
         Ok(KnownSmolvm { version, user })
     }
 
-    fn failure(&self, call: &Call<PathBuf>, reason: Reason) -> CallFailure {
+    fn failure(&self, call: &Call<String>, reason: Reason) -> CallFailure {
         let command = match call {
             Call::Copy(_) => "cp",
             Call::Exec(_) => "exec",
@@ -447,7 +430,7 @@ impl Runner {
 }
 
 /// What people may see of `output`.
-fn presentable<'a>(call: &Call<PathBuf>, output: &'a Output) -> Cow<'a, Output> {
+fn presentable<'a>(call: &Call<String>, output: &'a Output) -> Cow<'a, Output> {
     match call {
         Call::Exec(exec) if exec.is_private => Cow::Owned(Output {
             stdout: Vec::new(),
@@ -465,27 +448,6 @@ fn is_satisfied(guard: &Guard, answer: &str) -> bool {
         .holds
         .iter()
         .all(|(pointer, value)| json.pointer(pointer).is_some_and(|found| *found == **value))
-}
-
-/// A link to a host file whose own path smolvm does not take. It is removed when dropped.
-struct Link {
-    path: String,
-    _directory: TempDir,
-}
-
-impl Link {
-    fn new(file: &Path) -> io::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("bottle-").tempdir()?;
-        let path = directory.path().join("file");
-        symlink(std::path::absolute(file)?, &path)?;
-        match path.to_str() {
-            Some(path) if !path.contains(':') => Ok(Self {
-                path: path.to_owned(),
-                _directory: directory,
-            }),
-            _ => Err(io::Error::other("TMPDIR must be a path without a colon")),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -548,7 +510,7 @@ mod tests {
         Exec::new(&[word])
     }
 
-    fn group(words: &[&str], undo: Option<&str>) -> Group<std::path::PathBuf> {
+    fn group(words: &[&str], undo: Option<&str>) -> Group<String> {
         Group {
             calls: words.iter().map(|word| exec(word).into()).collect(),
             undo: undo.map(exec),
@@ -786,34 +748,6 @@ mod tests {
             message(&exec("a").private(), &mut smolvm),
             format!("{told}no")
         );
-    }
-
-    #[test]
-    fn a_path_with_a_colon_goes_by_way_of_a_link() {
-        let mut smolvm = Smolvm::new(ExecUser::None, "readlink \"$3\" || echo \"$3\"");
-        for path in ["/x", "/a:b", ":"] {
-            let copy = Call::Copy(Copy {
-                purpose: "copy".to_owned(),
-                from: path.into(),
-                to: GuestPath::try_from("/y".to_owned()).unwrap(),
-                owner: Hands::Root,
-                mode: "600",
-            });
-            let said = smolvm
-                .runner
-                .run(&Calls::from(vec![copy]))
-                .unwrap()
-                .concat();
-            let expected = std::path::absolute(path).unwrap();
-            assert_eq!(said.trim_end(), expected.to_str().unwrap());
-        }
-        for call in &smolvm.log()[1..] {
-            let [_, _, from, to] = call.split(' ').collect::<Vec<_>>()[..] else {
-                panic!("{call}")
-            };
-            assert!(!from.contains(':') && !fs::exists(from).unwrap(), "{call}");
-            assert_eq!(to, "m:/y");
-        }
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Stages what a step's calls copy, so that every source is a file on the host.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use tempfile::NamedTempFile;
 
+use crate::host::files;
 use crate::host::parts::Parts;
 use crate::host::stage_dir::StageDir;
 use crate::host::tar::{self, Packed};
@@ -15,7 +16,7 @@ use crate::smolvm::progress::Progress;
 /// Calls that are ready to be made. Dropping this removes the files that were staged for them.
 pub struct Staged {
     /// The calls.
-    pub calls: Calls<PathBuf>,
+    pub calls: Calls<String>,
     /// The directories that they copy, in the order of the calls.
     pub packed: Vec<Packed>,
     _files: Vec<NamedTempFile>,
@@ -65,9 +66,12 @@ struct Stager {
 
 impl Stager {
     /// Gives the path of a file with the content of `source`, which is staged if necessary.
-    fn stage(&mut self, source: Source) -> Result<PathBuf> {
+    fn stage(&mut self, source: Source) -> Result<String> {
         let file = match source {
-            Source::File(path) => return Ok(path),
+            Source::File(path) => match fit(&path) {
+                Some(path) => return Ok(path.to_owned()),
+                None => self.copy(&path)?,
+            },
             Source::Text(text) => {
                 let file = self.create_file()?;
                 let writing = || format!("write {}", file.path().display());
@@ -79,9 +83,19 @@ impl Stager {
             Source::Archive(archive) => self.pack(&archive)?,
             Source::NextPart => self.parts.pop().context("a part is missing")?,
         };
-        let path = file.path().to_owned();
+        // stage_dir was judged: its own path is one that smolvm takes.
+        let path = file.path().to_string_lossy().into_owned();
         self.files.push(file);
         Ok(path)
+    }
+
+    /// Copies a file whose own path smolvm does not take.
+    fn copy(&self, path: &Path) -> Result<NamedTempFile> {
+        let mut from = files::open(path)?;
+        let to = self.create_file()?;
+        let copying = || format!("copy {} to {}", path.display(), to.path().display());
+        io::copy(&mut from, &mut to.as_file()).with_context(copying)?;
+        Ok(to)
     }
 
     fn create_file(&self) -> Result<NamedTempFile> {
@@ -109,10 +123,20 @@ impl Stager {
     }
 }
 
-/// Whether a call copies something that is not yet a file.
+/// Gives the path as smolvm takes it. It takes only UTF-8, and the text before a colon for a machine.
+#[must_use]
+pub fn fit(path: &Path) -> Option<&str> {
+    path.to_str().filter(|path| !path.contains(':'))
+}
+
+/// Whether a call copies something that is not yet a file, or one whose path smolvm does not take.
 fn needs_staging(calls: &Calls) -> bool {
     calls.iter().any(|call| match call {
-        Call::Copy(Copy { from, .. }) => !matches!(from, Source::File(_)),
+        Call::Copy(Copy {
+            from: Source::File(path),
+            ..
+        }) => fit(path).is_none(),
+        Call::Copy(_) => true,
         Call::Exec(_) => false,
     })
 }

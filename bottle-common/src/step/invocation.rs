@@ -15,6 +15,7 @@ use crate::smolvm::runner::{Runner, Settings};
 use crate::step::Step;
 use crate::step::options::{CommandLine, Common, Output};
 use crate::step::output;
+use crate::text::visible_json;
 
 pub(crate) struct Invocation<'a, O: Args> {
     pub step: &'a Step<O>,
@@ -80,7 +81,7 @@ impl<O: Args> Invocation<'_, O> {
             }
             Output::Receipt => serde_json::to_string_pretty(value)?,
         };
-        output::print(&(text + "\n"))
+        output::print(visible_json(&text) + "\n")
     }
 
     /// Prints a line on stderr that starts with the step's name.

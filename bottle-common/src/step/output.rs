@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::error::{Code, Error};
 use crate::step::options::ErrorFormat;
-use crate::text::one_line;
+use crate::text::{one_line, visible_json};
 
 /// Writes `text` to stdout.
 pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<()> {
@@ -50,8 +50,9 @@ pub(crate) fn print_error(name: &str, error: &Error, format: ErrorFormat) {
     let message = one_line(&format!("{name}: {}", error.message));
     if format == ErrorFormat::Json {
         let code = error.code.map(Code::name);
-        let error = json!({"code": code, "message": message, "hint": error.hint});
-        say(&json!({ "error": error }).to_string());
+        let hint = error.hint.as_deref().map(one_line);
+        let error = json!({"code": code, "message": message, "hint": hint});
+        say(&visible_json(&json!({ "error": error }).to_string()));
         return;
     }
     say(&message);

@@ -1,7 +1,6 @@
 //! Renders a step's calls as a script for sh(1). The script is bytes, because a path need not be
 //! UTF-8.
 
-use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -11,8 +10,9 @@ use anyhow::Result;
 
 use crate::plan::values::MachineName;
 use crate::smolvm::call::{Archive, Call, Calls, Copy, Exec, Source};
+use crate::smolvm::staged::fit;
 use crate::smolvm::version::ExecUser;
-use crate::text::one_line;
+use crate::text::{is_unseen, one_line, visible_json};
 
 /// The first part, which is the same in every script. The second part sets the variables `step`,
 /// `smolvm`, `machine` and `optional`.
@@ -48,7 +48,7 @@ impl Script<'_> {
         // scripts/provision finds the second part by the line that starts with `# ----`.
         write!(script, "{PRELUDE}\n# ---- {}\n\n", self.step)?;
         if calls.iter().any(copies_archive) {
-            let plan = here_document(self.plan);
+            let plan = here_document(&visible_json(self.plan));
             write!(script, "plan() {{\n    cat <<{plan}\n}}\n\n")?;
         }
         self.begin_main(&mut script)?;
@@ -61,7 +61,7 @@ impl Script<'_> {
                     write!(lines, "    copy {} {} ", copy.mode, copy.owner.id())?;
                     lines.extend(self.stage(copy, number, &mut script)?);
                     lines.extend(b" ");
-                    lines.extend(&*quoted(copy.to.as_bytes())?);
+                    lines.extend(quoted(copy.to.as_bytes())?);
                     lines.extend(b"\n");
                 }
                 Call::Exec(exec) => lines.extend(exec_lines(exec)?),
@@ -78,9 +78,9 @@ impl Script<'_> {
         writeln!(script, "main() {{")?;
         writeln!(script, "    step={} optional={optional}", self.step)?;
         script.extend(b"    smolvm=");
-        script.extend(&*quoted(self.smolvm.as_bytes())?);
+        script.extend(quoted(self.smolvm.as_bytes())?);
         write!(script, " machine={}\n    cd -- ", self.machine)?;
-        script.extend(&*quoted(self.directory.as_os_str().as_bytes())?);
+        script.extend(quoted(self.directory.as_os_str().as_bytes())?);
         script.extend(b"\n    begin\n");
         match self.user {
             ExecUser::Auto => writeln!(script, "    choose_user")?,
@@ -97,23 +97,23 @@ impl Script<'_> {
     fn stage(&self, copy: &Copy, number: usize, script: &mut Vec<u8>) -> Result<Vec<u8>> {
         let staged = format!("\"$stage/{number}\"");
         match &copy.from {
-            Source::File(path) if is_fit(path) => {
-                return Ok(quoted(path.as_os_str().as_bytes())?.into_owned());
+            Source::File(path) if fit(path).is_some() => {
+                return quoted(path.as_os_str().as_bytes());
             }
             Source::File(path) => {
                 script.extend(b"    ln -s ");
-                script.extend(&*quoted(absolute(path)?.as_os_str().as_bytes())?);
+                script.extend(quoted(absolute(path)?.as_os_str().as_bytes())?);
                 writeln!(script, " {staged}")?;
             }
             Source::Text(text) => writeln!(script, "    cat >{staged} <<{}", here_document(text))?,
             Source::Archive(archive) => {
                 script.extend(b"    plan | ");
                 for word in self.packer {
-                    script.extend(&*quoted(word.as_bytes())?);
+                    script.extend(quoted(word.as_bytes())?);
                     script.extend(b" ");
                 }
                 script.extend(b"--archive ");
-                script.extend(&*quoted(copy.to.as_bytes())?);
+                script.extend(quoted(copy.to.as_bytes())?);
                 script.extend(split_lines(archive, number, &staged).bytes());
             }
             Source::NextPart => {}
@@ -125,12 +125,6 @@ impl Script<'_> {
 fn copies_archive(call: &Call) -> bool {
     let Call::Copy(copy) = call else { return false };
     matches!(copy.from, Source::Archive(_))
-}
-
-/// Whether smolvm accepts the path as it is. It accepts only UTF-8, and takes the text before a
-/// colon for a machine. Other paths need a link, which smolvm follows.
-fn is_fit(path: &Path) -> bool {
-    path.to_str().is_some_and(|path| !path.contains(':'))
 }
 
 /// Gives the end of a pipeline that splits the archive into files. Each has the number of the call
@@ -155,28 +149,42 @@ fn exec_lines(exec: &Exec) -> Result<Vec<u8>> {
     let mut lines = Vec::new();
     let line = exec_line(exec)?;
     let Some(recovery) = &exec.recovery else {
-        writeln!(lines, "    {line}")?;
+        lines.extend(b"    ");
+        lines.extend(line);
+        lines.push(b'\n');
         return Ok(lines);
     };
     let words = shlex::try_quote(recovery.words)?;
-    writeln!(lines, "    if ! said=$({line} 2>&1); then")?;
-    writeln!(lines, "        expected {words} \"$said\"")?;
+    lines.extend(b"    if ! said=$(");
+    lines.extend(&line);
+    writeln!(lines, " 2>&1); then\n        expected {words} \"$said\"")?;
     for call in &recovery.calls {
-        writeln!(lines, "        {} || :", exec_line(call)?)?;
+        lines.extend(b"        ");
+        lines.extend(exec_line(call)?);
+        lines.extend(b" || :\n");
     }
-    writeln!(lines, "        {line}\n    fi")?;
+    lines.extend(b"        ");
+    lines.extend(line);
+    lines.extend(b"\n    fi\n");
     Ok(lines)
 }
 
 /// Gives the command that makes the call, without its recovery.
-fn exec_line(exec: &Exec) -> Result<String> {
+fn exec_line(exec: &Exec) -> Result<Vec<u8>> {
     let mut words = vec!["guest".to_owned(), exec.by.name().to_owned()];
     for (name, value) in &exec.env {
         words.extend(["-e".to_owned(), format!("{name}={value}")]);
     }
     words.push("--".to_owned());
     words.extend_from_slice(&exec.argv);
-    Ok(shlex::try_join(words.iter().map(String::as_str))?)
+    let mut line = Vec::new();
+    for word in words {
+        if !line.is_empty() {
+            line.push(b' ');
+        }
+        line.extend(quoted(word.as_bytes())?);
+    }
+    Ok(line)
 }
 
 /// Gives what follows `<<` in a here-document that contains `text`.
@@ -189,7 +197,78 @@ fn here_document(text: &str) -> String {
     format!("'{end}'\n{text}{newline}{end}")
 }
 
-/// Quotes `text` for a shell.
-fn quoted(text: &[u8]) -> Result<Cow<'_, [u8]>> {
-    Ok(shlex::bytes::try_quote(text)?)
+/// Quotes `text` for a shell. What a terminal would obey is written as its octal digits, except for
+/// ends of lines and tabs.
+fn quoted(text: &[u8]) -> Result<Vec<u8>> {
+    let mut word = Vec::new();
+    let mut plain = String::new();
+    for chunk in text.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            if is_unseen(character) && !matches!(character, '\n' | '\t' | '\0') {
+                flush(&mut plain, &mut word)?;
+                word.extend(printf(character.encode_utf8(&mut [0; 4]).as_bytes()));
+            } else {
+                plain.push(character);
+            }
+        }
+        if !chunk.invalid().is_empty() {
+            flush(&mut plain, &mut word)?;
+            word.extend(printf(chunk.invalid()));
+        }
+    }
+    if word.is_empty() || !plain.is_empty() {
+        word.extend(&*shlex::bytes::try_quote(plain.as_bytes())?);
+    }
+    Ok(word)
+}
+
+/// Moves what is in `plain` to the end of `word`, quoted.
+fn flush(plain: &mut String, word: &mut Vec<u8>) -> Result<()> {
+    if !plain.is_empty() {
+        word.extend(&*shlex::bytes::try_quote(plain.as_bytes())?);
+        plain.clear();
+    }
+    Ok(())
+}
+
+/// Gives the part of a shell word that stands for `bytes`.
+fn printf(bytes: &[u8]) -> Vec<u8> {
+    let mut part = b"\"$(printf '".to_vec();
+    for byte in bytes {
+        part.extend(format!("\\{byte:03o}").bytes());
+    }
+    part.extend(b"')\"");
+    part
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::quoted;
+    use crate::text::one_line;
+
+    #[test]
+    fn a_word_is_what_it_was_and_shows_nothing_that_a_terminal_obeys() {
+        for text in [
+            &b""[..],
+            b"plain",
+            b"it's $HOME `x` \"q\" \\ %s",
+            b"two\n\tlines\n",
+            b"\x1b]0;title\x07\x7f",
+            "\u{9b}31m \u{202e}txt.exe \u{e0041}\u{2028}".as_bytes(),
+            b"\x9b\xff-\xfe",
+            b"\xff",
+            "\u{85}'".as_bytes(),
+        ] {
+            let word = String::from_utf8(quoted(text).unwrap()).unwrap();
+            for line in word.split(['\n', '\t']) {
+                assert_eq!(one_line(line), line);
+            }
+            let script = format!("printf %s. {word}");
+            let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+            assert_eq!(output.stdout, [text, b"."].concat(), "{word}");
+        }
+        assert!(quoted(b"a\0b").is_err());
+    }
 }
