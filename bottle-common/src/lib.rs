@@ -8,6 +8,8 @@
 //! - [`error`] and [`text`]: the error type, and text for people
 
 pub mod error;
+#[cfg(test)]
+mod fuzz;
 pub mod guest;
 pub mod host;
 pub mod plan;

@@ -4,6 +4,8 @@ mod alternates;
 mod check;
 mod config;
 mod credentials;
+#[cfg(test)]
+mod fuzz;
 mod gate;
 mod git_dirs;
 mod host_git;

@@ -90,7 +90,7 @@ pub(crate) mod pattern {
     }
 
     pub fn http_url() -> String {
-        format!("^[Hh][Tt][Tt][Pp][Ss]?://{HOST}{PORT}?(/[^?#]*)?$")
+        format!("^[Hh][Tt][Tt][Pp][Ss]?://{HOST}{PORT}?(/[!\"$->@-~]*)?$")
     }
 
     pub fn remote_url() -> String {

@@ -109,15 +109,6 @@ impl HostPort {
     pub fn host(&self) -> &str {
         self.0.rsplit_once(':').map_or("", |(host, _)| host)
     }
-
-    /// The port.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.0
-            .rsplit_once(':')
-            .and_then(|(_, port)| port.parse().ok())
-            .unwrap_or_default()
-    }
 }
 
 /// An `http://` or `https://` URL without credentials and without a query. It becomes an argument, and every user of
@@ -133,6 +124,10 @@ impl TryFrom<String> for HttpUrl {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         const WRONG: &str = "not an http(s) URL";
+        // RFC 3986, chapter 2.
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(WRONG);
+        }
         let uri: Uri = text.parse().map_err(|_| WRONG)?;
         let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(WRONG);
@@ -161,24 +156,9 @@ impl HttpUrl {
     /// The host; an IPv6 address stands in brackets.
     #[must_use]
     pub fn host(&self) -> String {
-        self.uri().host().unwrap_or_default().to_owned()
-    }
-
-    /// The port, which is the scheme's when none is named.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        let uri = self.uri();
-        let default = if uri.scheme_str() == Some("https") {
-            443
-        } else {
-            80
-        };
-        uri.port_u16().unwrap_or(default)
-    }
-
-    fn uri(&self) -> Uri {
         // It was parsed once when this was made.
-        self.0.parse().unwrap_or_default()
+        let uri: Uri = self.0.parse().unwrap_or_default();
+        uri.host().unwrap_or_default().to_owned()
     }
 }
 
@@ -474,6 +454,11 @@ mod tests {
                 "",
                 "host",
                 "//host/",
+                "http://host/\u{85}",
+                "http://host/\u{202e}",
+                "http://host/\u{7f}",
+                "http://host/a b",
+                "http://host/é",
                 "/path",
                 "ftp://host/",
                 "git://host/",
@@ -587,17 +572,17 @@ mod tests {
     }
 
     #[test]
-    fn the_host_and_port_of_a_url() {
-        for (url, host, port) in [
-            ("http://127.0.0.1:55556/", "127.0.0.1", 55556),
-            ("http://h/x", "h", 80),
-            ("HTTPS://[::1]", "[::1]", 443),
+    fn the_host_of_a_url() {
+        for (url, host) in [
+            ("http://127.0.0.1:55556/", "127.0.0.1"),
+            ("http://h/x", "h"),
+            ("HTTPS://[::1]", "[::1]"),
         ] {
             let url = HttpUrl::try_from(url.to_owned()).unwrap();
-            assert_eq!((url.host(), url.port()), (host.to_owned(), port));
+            assert_eq!(url.host(), host);
         }
         let gate = HostPort::try_from("[::1]:9418".to_owned()).unwrap();
-        assert_eq!((gate.host(), gate.port()), ("[::1]", 9418));
+        assert_eq!(gate.host(), "[::1]");
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod certificates;
 mod converge;
 mod documents;
 mod guests;
+pub mod mutations;
 mod programs;
 mod repositories;
 
