@@ -1,5 +1,5 @@
-//! Whether a file is what the guest may trust: one CA certificate in date, and nothing that is a
-//! secret.
+//! Decides whether the guest may trust a certificate file. It must contain a single CA certificate
+//! that is in date, and nothing that is secret.
 
 use std::path::Path;
 
@@ -11,34 +11,37 @@ use sha2::{Digest, Sha256};
 use x509_parser::pem::Pem;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// The largest file that is read, in bytes. A certificate has a few KiB.
+/// The maximum length of the file, in bytes. A certificate has a few KiB.
 const MAX_SIZE: u64 = 1 << 20;
 
-/// How many characters a line of base64 has.
+/// The number of characters in a line of base64.
 const LINE: usize = 64;
 
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 
-/// A CA certificate that was found fit.
+/// A CA certificate that the guest may trust.
 #[derive(Debug)]
 pub struct Certificate {
-    /// SHA-256 of the DER, as `openssl x509 -fingerprint -sha256` prints it.
+    /// SHA-256 of the DER, in the form that `openssl x509 -fingerprint -sha256` prints.
     pub fingerprint: String,
     /// SHA-256 of the file, in hex.
     pub sha256: String,
 }
 
 impl Certificate {
-    /// Reads and judges `file`.
+    /// Reads and checks `file`.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, or if the guest may not trust it.
     pub fn read(file: &Path) -> Result<Self> {
         let text = files::read(file, MAX_SIZE)?;
         Self::judge(&text).with_context(|| file.display().to_string())
     }
 
     fn judge(text: &[u8]) -> Result<Self> {
-        // This is looked for in the bytes, not in what a parser makes of them: a damaged key is a
-        // key, too.
+        // The bytes are searched before they are parsed, because a damaged key is also a secret.
         if text.windows(11).any(|window| window == b"PRIVATE KEY") {
             return Err(hinted(
                 "the file holds a private key, which must never reach the guest",
@@ -55,7 +58,7 @@ impl Certificate {
     }
 }
 
-/// Gives the one PEM block that `text` is.
+/// Returns the certificate's PEM block. Fails if `text` contains anything else.
 fn single_block(text: &[u8]) -> Result<Pem> {
     let blocks: Result<Vec<_>, _> = Pem::iter_from_buffer(text).collect();
     let mut blocks = blocks.context("not valid PEM")?;
@@ -81,7 +84,7 @@ fn single_block(text: &[u8]) -> Result<Pem> {
     Ok(block)
 }
 
-/// Fails unless `der` is a CA certificate that is in date and may sign others.
+/// Checks that `der` is a CA certificate that is in date and may sign other certificates.
 fn judge_certificate(der: &[u8]) -> Result<()> {
     let (rest, certificate) = X509Certificate::from_der(der).context("not a valid certificate")?;
     ensure!(
@@ -109,6 +112,7 @@ fn judge_certificate(der: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Computes the fingerprint of the certificate in `block`.
 fn fingerprint(block: &Pem) -> String {
     let digest = Sha256::digest(&block.contents);
     digest
@@ -118,11 +122,11 @@ fn fingerprint(block: &Pem) -> String {
         .join(":")
 }
 
-/// Gives the fingerprints of all certificates in a guest's bundle.
+/// Lists the fingerprints of all certificates in the guest's bundle.
 ///
 /// # Errors
 ///
-/// Where OpenSSL would stop reading it.
+/// If OpenSSL would not read the bundle to its end.
 pub fn fingerprints(bundle: &str) -> Result<Vec<String>> {
     for line in bundle.lines().filter(|line| line.starts_with("-----")) {
         ensure!(matches!(line.trim_end(), BEGIN | END), "a damaged marker");
@@ -139,9 +143,9 @@ pub fn fingerprints(bundle: &str) -> Result<Vec<String>> {
     Ok(fingerprints)
 }
 
-/// Whether `text` is what is written of a certificate, in the strict form of RFC 7468, with either
-/// end of lines. Whatever else it has would go into the guest's bundle, too, of which OpenSSL reads
-/// nothing at all if it does not like one line.
+/// Whether `text` is the certificate `der` in the strict PEM format of RFC 7468, with either kind
+/// of line ending. Anything else in the file would be copied into the guest's bundle, too. OpenSSL
+/// reads nothing of a bundle in which it finds one invalid line.
 fn is_plain(text: &[u8], der: &[u8]) -> bool {
     let Ok(text) = str::from_utf8(text) else {
         return false;
@@ -219,8 +223,8 @@ mod tests {
         openssl(&args, &path).status.success()
     }
 
-    /// Whether OpenSSL reads all certificates of a bundle in which `text` is the second of three, as
-    /// update-ca-certificates(8) puts it there.
+    /// Whether OpenSSL reads all certificates of a bundle in which `text` is the second of three,
+    /// as update-ca-certificates(8) puts it there.
     fn is_read_in_bundle(text: &[u8], other: &str, directory: &Path) -> bool {
         let end: &[u8] = if text.ends_with(b"\n") { b"" } else { b"\n" };
         let bundle = [other.as_bytes(), text, end, other.as_bytes()].concat();

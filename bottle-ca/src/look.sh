@@ -1,7 +1,7 @@
 # shellcheck shell=sh
-# Prints the attributes of the certificate $1 and of the bundle $2; the hash link by which OpenSSL
-# finds the certificate (it tries the numbers from 0 to the first gap); the number of certificates
-# that are linked for the bundle; and the bundle.
+# Prints the attributes of the certificate $1 and of the bundle $2; the hash link through which
+# OpenSSL finds the certificate (it tries the numbers from 0 up to the first gap); the number of
+# certificates that are linked for the bundle; and the bundle.
 set -eu
 list "0:$1" "0:$2"
 cd /etc/ssl/certs

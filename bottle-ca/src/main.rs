@@ -33,6 +33,7 @@ fn main() -> ExitCode {
     program::main(&STEP)
 }
 
+/// Decides which calls to make.
 fn prepare(plan: &Plan, _: &NoOptions) -> Result<Prepared> {
     let (file, certificate) = read(&plan.ca)?;
     let path = paths::ca_certificate();
@@ -66,7 +67,7 @@ fn prepare(plan: &Plan, _: &NoOptions) -> Result<Prepared> {
     Ok(prepared.warn(environment_warnings(&plan.guest_env)?))
 }
 
-/// The variables that a launcher should set for the agent.
+/// Returns the variables that a launcher should set for the agent.
 fn environment() -> CaEnvironment {
     CaEnvironment {
         node_extra_ca_certs: paths::ca_certificate().to_string(),
@@ -82,7 +83,7 @@ fn environment() -> CaEnvironment {
     }
 }
 
-/// Makes a warning for each variable of the agent's that names another file than it should.
+/// Makes a warning for each variable of the agent that names another file than it should.
 fn environment_warnings(env: &GuestEnv) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
     let environment = serde_json::to_value(environment())?;
@@ -107,6 +108,7 @@ fn says_added(answer: &str) -> bool {
     false
 }
 
+/// Decides what to look at in the guest.
 fn check(plan: &Plan, _: &NoOptions) -> Result<Check> {
     let (_, certificate) = read(&plan.ca)?;
     let exec = Check::exec(LOOK, &[&paths::ca_certificate(), paths::CA_BUNDLE]);
@@ -160,7 +162,7 @@ fn compare(certificate: &Certificate, answer: &str) -> Result<Vec<Difference>> {
     Ok(differences)
 }
 
-/// Returns the path of the certificate in the plan, and the certificate.
+/// Reads the certificate that the plan names. Returns its path and the certificate.
 fn read(ca: &Ca) -> Result<(&Path, Certificate)> {
     let unset = || format!("{}: unset, so there is no certificate to trust", ca.key);
     let file = ca.path.as_deref().with_context(unset)?;

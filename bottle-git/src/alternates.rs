@@ -1,4 +1,4 @@
-//! The directories in which a repository has objects that it borrows from others.
+//! The object directories of other repositories from which a repository borrows objects.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -12,20 +12,27 @@ use bottle_common::error::hinted;
 use crate::git_dirs::{GitDirs, Reach};
 use crate::inside;
 
+/// The file in an object directory that lists the directories from which it borrows.
 const FILE: &str = "info/alternates";
-/// How long the file may be, in bytes.
+/// The maximum length of the file, in bytes.
 const LIMIT: u64 = 1 << 16;
-/// How far a lender may borrow itself: git goes no further.
+/// The maximum length of a chain of lenders that borrow themselves. git has the same limit.
 const MAX_DEPTH: usize = 5;
-/// How many lenders there may be.
+/// The maximum number of lenders.
 const MAX_LENDERS: usize = 64;
+/// The hint that says how to make a repository independent of others.
 const WHOLE: &str = "while the other one is there, git repack -a -d && rm \
                      .git/objects/info/alternates makes it whole, and git clone --dissociate a \
                      whole copy";
 
-/// Lists the object directories that the one of the repository at `common_dir` borrows from, with
-/// those that they borrow from themselves. git itself would take any directory for one, and all that
-/// is in it would go along.
+/// Lists the object directories from which the repository at `common_dir` borrows, and those from
+/// which they borrow in turn. git itself would accept any directory, and everything in it would be
+/// copied, so each is checked.
+///
+/// # Errors
+///
+/// If a list cannot be read, if a lender is not the object directory of a repository in `reach`, or
+/// if there are too many lenders.
 pub fn lenders(common_dir: &Path, reach: &Reach) -> Result<Vec<PathBuf>> {
     let mut lenders = Vec::new();
     let mut seen = BTreeSet::from([common_dir.join("objects")]);
@@ -51,9 +58,9 @@ pub fn lenders(common_dir: &Path, reach: &Reach) -> Result<Vec<PathBuf>> {
     Ok(lenders)
 }
 
-/// Reads where the object directory `borrower` borrows from.
+/// Lists the directories from which the object directory `borrower` borrows.
 fn borrowed(borrower: &Path, reach: &Reach) -> Result<Vec<PathBuf>> {
-    // Where there are no objects at all nothing is borrowed.
+    // Without an object directory, nothing is borrowed.
     if !borrower.is_dir() {
         return Ok(Vec::new());
     }
@@ -68,7 +75,8 @@ fn borrowed(borrower: &Path, reach: &Reach) -> Result<Vec<PathBuf>> {
     Ok(lenders)
 }
 
-/// Gives the directory without links, if it is the objects of a repository in `reach`.
+/// Returns the directory `named` without links, after checking that it is the object directory of a
+/// repository in `reach`.
 fn judged(borrower: &Path, named: &Path, reach: &Reach) -> Result<PathBuf> {
     let (file, shown) = (borrower.join(FILE), borrower.join(named));
     let (file, shown) = (file.display(), shown.display());

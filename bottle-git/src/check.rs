@@ -1,4 +1,5 @@
-//! What git itself, as node, makes of the repository, the gate and the identity.
+//! Compares the repository, the gate and the identity in the guest with the plan. The guest's git,
+//! which runs as node, says what it reads and where it goes.
 
 use std::collections::HashSet;
 
@@ -18,17 +19,21 @@ use crate::repository::{self, Repository};
 const LOOK: &str = include_str!("look.sh");
 const LOOK_AS_NODE: &str = include_str!("look_as_node.sh");
 
-/// What the remotes are called by which git is asked where it goes.
+/// The prefix of the names of the remotes that are declared to ask git where it goes.
 const REMOTE: &str = "bottle-check-";
-/// How long a parameter may become, in bytes; Linux takes 128 KiB.
+/// The maximum length of a parameter, in bytes. Linux allows 128 KiB.
 const MAX_PARAMETER: usize = 1 << 16;
 
-/// Looks at what `parts` are about.
+/// Decides how to compare `parts` with the guest.
+///
+/// # Errors
+///
+/// If the hooks on the host cannot be read, or if a signal comes.
 pub fn check(parts: &Parts) -> Result<Check> {
     let (config, workspace) = (paths::home(".gitconfig"), repository::workspace());
     let routes = parts.gate.map(gate::routes);
-    let copy = parts.repository.as_ref().map(Copy::of).transpose()?;
-    let commits = copy.as_ref().map(|copy| copy.commits.join(" "));
+    let expected = parts.repository.as_ref().map(Expected::of).transpose()?;
+    let commits = expected.as_ref().map(|expected| expected.commits.join(" "));
     let commits = commits.unwrap_or_default();
     let declared = declared(routes.as_deref().unwrap_or_default());
     let mut parameters: Vec<&str> = vec![LOOK_AS_NODE, &config, &workspace, &commits];
@@ -43,16 +48,16 @@ pub fn check(parts: &Parts) -> Result<Check> {
     }
     let identity = parts.identity.cloned();
     Ok(Check::new(exec, lines.join("; "), move |text| {
-        let answer = Answer::parse(text)?;
+        let answer = GuestAnswer::parse(text)?;
         let mut differences = Vec::new();
-        if let Some(copy) = &copy {
-            differences.extend(answer.repository(copy));
+        if let Some(expected) = &expected {
+            differences.extend(answer.repository(expected));
         }
         if let Some(routes) = &routes {
             differences.extend(answer.gate(routes));
         }
-        if copy.is_some() || routes.is_some() {
-            differences.extend(answer.rules(routes.as_deref(), copy.as_ref()));
+        if expected.is_some() || routes.is_some() {
+            differences.extend(answer.rules(routes.as_deref(), expected.as_ref()));
         }
         if let Some(identity) = &identity {
             differences.extend(answer.identity(identity));
@@ -61,7 +66,8 @@ pub fn check(parts: &Parts) -> Result<Check> {
     }))
 }
 
-/// A remote for each spelling, as configuration: git is asked once for all of them.
+/// Formats a configuration that declares a remote for each spelling, so that git can be asked about
+/// all of them at once. It is split into parameters.
 fn declared(routes: &[Route]) -> Vec<String> {
     let mut parameters: Vec<String> = Vec::new();
     for (number, route) in routes.iter().enumerate() {
@@ -77,19 +83,23 @@ fn declared(routes: &[Route]) -> Vec<String> {
     parameters
 }
 
-/// What the host's repository comes to in the guest.
-struct Copy {
+/// What a copy of the host's repository should be like in the guest.
+struct Expected {
+    /// The `.git` on the host.
     source: String,
+    /// Whether git can read the repository.
     is_readable: bool,
+    /// Whether the configuration is copied unchanged.
     keeps_config: bool,
+    /// Commits of which the copy contains at least one.
     commits: Vec<String>,
-    /// The keys and values that its configuration sets.
+    /// The keys and values of its configuration.
     settings: HashSet<(String, String)>,
-    /// None where the hooks are elsewhere by a link.
+    /// The hooks; `None` if their directory is a link.
     hooks: Option<Listing>,
 }
 
-impl Copy {
+impl Expected {
     fn of(repository: &Repository) -> Result<Self> {
         let hooks = repository.hooks();
         let hooks = hooks.map(|tree| Listing::of_tree(&tree.pin()?, &repository::path()));
@@ -103,6 +113,7 @@ impl Copy {
         })
     }
 
+    /// Whether the repository's configuration contains `entry`.
     fn sets(&self, entry: &Entry) -> bool {
         self.settings.contains(&setting(entry))
     }
@@ -112,22 +123,22 @@ fn setting(entry: &Entry) -> (String, String) {
     (entry.key.clone(), entry.value.clone().unwrap_or_default())
 }
 
-/// What the guest says.
-struct Answer<'a> {
+/// The output of [`LOOK`].
+struct GuestAnswer<'a> {
     listing: Listing,
-    /// A file of the repository that is not node's, and its owner.
+    /// A file of the repository that does not belong to node, and its owner.
     not_nodes: Option<(&'a str, &'a str)>,
-    /// Why git cannot read the repository; empty where it can.
+    /// Why git cannot read the repository; empty if it can.
     unreadable: &'a str,
-    /// A commit of the host's that is in the repository; empty where there is none.
+    /// One of the host's commits that is also in the guest; empty if there is none.
     known: &'a str,
-    /// The settings in git's order: of two with the same key, the later one holds.
+    /// The settings in git's order. If a key occurs twice, the later setting counts.
     settings: Vec<Setting>,
-    /// Where git goes for each spelling, as `git remote -v` says it.
+    /// The output of `git remote -v`, which says where git goes for each spelling.
     remotes: &'a str,
 }
 
-/// A line of git's configuration.
+/// An entry of git's configuration, and the file that contains it.
 struct Setting {
     file: String,
     entry: Entry,
@@ -136,7 +147,7 @@ struct Setting {
 impl Setting {
     fn parse(origin: &str, line: &str) -> Self {
         let file = origin.trim_start_matches("file:");
-        // git names the repository's own file as seen from the work tree.
+        // The path of the repository's own file is relative to the work tree.
         let file = match file.strip_prefix('/') {
             Some(_) => file.to_owned(),
             None => repository::workspace().join(file).to_string(),
@@ -169,7 +180,7 @@ impl Setting {
         )
     }
 
-    /// Names it as a thing that the plan does not have.
+    /// Makes the difference that the plan does not have this setting.
     fn extra(&self, what: &'static str) -> Difference {
         let (key, value) = (
             without_credentials(self.key()),
@@ -179,7 +190,7 @@ impl Setting {
     }
 }
 
-impl<'a> Answer<'a> {
+impl<'a> GuestAnswer<'a> {
     fn parse(text: &'a str) -> Result<Self> {
         const CUT: &str = "the guest's answer is cut short";
         let (listing, rest) = Listing::parse(text)?;
@@ -209,17 +220,18 @@ impl<'a> Answer<'a> {
         })
     }
 
-    fn repository(&self, copy: &Copy) -> Vec<Difference> {
+    /// Compares the repository with `expected`.
+    fn repository(&self, expected: &Expected) -> Vec<Difference> {
         let path = repository::path();
         let mut differences = self.compare(&[&repository::workspace(), &path], "directory");
         match self.not_nodes {
-            // The directory itself is compared above.
+            // The repository's own directory was compared above.
             Some((file, owner)) if *file != *path => {
                 differences.push(Difference::new("owner", file, paths::OWNER, Some(owner)));
             }
             _ => {}
         }
-        if copy.is_readable && !self.unreadable.is_empty() {
+        if expected.is_readable && !self.unreadable.is_empty() {
             let why = self.unreadable.lines().next();
             differences.push(Difference::new("git status", &path, "works", why));
             return differences;
@@ -232,20 +244,20 @@ impl<'a> Answer<'a> {
         {
             return differences;
         }
-        if copy.is_readable && !copy.commits.is_empty() && self.known.is_empty() {
+        if expected.is_readable && !expected.commits.is_empty() && self.known.is_empty() {
             differences.push(Difference::new(
                 "commits",
                 &path,
-                &*copy.source,
+                &*expected.source,
                 Some("others"),
             ));
         }
-        if let Some(hooks) = &copy.hooks {
+        if let Some(hooks) = &expected.hooks {
             differences.extend(hooks.differences(&self.below(&path.join("hooks"))));
         }
         for name in ["branches", "remotes"] {
             for (file, attributes) in self.below(&path.join(name)).0 {
-                if attributes.kind != "directory" && !copy.keeps_config {
+                if attributes.kind != "directory" && !expected.keeps_config {
                     differences.push(Difference::extra("rule", &file, "there"));
                 }
             }
@@ -253,7 +265,7 @@ impl<'a> Answer<'a> {
         differences
     }
 
-    /// What is at `path` and below it.
+    /// Returns the part of the listing at `path` and below it.
     fn below(&self, path: &GuestPath) -> Listing {
         let start = format!("{path}/");
         let files = self.listing.0.iter();
@@ -265,6 +277,7 @@ impl<'a> Answer<'a> {
         )
     }
 
+    /// Compares the URLs that git uses with `routes`.
     fn gate(&self, routes: &[Route]) -> Vec<Difference> {
         let mut differences = self.compare(&[&paths::home(".gitconfig")], "file");
         let lock = paths::home(".gitconfig.lock");
@@ -296,16 +309,16 @@ impl<'a> Answer<'a> {
             let words = without_credentials(words);
             differences.push(Difference::new("url", spelling, url, Some(&words)));
             if !is_said {
-                // git cannot say it of the others either.
+                // git says nothing about the other spellings either.
                 break;
             }
         }
         differences
     }
 
-    /// Names the settings that lead around the gate, or to programs and files that the plan does
-    /// not know.
-    fn rules(&self, routes: Option<&[Route]>, copy: Option<&Copy>) -> Vec<Difference> {
+    /// Lists the settings that lead around the gate, or to programs and files that are not in the
+    /// host's repository.
+    fn rules(&self, routes: Option<&[Route]>, expected: Option<&Expected>) -> Vec<Difference> {
         let mut ours = HashSet::new();
         for Route { spelling, url } in routes.into_iter().flatten() {
             ours.insert((format!("url.{url}.insteadof"), spelling.as_str()));
@@ -313,7 +326,7 @@ impl<'a> Answer<'a> {
         let mut differences = Vec::new();
         for setting in &self.settings {
             let (entry, value) = (&setting.entry, setting.value());
-            if copy.is_some_and(|copy| copy.sets(entry)) {
+            if expected.is_some_and(|expected| expected.sets(entry)) {
                 continue;
             }
             if entry.key == "unreadable" {
@@ -326,10 +339,10 @@ impl<'a> Answer<'a> {
                 ));
                 continue;
             }
-            let is_way = config::is_way(entry, copy.is_some())
+            let is_way = config::is_way(entry, expected.is_some())
                 || routes.is_some_and(|routes| {
                     let is_ours = ours.contains(&(entry.key.clone(), value));
-                    !is_ours && leads_around(entry, value, routes, copy.is_some())
+                    !is_ours && leads_around(entry, value, routes, expected.is_some())
                 });
             if is_way {
                 differences.push(setting.extra("rule"));
@@ -338,6 +351,7 @@ impl<'a> Answer<'a> {
         differences
     }
 
+    /// Compares git's identity with `identity`.
     fn identity(&self, identity: &Identity) -> Vec<Difference> {
         let mut differences = Vec::new();
         let config = paths::home(".gitconfig").to_string();
@@ -361,7 +375,7 @@ impl<'a> Answer<'a> {
         differences
     }
 
-    /// Lists which of `files` is not there, of another `kind`, or not node's.
+    /// Lists which of `files` are missing, have another type than `kind`, or do not belong to node.
     fn compare(&self, files: &[&GuestPath], kind: &'static str) -> Vec<Difference> {
         let mut expected = Listing::default();
         let mut found = Listing::default();
@@ -383,8 +397,8 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// Whether git goes elsewhere than to the gate because of the entry. What the addresses of remotes
-/// should be is known with the host's repository.
+/// Whether the entry makes git go to another place than the gate. The addresses of remotes count
+/// only if `knows_remotes`, because only the host's repository says what they should be.
 fn leads_around(entry: &Entry, value: &str, routes: &[Route], knows_remotes: bool) -> bool {
     let leads_to_gate = || {
         let is_it = |route: &Route| value == route.spelling || value == route.url;
@@ -407,7 +421,8 @@ fn leads_around(entry: &Entry, value: &str, routes: &[Route], knows_remotes: boo
     }
 }
 
-/// `text` as it may be logged: a rule that somebody else wrote may hold a token.
+/// Returns `text` without credentials, so that it may be logged. A rule that somebody else wrote
+/// may contain a token.
 fn without_credentials(text: &str) -> String {
     String::from_utf8_lossy(&credentials::removed_from_address(text.as_bytes())).into_owned()
 }

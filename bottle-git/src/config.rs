@@ -1,4 +1,5 @@
-//! A repository's configuration: which entries go into the guest, and how they are written there.
+//! A repository's configuration: which of its entries are copied into the guest, and how they are
+//! written there.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -9,8 +10,8 @@ use bottle_common::plan::wire::Identity;
 
 use crate::credentials;
 
-/// What goes along: what git needs to treat the same files in the same way. Everything else stays on
-/// the host, be it harmless or not.
+/// The entries that are copied: those that git needs to treat the same files in the same way. All
+/// others are left out, even if they are harmless. [`Entry::is_of`] explains the patterns.
 const KEPT: &[&str] = &[
     "add.*",
     "advice.*",
@@ -65,8 +66,8 @@ const KEPT: &[&str] = &[
     "worktree.*",
 ];
 
-/// What of that stays on the host: entries that run the host's programs, show ways around the gate,
-/// need keys or hold secrets.
+/// Exceptions to [`KEPT`]: entries that run programs of the host, lead around the gate, need keys
+/// or contain secrets.
 const LEFT_OUT: &[&str] = &[
     "commit.gpgsign",
     "commit.template",
@@ -112,7 +113,8 @@ const SECRETS: &[&str] = &[
     "token",
 ];
 
-/// Entries that tell git where to push or fetch, by the name of a remote or by an address.
+/// Entries that say where git pushes to or fetches from. Each value is the name of a remote or an
+/// address.
 const DESTINATIONS: &[&str] = &[
     "branch.pushremote",
     "branch.remote",
@@ -120,7 +122,7 @@ const DESTINATIONS: &[&str] = &[
     "remote.pushurl",
 ];
 
-/// What has git run a program, or read a file, on its way to a remote.
+/// Entries that make git run a program or read a file when it talks to a remote.
 const WAYS: &[&str] = &[
     "core.alternaterefscommand",
     "core.askpass",
@@ -132,7 +134,7 @@ const WAYS: &[&str] = &[
     "include.*",
     "includeif.*",
 ];
-/// The same of a remote.
+/// The same for a single remote.
 const WAYS_OF_REMOTES: &[&str] = &[
     "lfs.customtransfer.*",
     "lfs.pushurl",
@@ -146,7 +148,7 @@ const WAYS_OF_REMOTES: &[&str] = &[
     "remote.vcs",
 ];
 
-/// The extensions that git 2.39, Debian's, knows.
+/// The repository extensions that Debian's git 2.39 knows.
 const EXTENSIONS: &[&str] = &[
     "noop",
     "objectformat",
@@ -155,23 +157,25 @@ const EXTENSIONS: &[&str] = &[
     "worktreeconfig",
 ];
 
-/// A variable and its value, as git lists them. A boolean may have no value.
+/// A variable and its value, as git lists them.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Entry {
     /// `section.variable` or `section.subsection.variable`
     pub key: String,
+    /// The value. A boolean variable may have none.
     pub value: Option<String>,
 }
 
-/// What decides on an entry beside its name.
+/// The parts of the plan on which it depends whether an entry is copied.
 pub struct Rules<'a> {
     /// The identity that the plan sets.
     pub identity: &'a Identity,
-    /// Every address that leads to the gate.
+    /// All addresses that git sends to the gate.
     pub routes: HashSet<String>,
 }
 
 impl Entry {
+    /// Splits the key into section, subsection and variable.
     fn parts(&self) -> (&str, Option<&str>, &str) {
         let (section, rest) = self.key.split_once('.').unwrap_or((&self.key, ""));
         match rest.rsplit_once('.') {
@@ -180,8 +184,8 @@ impl Entry {
         }
     }
 
-    /// Whether one of `patterns` fits the key: `section.variable` fits with any subsection, and with
-    /// a `*` at its end a pattern fits every key that begins like it.
+    /// Whether one of `patterns` matches the key. `section.variable` matches with any subsection. A
+    /// pattern that ends with `*` matches all keys that begin with the text before it.
     fn is_of(&self, patterns: &[&str]) -> bool {
         let (section, _, name) = self.parts();
         patterns
@@ -192,7 +196,7 @@ impl Entry {
             })
     }
 
-    /// The key as it may be shown: an address in it may hold a token.
+    /// Returns the key for a message. An address in it is left out, because it may contain a token.
     fn shown(&self) -> String {
         match self.parts() {
             (section, Some(subsection), name) if subsection.contains(['@', ':']) => {
@@ -203,7 +207,7 @@ impl Entry {
     }
 }
 
-/// Reads what `git config --list -z` prints.
+/// Parses the output of `git config --list -z`.
 pub fn parse(list: &[u8]) -> Vec<Entry> {
     let mut entries = Vec::new();
     for entry in list.split(|&byte| byte == 0) {
@@ -225,24 +229,28 @@ pub fn parse(list: &[u8]) -> Vec<Entry> {
     entries
 }
 
-/// Gives the value that counts, which is the last one.
+/// Returns the value of `key`. If the key is set several times, the last value counts.
 pub fn value<'a>(entries: &'a [Entry], key: &str) -> Option<&'a str> {
     let entry = entries.iter().rev().find(|entry| entry.key == key)?;
     entry.value.as_deref()
 }
 
-/// Whether it says that objects are missing, and where to get them.
+/// Whether `entry` says that the repository is a partial clone, or where it gets missing objects.
 pub fn is_partial(entry: &Entry) -> bool {
     entry.is_of(&["extensions.partialclone", "remote.promisor"])
 }
 
-/// Whether it has git run a program, or read a file, that may lead elsewhere.
+/// Whether `entry` makes git run a program or read a file that may lead around the gate. The
+/// entries of single remotes count only if `knows_remotes`.
 pub fn is_way(entry: &Entry, knows_remotes: bool) -> bool {
     entry.is_of(WAYS) || knows_remotes && entry.is_of(WAYS_OF_REMOTES)
 }
 
-/// Removes the extensions that mean nothing once the repository is copied, and refuses those that
-/// Debian's git does not know.
+/// Removes the extensions that have no effect after the repository is copied.
+///
+/// # Errors
+///
+/// If there is an extension that Debian's git does not know. `place` is the repository.
 pub fn filter_extensions(entries: &mut Vec<Entry>, place: &str) -> Result<()> {
     entries.retain(|entry| {
         let is_files = entry.value.as_deref() == Some("files");
@@ -269,8 +277,8 @@ pub fn filter_extensions(entries: &mut Vec<Entry>, place: &str) -> Result<()> {
     Ok(())
 }
 
-/// Splits `entries` into what goes along and the names of what stays on the host. `is_further` is a
-/// file that adds to another one.
+/// Splits `entries` into those that are copied and the names of those that are left out. The file
+/// is `is_further` if git reads it in addition to `config`.
 pub fn without_secrets(
     entries: Vec<Entry>,
     rules: &Rules,
@@ -282,8 +290,8 @@ pub fn without_secrets(
     let mut remotes_with_url = HashSet::new();
     for mut entry in entries {
         let held_credentials = remove_credentials(&mut entry);
-        // git pushes to every address of a remote. Only the first one of the first file is known to
-        // be rewritten to the gate, or to be the person's own.
+        // git pushes to all addresses of a remote. Only the first address in the first file is
+        // kept; another one is kept only if git sends it to the gate.
         let is_first_url = entry.is_of(&["remote.url"])
             && remotes_with_url.insert(entry.key.clone())
             && !is_further;
@@ -299,7 +307,7 @@ pub fn without_secrets(
     (kept, left_out)
 }
 
-/// Removes the credentials from the entry's value; gives whether there were any.
+/// Removes the credentials from the entry's value. Returns whether there were any.
 fn remove_credentials(entry: &mut Entry) -> bool {
     let Some(value) = &entry.value else {
         return false;
@@ -311,7 +319,7 @@ fn remove_credentials(entry: &mut Entry) -> bool {
     held_credentials
 }
 
-/// Whether git may be led where the entry leads it, if it leads anywhere.
+/// Whether the entry contains no address, or one that git may use in the guest.
 fn may_go_there(entry: &Entry, rules: &Rules, is_first_url: bool) -> bool {
     let Some(value) = &entry.value else {
         return true;
@@ -320,13 +328,14 @@ fn may_go_there(entry: &Entry, rules: &Rules, is_first_url: bool) -> bool {
         let is_helper = value.starts_with("ext::");
         return (is_first_url && !is_helper) || rules.routes.contains(value);
     }
-    // Without a colon and a slash it is the name of a remote.
+    // A value without colon and slash is the name of a remote.
     if entry.is_of(DESTINATIONS) && value.contains([':', '/']) {
         return rules.routes.contains(value);
     }
     true
 }
 
+/// Whether the entry is copied, according to its name and to the form of its value.
 fn is_kept(entry: &Entry, identity: &Identity) -> bool {
     let (section, _, name) = entry.parts();
     let is_identity = matches!(section, "user" | "author" | "committer");
@@ -341,7 +350,7 @@ fn is_kept(entry: &Entry, identity: &Identity) -> bool {
     entry.is_of(KEPT) && !stays
 }
 
-/// Whether the text was something else than UTF-8, which would not arrive as it is.
+/// Whether the text was not UTF-8 before it was read. It would not be the same in the guest.
 fn is_not_utf8(text: &str) -> bool {
     text.contains('\u{fffd}')
 }
@@ -350,7 +359,7 @@ fn has_credentials(key: &str) -> bool {
     *credentials::removed_from_address(key.as_bytes()) != *key.as_bytes()
 }
 
-/// Writes `entries` as a file of which git reads the same.
+/// Formats `entries` as a configuration file, from which git reads the same entries.
 pub fn render(entries: &[Entry]) -> String {
     let mut config = String::new();
     let mut last = None;
@@ -374,7 +383,7 @@ pub fn render(entries: &[Entry]) -> String {
     config
 }
 
-/// Writes `value` as git-config(1) reads it: bare where that is the same, else in double quotes.
+/// Formats `value` for git-config(1), in double quotes if git would otherwise read another value.
 fn quoted(value: &str) -> String {
     let is_special = |c: char| c.is_control() || matches!(c, '"' | '\\' | '#' | ';');
     if !value.contains(is_special) && value.trim() == value && !value.contains("  ") {

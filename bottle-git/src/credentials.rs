@@ -5,13 +5,14 @@ use std::borrow::Cow;
 /// What separates the scheme of a URL from the rest (RFC 3986).
 const MARK: &[u8] = b"://";
 
-/// Removes what stands before the hosts of all URLs in `text`, and what follows a `?` or a `#` in
-/// those of the web. Of ssh the user stays.
+/// Removes the credentials from all URLs in `text`: everything before the host, and in http and
+/// https URLs also everything after a `?` or a `#`. In ssh URLs the user stays.
 pub fn removed_from_text(text: &[u8]) -> Cow<'_, [u8]> {
     remove(text, u8::is_ascii_whitespace)
 }
 
-/// Removes the same from a value that may be an address as a whole, whatever its characters.
+/// Removes the same from `text`. If it begins with a URL, the whole text is taken for one URL, even
+/// if it contains white space.
 pub fn removed_from_address(text: &[u8]) -> Cow<'_, [u8]> {
     let is_address = find(text, MARK).is_some_and(|end| scheme_of(&text[..end]).len() == end);
     if is_address {
@@ -21,13 +22,15 @@ pub fn removed_from_address(text: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// The scheme at the end of `text`, if there is one.
+/// Returns the scheme at the end of `text`, which is empty if there is none.
 fn scheme_of(text: &[u8]) -> &[u8] {
     let is_fit = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'-' | b'.');
     let length = text.iter().rev().take_while(|byte| is_fit(byte)).count();
     &text[text.len() - length..]
 }
 
+/// Removes the credentials from all URLs in `text`. A URL ends before the first byte for which
+/// `is_end` is true.
 fn remove(text: &[u8], is_end: fn(&u8) -> bool) -> Cow<'_, [u8]> {
     let mut clean = Vec::new();
     let mut rest = text;
@@ -35,7 +38,7 @@ fn remove(text: &[u8], is_end: fn(&u8) -> bool) -> Cow<'_, [u8]> {
         let (before, url) = rest.split_at(start + MARK.len());
         clean.extend_from_slice(before);
         let scheme = scheme_of(&rest[..start]).to_ascii_lowercase();
-        // Another URL may follow behind whatever is between the two.
+        // Another URL may follow, even if no white space is in between.
         let next = find(url, MARK).map(|next| next - scheme_of(&url[..next]).len());
         let (url, behind) = url.split_at(next.unwrap_or(url.len()));
         let is_authoritys_end = |byte: &u8| matches!(byte, b'/' | b'?' | b'#') || is_end(byte);
@@ -48,7 +51,7 @@ fn remove(text: &[u8], is_end: fn(&u8) -> bool) -> Cow<'_, [u8]> {
             clean.extend_from_slice(path);
             rest = &rest[path.len()..];
             if !query.is_empty() {
-                // A URL in it is a part of it.
+                // A URL in the query belongs to the query.
                 rest = split_at_first(rest, is_end).1;
             }
         }
@@ -60,7 +63,7 @@ fn remove(text: &[u8], is_end: fn(&u8) -> bool) -> Cow<'_, [u8]> {
     Cow::Owned(clean)
 }
 
-/// Appends `authority` (RFC 3986) without its credentials to `clean`.
+/// Appends `authority` (RFC 3986), without its credentials, to `clean`.
 fn append_authority(clean: &mut Vec<u8>, authority: &[u8], is_ssh: bool) {
     let Some(at) = authority.iter().rposition(|&byte| byte == b'@') else {
         clean.extend_from_slice(authority);
@@ -70,7 +73,7 @@ fn append_authority(clean: &mut Vec<u8>, authority: &[u8], is_ssh: bool) {
         clean.extend_from_slice(&authority[at + 1..]);
         return;
     }
-    // The user is needed to log in. The text after a colon is a secret.
+    // The user is needed to log in. The text after the colon is a password.
     let (user, _) = split_at_first(&authority[..at], |byte| *byte == b':');
     clean.extend_from_slice(user);
     clean.extend_from_slice(&authority[at..]);
@@ -80,6 +83,7 @@ fn find(text: &[u8], words: &[u8]) -> Option<usize> {
     text.windows(words.len()).position(|window| window == words)
 }
 
+/// Splits `text` before the first byte for which `is_it` is true.
 fn split_at_first(text: &[u8], is_it: impl Fn(&u8) -> bool) -> (&[u8], &[u8]) {
     text.split_at(text.iter().position(is_it).unwrap_or(text.len()))
 }

@@ -1,4 +1,5 @@
-//! The agent's `~/.gitconfig`, which sends the spellings of a remote that we know to the gate.
+//! The agent's `~/.gitconfig`, which makes git send the known spellings of a remote's address to
+//! the gate.
 
 use bottle_common::guest::paths;
 use bottle_common::plan::Gate;
@@ -12,7 +13,7 @@ use crate::config::{self, Entry};
 
 const OWN: &str = include_str!("own.sh");
 
-/// One spelling of a remote's address, and where git has to go for it.
+/// A spelling of a remote's address, and the URL that git has to use instead.
 pub struct Route {
     /// A spelling of the address.
     pub spelling: String,
@@ -20,7 +21,7 @@ pub struct Route {
     pub url: String,
 }
 
-/// Makes the calls that put the configuration in place.
+/// Makes the calls that install the configuration.
 pub fn calls(gate: &Gate) -> [Call; 2] {
     let path = paths::home(".gitconfig");
     let purpose = format!("make node the owner of {path}");
@@ -29,7 +30,7 @@ pub fn calls(gate: &Gate) -> [Call; 2] {
     [Call::copy_for(Hands::Node, "644", text, path), own.into()]
 }
 
-/// Makes a warning when the agent's environment sends git's requests for the gate to a proxy.
+/// Makes a warning if the agent's environment makes git use a proxy for the gate.
 pub fn proxy_warning(gate: &Gate, env: &GuestEnv) -> Option<String> {
     let goes_to_proxy = env.has_proxy_for(gate.host.host());
     if gate.scheme != GateScheme::Http || !goes_to_proxy {
@@ -55,7 +56,7 @@ pub fn receipt(gate: &Gate) -> receipt::Gate {
     }
 }
 
-/// Lists the spellings of every remote that the gate is for, and where git has to go for them.
+/// Lists the spellings of all remotes' addresses, with the URLs that git has to use instead.
 pub fn routes(gate: &Gate) -> Vec<Route> {
     let mut routes = Vec::new();
     for remote in &gate.remotes {
@@ -69,12 +70,12 @@ pub fn routes(gate: &Gate) -> Vec<Route> {
     routes
 }
 
-/// The URL of the remote `name` at the gate.
+/// Returns the URL of the remote `name` at the gate.
 fn url(gate: &Gate, name: &str) -> String {
     format!("{}://{}/{name}.git", gate.scheme, gate.host)
 }
 
-/// Renders the `.gitconfig`.
+/// Formats the `.gitconfig`.
 fn render(gate: &Gate) -> String {
     let mut entries = Vec::new();
     for Route { spelling, url } in routes(gate) {

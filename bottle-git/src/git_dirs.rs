@@ -1,8 +1,9 @@
-//! Which directories a `.git` stands for, and whether the project may name them.
+//! Finds the directories that a `.git` refers to, and decides whether the project may refer to
+//! them.
 //!
-//! A project may come from anywhere, and its `.git` may lead to any directory of the host's. What is
-//! not in the project itself has to name the project in turn, as git's own linked worktrees and
-//! submodules do, or the person has to allow it.
+//! A project may come from anywhere, and its `.git` may refer to any directory of the host. A
+//! directory outside the project must refer to the project in turn, as those of git's linked
+//! worktrees and submodules do. Otherwise the user has to allow it.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,32 +14,38 @@ use anyhow::{Context, Result, bail};
 use bottle_common::error::hinted;
 
 use crate::config;
-use crate::host_git::{self, Answer};
+use crate::host_git::{self, GitAnswer};
 use crate::inside;
 
-/// How long a file may be that holds one path.
+/// The maximum length of a file that contains one path, in bytes.
 const PATH_LIMIT: u64 = 1 << 14;
+/// The hint for a repository that has been moved.
 const REPAIR: &str = "git worktree repair, or git submodule update, mends what has been moved";
 
-/// The directories of the host's that a project may name. All paths are without links.
+/// The directories on the host that a project may refer to. All paths are without links.
 pub struct Reach {
     /// The project's own directory.
     project: PathBuf,
-    /// What the person allows beside it.
+    /// The other directories that are allowed.
     allowed: Vec<PathBuf>,
 }
 
-/// Where a repository's parts are. Both paths are without links.
+/// The directories of a repository. Both paths are without links.
 #[derive(Clone, Debug)]
 pub struct GitDirs {
-    /// What the work tree has for itself.
+    /// The directory of the files that belong to one work tree.
     pub git_dir: PathBuf,
-    /// What linked worktrees have in common. Where there are none it is the same as `git_dir`.
+    /// The directory of the files that linked worktrees share. If there are none, it is the same as
+    /// `git_dir`.
     pub common_dir: PathBuf,
 }
 
 impl Reach {
-    /// The reach of the project at `project`.
+    /// Makes the reach of the project at `project`. The user allows the directories `allowed`.
+    ///
+    /// # Errors
+    ///
+    /// If one of the directories is missing.
     pub fn new(project: &Path, allowed: &[PathBuf]) -> Result<Self> {
         let canonical = |path: &Path| {
             fs::canonicalize(path).with_context(|| format!("read {}", path.display()))
@@ -57,16 +64,17 @@ impl Reach {
         &self.project
     }
 
-    /// Also lets in what is in `directory`, which has proved to be the project's.
+    /// Also allows everything in `directory`, which was found to belong to the project.
     pub fn extend(&mut self, directory: &Path) {
         self.allowed.push(directory.to_owned());
     }
 
-    /// Whether `path`, which is without links, may be read.
+    /// Whether the files at `path`, which is without links, may be read.
     pub fn has(&self, path: &Path) -> bool {
         path.starts_with(&self.project) || self.is_allowed(path)
     }
 
+    /// Whether `path` is in one of the directories outside the project that are allowed.
     fn is_allowed(&self, path: &Path) -> bool {
         self.allowed
             .iter()
@@ -75,7 +83,11 @@ impl Reach {
 }
 
 impl GitDirs {
-    /// Finds the parts of the repository that `source` stands for, the `.git` in the project.
+    /// Finds the directories of the repository that `source` refers to, the `.git` in the project.
+    ///
+    /// # Errors
+    ///
+    /// If there is no repository, if it cannot be read, or if the project may not refer to it.
     pub fn find(source: &Path, reach: &Reach) -> Result<Self> {
         let reading = || format!("read {}", source.display());
         let kind = source.symlink_metadata().with_context(reading)?.file_type();
@@ -114,23 +126,25 @@ impl GitDirs {
         ))
     }
 
-    /// Whether git would take it for a repository.
+    /// Whether git would accept the directories as a repository.
     pub fn is_repository(&self) -> bool {
         is_head(&self.git_dir)
             && self.common_dir.join("objects").is_dir()
             && self.common_dir.join("refs").is_dir()
     }
 
-    /// Whether it is a linked worktree's.
+    /// Whether they belong to a linked worktree.
     pub fn is_linked(&self) -> bool {
         self.git_dir != self.common_dir
     }
 
+    /// Whether both directories are in `reach`.
     fn is_within(&self, reach: &Reach) -> bool {
         reach.has(&self.git_dir) && reach.has(&self.common_dir)
     }
 
-    /// Whether the repository has `project` in its list of worktrees, as git made it.
+    /// Whether the repository lists `project` as one of its linked worktrees, in the way that git
+    /// does.
     fn is_worktree_of(&self, project: &Path) -> bool {
         let Some(worktrees) = self.git_dir.parent() else {
             return false;
@@ -147,10 +161,11 @@ impl GitDirs {
     }
 }
 
-/// Whether the repository at `git_dir` says that `project` is its work tree, as a submodule's does.
+/// Whether the configuration of the repository at `git_dir` says that `project` is its work tree,
+/// as that of a submodule does.
 fn is_work_tree_of(git_dir: &Path, project: &Path) -> Result<bool> {
     for name in ["config", "config.worktree"] {
-        let Some(Answer::Yes(entries)) = host_git::entries(git_dir, name)? else {
+        let Some(GitAnswer::Yes(entries)) = host_git::entries(git_dir, name)? else {
             continue;
         };
         if let Some(value) = config::value(&entries, "core.worktree") {
@@ -160,7 +175,7 @@ fn is_work_tree_of(git_dir: &Path, project: &Path) -> Result<bool> {
     Ok(false)
 }
 
-/// Follows a `.git` that is a link, which git never makes.
+/// Returns the repository that `source` leads to, a `.git` that is a link. git never makes one.
 fn linked(source: &Path, reach: &Reach) -> Result<PathBuf> {
     let shown = source.display();
     let target = fs::canonicalize(source).with_context(|| format!("read {shown}"))?;
@@ -182,7 +197,7 @@ fn linked(source: &Path, reach: &Reach) -> Result<PathBuf> {
     ))
 }
 
-/// Follows a `.git` that is a file.
+/// Returns the repository that `source` names, a `.git` that is a file.
 fn named(source: &Path, reach: &Reach) -> Result<PathBuf> {
     let text = inside::read(&reach.project, ".git", PATH_LIMIT)?.unwrap_or_default();
     let Some(named) = text.strip_prefix(b"gitdir: ") else {
@@ -195,7 +210,8 @@ fn named(source: &Path, reach: &Reach) -> Result<PathBuf> {
     fs::canonicalize(&named).map_err(|error| no_repository(source, &named, &error.to_string()))
 }
 
-/// Reads where a linked worktree has what it shares with the others.
+/// Returns the directory that the worktree at `git_dir` shares with others, or `git_dir` if it is
+/// not a linked worktree.
 fn common_dir(git_dir: &Path) -> Result<PathBuf> {
     if !git_dir.is_dir() {
         return Ok(git_dir.to_owned());
@@ -208,6 +224,7 @@ fn common_dir(git_dir: &Path) -> Result<PathBuf> {
         .map_err(|error| no_repository(&git_dir.join("commondir"), &named, &error.to_string()))
 }
 
+/// Makes the error that `source` refers to `target`, which is not a repository.
 fn no_repository(source: &Path, target: &Path, why: &str) -> anyhow::Error {
     let (source, target) = (source.display(), target.display());
     hinted(
@@ -216,7 +233,7 @@ fn no_repository(source: &Path, target: &Path, why: &str) -> anyhow::Error {
     )
 }
 
-/// Whether the `HEAD` in `git_dir` is one that git accepts.
+/// Whether `git_dir` contains a `HEAD` that git accepts.
 fn is_head(git_dir: &Path) -> bool {
     if let Ok(target) = fs::read_link(git_dir.join("HEAD")) {
         return target.starts_with("refs");
@@ -229,7 +246,7 @@ fn is_head(git_dir: &Path) -> bool {
         || is_id(head)
 }
 
-/// Whether it is the name of an object: SHA-1 or SHA-256 in hex.
+/// Whether `text` is the name of an object: a SHA-1 or a SHA-256 in hex.
 pub fn is_id(text: &[u8]) -> bool {
     matches!(text.len(), 40 | 64)
         && text
@@ -237,11 +254,12 @@ pub fn is_id(text: &[u8]) -> bool {
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
+/// Whether `path` leads to `canonical`, which is without links.
 fn is_same(path: &Path, canonical: &Path) -> bool {
     fs::canonicalize(path).is_ok_and(|path| path == canonical)
 }
 
-/// The path that git wrote as a line.
+/// Returns the path in `text`, a line that git wrote.
 fn path(text: &[u8]) -> &Path {
     let mut text = text;
     while let Some(rest) = text.strip_suffix(b"\n").or(text.strip_suffix(b"\r")) {

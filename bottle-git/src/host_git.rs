@@ -1,8 +1,9 @@
-//! What the host's git says of a configuration file.
+//! Reads configuration files with the host's git.
 //!
-//! The repository may be hostile, so git is never run in it: it runs in `/` and reads one file, which
-//! was opened here without following a link. Includes are not followed, and `git config` runs no
-//! hook, filter or command of a configuration. All else of a repository this step reads itself.
+//! The repository may be hostile, so git is never run in it. It runs in `/` and reads one file that
+//! this step has opened without following links. It does not follow includes, and `git config` runs
+//! no hook, filter or command of a configuration. This step reads all other files of a repository
+//! itself.
 
 use std::ffi::OsStr;
 use std::io;
@@ -18,42 +19,53 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use crate::config::{self, Entry};
 use crate::inside;
 
-/// How long a configuration may be, in bytes.
+/// The maximum length of a configuration file, in bytes.
 const LIMIT: u64 = 1 << 20;
-/// How much memory its entries may take, in bytes: each has the name of its section.
+/// The maximum memory for its entries, in bytes. Each entry contains the name of its section, so
+/// they can take much more than the file.
 const MAX_COST: usize = 8 << 20;
-/// About what an entry takes beside its text.
+/// The approximate memory for an entry without its text, in bytes.
 const ENTRY_COST: usize = 100;
 
-/// What git answered.
-pub enum Answer<T> {
+/// What came of running git.
+pub enum GitAnswer<T> {
     /// git succeeded.
     Yes(T),
-    /// git refused.
+    /// git failed.
     No,
     /// There is no git on this host.
     NoGit(io::Error),
 }
 
-/// Reads all that the file `name` in `root` sets, if it is there. What it includes is another
-/// file's.
-pub fn entries(root: &Path, name: &str) -> Result<Option<Answer<Vec<Entry>>>> {
+/// Reads all entries of the configuration file `name` in `root`. Returns `None` if it is missing.
+/// Files that it includes are not read.
+///
+/// # Errors
+///
+/// If the file is a link, is not a regular file, cannot be read or is too large, if git does not
+/// run to its end, or if a signal comes.
+pub fn entries(root: &Path, name: &str) -> Result<Option<GitAnswer<Vec<Entry>>>> {
     let answer = config(root, name, &["-z", "--list"])?;
     Ok(answer.map(|answer| match answer {
-        Answer::Yes(output) => Answer::Yes(config::parse(&output.stdout)),
-        Answer::No => Answer::No,
-        Answer::NoGit(error) => Answer::NoGit(error),
+        GitAnswer::Yes(output) => GitAnswer::Yes(config::parse(&output.stdout)),
+        GitAnswer::No => GitAnswer::No,
+        GitAnswer::NoGit(error) => GitAnswer::NoGit(error),
     }))
 }
 
-/// Whether git takes the boolean `key` in the file for true. One that is not there is false, and so
-/// is one that git cannot read.
+/// Whether the boolean `key` in the configuration file `name` in `root` is true. It is false if the
+/// file or the key is missing, or if git cannot read it.
+///
+/// # Errors
+///
+/// The errors of [`entries`].
 pub fn is_true(root: &Path, name: &str, key: &str) -> Result<bool> {
     let answer = config(root, name, &["--type=bool", "--get", key])?;
-    Ok(matches!(answer, Some(Answer::Yes(output)) if output.stdout == b"true\n"))
+    Ok(matches!(answer, Some(GitAnswer::Yes(output)) if output.stdout == b"true\n"))
 }
 
-fn config(root: &Path, name: &str, question: &[&str]) -> Result<Option<Answer<Output>>> {
+/// Runs `git config` with the arguments `question` for the file `name` in `root`.
+fn config(root: &Path, name: &str, question: &[&str]) -> Result<Option<GitAnswer<Output>>> {
     let Some(file) = inside::open(root, name.as_ref())? else {
         return Ok(None);
     };
@@ -65,7 +77,8 @@ fn config(root: &Path, name: &str, question: &[&str]) -> Result<Option<Answer<Ou
             format!("see what is in it: less {path}"),
         ));
     }
-    // A descriptor that git inherits: the file cannot have become another one.
+    // git inherits the descriptor, so it reads the file that was checked, even if another file has
+    // taken its place.
     let reading = || format!("read {}", path.display());
     rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0)).with_context(reading)?;
     fcntl_setfd(&file, FdFlags::empty()).with_context(reading)?;
@@ -73,16 +86,16 @@ fn config(root: &Path, name: &str, question: &[&str]) -> Result<Option<Answer<Ou
     let args = ["-C", "/", "config", "-f", &file, "--no-includes"];
     let args = args.iter().chain(question).map(OsStr::new);
     match process::git(args) {
-        Ok(output) if output.status.success() => Ok(Some(Answer::Yes(output))),
-        Ok(_) => Ok(Some(Answer::No)),
-        Err(Unfinished::Missing(error)) => Ok(Some(Answer::NoGit(error))),
+        Ok(output) if output.status.success() => Ok(Some(GitAnswer::Yes(output))),
+        Ok(_) => Ok(Some(GitAnswer::No)),
+        Err(Unfinished::Missing(error)) => Ok(Some(GitAnswer::NoGit(error))),
         Err(Unfinished::Interrupted(error)) => Err(error.into()),
         Err(unfinished) => Err(anyhow!("git: {unfinished}")).with_context(reading),
     }
 }
 
-/// About how much memory the entries of a configuration take, or more: a line sets one thing at
-/// most, in a section whose name is on one line.
+/// Estimates the memory that the entries of a configuration take, or more. It assumes that each
+/// line sets one variable, and that the name of a section is on one line.
 fn cost(text: &[u8]) -> usize {
     let (mut cost, mut section) = (0, 0);
     for line in text.split(|&byte| byte == b'\n') {

@@ -1,6 +1,5 @@
-//! Files of a repository that this step reads itself. The repository may be hostile: no link is
-//! followed below its directory, nothing but a regular file is opened, and none is read beyond a
-//! limit.
+//! Reads files of a repository. The repository may be hostile, so no link below its directory is
+//! followed, only regular files are opened, and there is a limit for their length.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -12,11 +11,17 @@ use bottle_common::error::hinted;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 
-/// The way out for a repository that is not all in one place.
+/// The hint for a repository whose files are not all in one place.
 pub const CLONE: &str =
     "a clone has all of it: git clone --no-local OLD NEW, with NEW as spec.user_cwd";
 
-/// Opens the regular file `below` the directory `root`, if it is there.
+/// Opens the regular file at the path `below` in the directory `root`. Returns `None` if it is
+/// missing.
+///
+/// # Errors
+///
+/// If the file or one of its parents below `root` is a link, if it is not a regular file, or if it
+/// cannot be opened.
 pub fn open(root: &Path, below: &Path) -> Result<Option<File>> {
     let path = root.join(below);
     let reading = || format!("read {}", path.display());
@@ -50,8 +55,12 @@ pub fn open(root: &Path, below: &Path) -> Result<Option<File>> {
     Ok(None)
 }
 
-/// Reads the regular file `below` the directory `root`, if it is there. One that is longer than
-/// `limit` is none that git has written.
+/// Reads the regular file at the path `below` in the directory `root`. Returns `None` if it is
+/// missing.
+///
+/// # Errors
+///
+/// The errors of [`open`] and [`contents`].
 pub fn read(root: &Path, below: impl AsRef<Path>, limit: u64) -> Result<Option<Vec<u8>>> {
     let Some(file) = open(root, below.as_ref())? else {
         return Ok(None);
@@ -61,6 +70,11 @@ pub fn read(root: &Path, below: impl AsRef<Path>, limit: u64) -> Result<Option<V
 }
 
 /// Reads all of `file`, which is at `path`.
+///
+/// # Errors
+///
+/// If the file is longer than `limit` bytes, which no file that git writes should be, or if it
+/// cannot be read.
 pub fn contents(file: impl Read, path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut content = Vec::new();
     file.take(limit + 1)
@@ -74,11 +88,12 @@ pub fn contents(file: impl Read, path: &Path, limit: u64) -> Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Reads the beginning of a file, of whatever length, for as much as can be had of it.
+/// Reads up to `length` bytes from the beginning of the file at the path `below` in the directory
+/// `root`. Errors are ignored, and what could not be read is missing.
 pub fn beginning(root: &Path, below: impl AsRef<Path>, length: u64) -> Vec<u8> {
     let mut content = Vec::new();
     if let Ok(Some(file)) = open(root, below.as_ref()) {
-        // What cannot be read is not there.
+        // After an error, `content` holds what was read before.
         let _ = file.take(length).read_to_end(&mut content);
     }
     content

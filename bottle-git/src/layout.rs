@@ -1,4 +1,4 @@
-//! Which files of a repository go along, by gitrepository-layout(5).
+//! Decides which files of a repository are copied, following gitrepository-layout(5).
 
 use std::borrow::Cow;
 use std::fs::FileType;
@@ -8,7 +8,7 @@ use bottle_common::host::tree::Choice;
 
 use crate::credentials;
 
-/// What linked worktrees have in common, beside what has a rule of its own.
+/// The files that linked worktrees share, apart from those with rules of their own.
 const SHARED: &[&str] = &[
     "branches",
     "config",
@@ -29,7 +29,7 @@ const SHARED: &[&str] = &[
     "rr-cache",
     "shallow",
 ];
-/// What each worktree has for itself.
+/// The files that belong to a single worktree.
 const OWN: &[&str] = &[
     "AUTO_MERGE",
     "BISECT_ANCESTORS_OK",
@@ -56,9 +56,9 @@ const OWN: &[&str] = &[
     "rebase-merge",
     "sequencer",
 ];
-/// How the names of more of it end: `FETCH_HEAD`, `COMMIT_EDITMSG`.
+/// The suffixes of other names of such files, such as `FETCH_HEAD` and `COMMIT_EDITMSG`.
 const OWN_ENDS: &[&str] = &["_EDITMSG", "_HEAD"];
-/// What each worktree has for itself below what is otherwise shared.
+/// The files that belong to a single worktree although their directories are shared.
 const OWN_BELOW: &[&str] = &[
     "info/sparse-checkout",
     "logs/HEAD",
@@ -69,9 +69,10 @@ const OWN_BELOW: &[&str] = &[
     "refs/rewritten",
     "refs/worktree",
 ];
-/// What other tools cannot do without. Who puts a secret there gives it a name of one.
+/// The directories of other tools that do not work without them. A file there is left out only if
+/// it has the name of a secret.
 const TOOLS: &[&str] = &["annex", "stgit", "svn"];
-/// What means nothing in another place, or is copied in a way of its own.
+/// The files that have no meaning in the guest, or that are copied in another way.
 const OUT: &[&str] = &[
     "commondir",
     "fsmonitor--daemon",
@@ -87,7 +88,7 @@ const OUT: &[&str] = &[
     "modules",
     "worktrees",
 ];
-/// Where git writes down URLs as it was given them.
+/// The files in which git writes URLs, which may contain credentials.
 const WITH_URLS: &[&str] = &[
     "FETCH_HEAD",
     "MERGE_MSG",
@@ -95,7 +96,7 @@ const WITH_URLS: &[&str] = &[
     "logs",
     "svn/.metadata",
 ];
-/// Remotes as git once wrote them down, each in a file.
+/// The directories in which old versions of git kept remotes, one in each file.
 const OLD_REMOTES: &[&str] = &["branches", "remotes"];
 /// The hooks of githooks(5) and of git p4.
 const HOOKS: &[&str] = &[
@@ -128,52 +129,52 @@ const HOOKS: &[&str] = &[
     "sendemail-validate",
     "update",
 ];
-/// What else the name of a hook may have at its end: of git's examples, and of hooks that the tool
-/// `pre-commit` has moved aside.
+/// The suffixes that the name of a hook may have: that of git's examples, and that of hooks which
+/// the tool `pre-commit` has replaced.
 const HOOK_ENDS: &[&str] = &[".legacy", ".sample"];
-/// The parts of a pack, by gitformat-pack(5).
+/// The suffixes of the files of a pack, according to gitformat-pack(5).
 const PACK_PARTS: &[&str] = &["bitmap", "idx", "keep", "mtimes", "pack", "promisor", "rev"];
 
-/// Words in the names of files that may hold secrets.
+/// Words in the names of files that may contain secrets.
 const SECRET_WORDS: &[&str] = &[
     "auth", "config", "cookie", "cred", "gnupg", "key", "netrc", "npmrc", "passw", "pgpass",
     "secret", "token",
 ];
-/// What the names of such files end with.
+/// Suffixes of the names of such files.
 const SECRET_ENDS: &[&str] = &[
     ".asc", ".bak", ".gpg", ".old", ".orig", ".p12", ".pem", ".pfx", ".swp", "~",
 ];
-/// Why a file stays on the host that is none of git's.
+/// The warning about a file that does not belong to git.
 const UNKNOWN: &str = "it may hold secrets; --keep-config keeps it";
 
-/// Which files of a directory are meant.
+/// The files of a directory that are considered. All others are left out.
 #[derive(Clone, Copy)]
-pub enum Part {
-    /// All of a repository.
+pub enum Scope {
+    /// All files of a repository.
     Whole,
-    /// What its linked worktrees have in common.
+    /// The files that linked worktrees share.
     Shared,
-    /// What one of them has for itself.
+    /// The files that belong to one worktree.
     Own,
-    /// The objects of another repository.
+    /// The objects in the object directory of another repository.
     Objects,
 }
 
-/// Decides on each file of `part`. With `keeps_all` everything but unknown objects goes along as
-/// it is, also what may hold secrets.
-pub fn choose(part: Part, keeps_all: bool) -> fn(&Path, FileType) -> Choice {
-    match (part, keeps_all) {
-        (Part::Whole, false) => |path, kind| choice(Part::Whole, false, path, kind),
-        (Part::Whole, true) => |path, kind| choice(Part::Whole, true, path, kind),
-        (Part::Shared, false) => |path, kind| choice(Part::Shared, false, path, kind),
-        (Part::Shared, true) => |path, kind| choice(Part::Shared, true, path, kind),
-        (Part::Own, false) => |path, kind| choice(Part::Own, false, path, kind),
-        (Part::Own, true) => |path, kind| choice(Part::Own, true, path, kind),
-        (Part::Objects, _) => |path, kind| objects(path, kind),
+/// Returns the function that decides on each file in `scope`. With `keeps_all`, all files except
+/// for unknown objects are copied unchanged, even if they may contain secrets.
+pub fn choose(scope: Scope, keeps_all: bool) -> fn(&Path, FileType) -> Choice {
+    match (scope, keeps_all) {
+        (Scope::Whole, false) => |path, kind| choice(Scope::Whole, false, path, kind),
+        (Scope::Whole, true) => |path, kind| choice(Scope::Whole, true, path, kind),
+        (Scope::Shared, false) => |path, kind| choice(Scope::Shared, false, path, kind),
+        (Scope::Shared, true) => |path, kind| choice(Scope::Shared, true, path, kind),
+        (Scope::Own, false) => |path, kind| choice(Scope::Own, false, path, kind),
+        (Scope::Own, true) => |path, kind| choice(Scope::Own, true, path, kind),
+        (Scope::Objects, _) => |path, kind| objects(path, kind),
     }
 }
 
-fn choice(part: Part, keeps_all: bool, path: &Path, kind: FileType) -> Choice {
+fn choice(scope: Scope, keeps_all: bool, path: &Path, kind: FileType) -> Choice {
     let Some(top) = path.iter().next() else {
         return Choice::Include;
     };
@@ -183,13 +184,13 @@ fn choice(part: Part, keeps_all: bool, path: &Path, kind: FileType) -> Choice {
     let is_own = is_own(&top.to_string_lossy(), path);
     let is_way_to_own = kind.is_dir() && leads_to(OWN_BELOW, path);
     let is_shared = !is_own && (path.starts_with("objects") || is_known(path, kind));
-    let is_parts = match part {
-        Part::Own => is_way_to_own || !is_shared,
-        Part::Shared => !is_own,
+    let is_in_scope = match scope {
+        Scope::Own => is_way_to_own || !is_shared,
+        Scope::Shared => !is_own,
         _ => true,
     };
-    // git looks for its objects, hooks, exclusions and so on among what is shared.
-    if !is_parts {
+    // git reads shared files, such as objects and hooks, only in the shared directory.
+    if !is_in_scope {
         return Choice::Exclude;
     }
     if let Ok(below) = path.strip_prefix("objects") {
@@ -210,7 +211,8 @@ fn choice(part: Part, keeps_all: bool, path: &Path, kind: FileType) -> Choice {
     Choice::Include
 }
 
-/// Whether git keeps it for each worktree.
+/// Whether git keeps the file at `path` separately for each worktree. `top` is the first component
+/// of `path`.
 fn is_own(top: &str, path: &Path) -> bool {
     top.starts_with("sharedindex.")
         || OWN_ENDS.iter().any(|end| top.ends_with(end))
@@ -218,7 +220,8 @@ fn is_own(top: &str, path: &Path) -> bool {
         || is_in(OWN_BELOW, path)
 }
 
-/// Whether git, or a tool that cannot do without it, keeps it for all worktrees.
+/// Whether the file is shared by all worktrees and belongs to git, or to a tool that does not work
+/// without it.
 fn is_known(path: &Path, kind: FileType) -> bool {
     if let Ok(below) = path.strip_prefix("hooks") {
         return is_hook(below);
@@ -234,7 +237,7 @@ fn is_known(path: &Path, kind: FileType) -> bool {
     is_in(SHARED, path) || kind.is_dir() && leads_to(SHARED, path)
 }
 
-/// Decides on each file of a directory of hooks.
+/// Decides on each file in a directory of hooks.
 pub fn hooks(path: &Path, _: FileType) -> Choice {
     if is_hook(path) {
         Choice::Include
@@ -243,6 +246,7 @@ pub fn hooks(path: &Path, _: FileType) -> Choice {
     }
 }
 
+/// Whether `below`, a path in the directory of hooks, is that directory or a hook.
 fn is_hook(below: &Path) -> bool {
     let name = name(below);
     let stem = HOOK_ENDS.iter().find_map(|end| name.strip_suffix(end));
@@ -253,12 +257,12 @@ fn is_hook(below: &Path) -> bool {
     }
 }
 
-/// Whether a directory leads to something in the list.
+/// Whether the directory `path` is one of the paths in `list`, or a parent of one.
 fn leads_to(list: &[&str], path: &Path) -> bool {
     list.iter().any(|own| Path::new(own).starts_with(path))
 }
 
-/// Whether a tool's file has the name of a secret.
+/// Whether a file with this name may contain a secret.
 fn is_name_of_secret(name: &str) -> bool {
     let name = name.to_lowercase();
     name.starts_with("id_")
@@ -267,10 +271,9 @@ fn is_name_of_secret(name: &str) -> bool {
         || SECRET_ENDS.iter().any(|end| name.ends_with(end))
 }
 
-/// Decides on each file of the objects of another repository.
+/// Decides on each file in the object directory of another repository.
 fn objects(path: &Path, kind: FileType) -> Choice {
-    // An index over one repository's packs is none over those of two, and a part of one's
-    // commit-graph may be another's base.
+    // The index and the commit-graph of one repository are not valid for the objects of two.
     let is_index = name(path).starts_with("multi-pack-index");
     if is_index || path.starts_with("info") {
         return Choice::Exclude;
@@ -278,6 +281,7 @@ fn objects(path: &Path, kind: FileType) -> Choice {
     object(path, kind)
 }
 
+/// Decides on a file in an object directory.
 fn object(below: &Path, kind: FileType) -> Choice {
     let name = name(below);
     if is_object(below, kind) {
@@ -289,8 +293,8 @@ fn object(below: &Path, kind: FileType) -> Choice {
     }
 }
 
-/// Whether something in a directory of objects has a name that git gives there. All else git does
-/// not read.
+/// Whether a file in an object directory has a name that git gives to such a file. git does not
+/// read any other files.
 fn is_object(below: &Path, kind: FileType) -> bool {
     let names: Vec<_> = below.iter().map(|name| name.to_string_lossy()).collect();
     let names: Vec<_> = names.iter().map(|name| &**name).collect();
@@ -332,12 +336,13 @@ fn name(path: &Path) -> Cow<'_, str> {
     path.file_name().unwrap_or_default().to_string_lossy()
 }
 
-/// Whether it is there only while a git is at work, or because one was killed: a lock, a socket, a
+/// Whether the file exists only while git runs, or because git was killed: a lock, a socket or a
 /// FIFO.
 fn is_transient(path: &Path, kind: FileType) -> bool {
     !kind.is_dir() && (name(path).ends_with(".lock") || !kind.is_file() && !kind.is_symlink())
 }
 
+/// Whether `path` is one of the paths in `list`, or is below one.
 fn is_in(list: &[&str], path: &Path) -> bool {
     list.iter().any(|start| path.starts_with(start))
 }
@@ -349,11 +354,11 @@ mod tests {
 
     use bottle_common::host::tree::Choice;
 
-    use super::{Part, choose};
+    use super::{Scope, choose};
 
     /// Asserts what becomes of each of `files` that are of the kind of the host's file `like`.
     #[track_caller]
-    fn becomes(what: &str, part: Part, keeps_all: bool, like: &str, files: &[&str]) {
+    fn becomes(what: &str, part: Scope, keeps_all: bool, like: &str, files: &[&str]) {
         for file in files {
             let choice = match choose(part, keeps_all)(Path::new(file), kind(like)) {
                 Choice::Include => "in",
@@ -398,7 +403,7 @@ mod tests {
     #[test]
     fn what_git_keeps_goes_along() {
         for keeps_all in [false, true] {
-            becomes("in", Part::Whole, keeps_all, FILE, GITS);
+            becomes("in", Scope::Whole, keeps_all, FILE, GITS);
             let objects = [
                 format!("objects/aa/{}", "b".repeat(38)),
                 format!("objects/aa/{}", "b".repeat(62)),
@@ -408,7 +413,7 @@ mod tests {
                 "objects/info/commit-graph".to_owned(),
             ];
             for object in &objects {
-                becomes("in", Part::Whole, keeps_all, FILE, &[object]);
+                becomes("in", Scope::Whole, keeps_all, FILE, &[object]);
                 // What is written of all objects together is not that of two repositories.
                 let borrowed = object.strip_prefix("objects/").unwrap();
                 let what = if borrowed.starts_with("info/") {
@@ -416,11 +421,11 @@ mod tests {
                 } else {
                     "in"
                 };
-                becomes(what, Part::Objects, keeps_all, FILE, &[borrowed]);
+                becomes(what, Scope::Objects, keeps_all, FILE, &[borrowed]);
             }
             becomes(
                 "out",
-                Part::Whole,
+                Scope::Whole,
                 keeps_all,
                 DEVICE,
                 &["fsmonitor--daemon.ipc"],
@@ -438,7 +443,7 @@ mod tests {
                 "refs/heads/a.lock",
                 "objects/pack/tmp_pack_a",
             ];
-            becomes("out", Part::Whole, keeps_all, FILE, &out);
+            becomes("out", Scope::Whole, keeps_all, FILE, &out);
         }
     }
 
@@ -459,14 +464,14 @@ mod tests {
             "own",
         ];
         for file in unknown {
-            for part in [Part::Whole, Part::Shared] {
+            for part in [Scope::Whole, Scope::Shared] {
                 let choice = choose(part, false)(Path::new(file), kind(FILE));
                 let goes = matches!(choice, Choice::Include | Choice::Rewrite(_));
                 assert!(!goes, "{file}");
             }
         }
         for file in ["objects/credentials", "lfs/credentials", "objects/aa/key"] {
-            let choice = choose(Part::Whole, false)(Path::new(file), kind(FILE));
+            let choice = choose(Scope::Whole, false)(Path::new(file), kind(FILE));
             assert!(
                 !matches!(choice, Choice::Include | Choice::Rewrite(_)),
                 "{file}"
@@ -483,8 +488,8 @@ mod tests {
             "SQUASH_MSG",
             "logs/HEAD",
         ];
-        becomes("rewritten", Part::Whole, false, FILE, &files);
-        becomes("in", Part::Whole, true, FILE, &files);
+        becomes("rewritten", Scope::Whole, false, FILE, &files);
+        becomes("in", Scope::Whole, true, FILE, &files);
     }
 
     #[test]
@@ -504,10 +509,10 @@ mod tests {
             "refs/heads/a",
         ];
         for keeps_all in [false, true] {
-            becomes("in", Part::Own, keeps_all, FILE, &own);
-            becomes("out", Part::Shared, keeps_all, FILE, &own);
-            becomes("in", Part::Shared, keeps_all, FILE, &shared);
-            becomes("out", Part::Own, keeps_all, FILE, &shared);
+            becomes("in", Scope::Own, keeps_all, FILE, &own);
+            becomes("out", Scope::Shared, keeps_all, FILE, &own);
+            becomes("in", Scope::Shared, keeps_all, FILE, &shared);
+            becomes("out", Scope::Own, keeps_all, FILE, &shared);
         }
     }
 }

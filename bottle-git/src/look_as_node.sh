@@ -1,7 +1,8 @@
 # shellcheck shell=sh
-# Prints why git cannot work with the repository in the workspace $1, one of the commits $2 that is
-# in it, what is set there and in its submodules, and where git goes for each of the remotes that the
-# other parameters declare; then `end`. Where there is no repository, an empty one is asked.
+# Asks git about the repository in the workspace $1. Prints why git cannot read it, one of the
+# commits $2 that it contains, its settings and those of its submodules, where git goes for each of
+# the remotes that the other parameters declare, and `end`. If there is no repository, the remotes
+# are declared in an empty one.
 set -eu
 export HOME=/home/node USER=node GIT_NO_LAZY_FETCH=1
 command -v git >/dev/null || {
@@ -13,16 +14,21 @@ commits=$2
 shift 2
 said='' known=''
 if [ -d .git ]; then
-    said=$(git --no-optional-locks status --porcelain -uno --ignore-submodules=all 2>&1 >/dev/null) && said=''
-    # What is missing must not be fetched: that is what allow-any is for.
-    # shellcheck disable=SC2086
-    [ -z "$commits" ] || known=$(git rev-list -1 --no-walk --missing=allow-any --ignore-missing $commits 2>/dev/null) || :
+    said=$(git --no-optional-locks status --porcelain -uno --ignore-submodules=all \
+        2>&1 >/dev/null) && said=''
+    if [ -n "$commits" ]; then
+        # With allow-any, git does not fetch missing objects.
+        # shellcheck disable=SC2086
+        known=$(git rev-list -1 --no-walk --missing=allow-any --ignore-missing $commits \
+            2>/dev/null) || :
+    fi
 fi
 printf '%s\0%s\0' "$said" "$known"
 git config -z --show-origin --list 2>/dev/null || :
 if [ -d .git ]; then
     # shellcheck disable=SC2016
-    find .git/modules .git/worktrees -type d '(' -name logs -o -name objects -o -name refs ')' -prune -o \
+    find .git/modules .git/worktrees \
+        -type d '(' -name logs -o -name objects -o -name refs ')' -prune -o \
         -type f '(' -name config -o -name config.worktree ')' -exec sh -c '
             for file; do
                 git config -z --show-origin -f "$file" --list 2>/dev/null ||

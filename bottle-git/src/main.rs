@@ -45,6 +45,11 @@ fn main() -> ExitCode {
     program::main(&STEP)
 }
 
+/// Decides which calls to make.
+///
+/// # Errors
+///
+/// If the repository on the host cannot be used, or if a signal comes.
 fn prepare(plan: &Plan, options: &Options) -> Result<Prepared> {
     let mut parts = Parts::new(plan, options)?;
     if parts.is_empty() {
@@ -89,6 +94,11 @@ fn prepare(plan: &Plan, options: &Options) -> Result<Prepared> {
     Ok(prepared.warn(warnings))
 }
 
+/// Decides what to look at in the guest.
+///
+/// # Errors
+///
+/// If the repository on the host cannot be used, or if a signal comes.
 fn check(plan: &Plan, options: &Options) -> Result<Check> {
     let parts = Parts::new(plan, options)?;
     if !parts.is_empty() {
@@ -113,8 +123,8 @@ fn identity_calls(identity: &Identity) -> Vec<Call> {
     calls
 }
 
-/// Removes the lock that a killed git has left, or that another run at the same time took away from
-/// under git.
+/// Removes the lock file of `~/.gitconfig` if git fails because of it: a killed git may have left
+/// it, or another run may hold it at the same time.
 fn stale_lock() -> Recovery {
     let lock = paths::home(".gitconfig.lock");
     Recovery {

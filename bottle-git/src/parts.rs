@@ -1,4 +1,4 @@
-//! The parts of the step that the options ask for and that the plan has.
+//! The parts of the step: those that the options ask for, as far as the plan contains them.
 
 use std::path::PathBuf;
 
@@ -24,11 +24,12 @@ pub struct Options {
     #[arg(long)]
     pub keep_config: bool,
 
-    /// Let the project borrow from repositories in DIR, which is not in the project; repeatable
+    /// Let the project use repositories in DIR, which is not in the project; repeatable
     #[arg(long, value_name = "DIR")]
     pub allow_outside: Vec<PathBuf>,
 }
 
+/// A part of the step, for `--only`.
 #[derive(Clone, Copy, Eq, PartialEq, clap::ValueEnum)]
 pub enum Part {
     /// the project's .git
@@ -39,16 +40,25 @@ pub enum Part {
     Identity,
 }
 
-/// What there is to do.
+/// The parts that there are. A part is `None` if the options do not ask for it, or if the plan does
+/// not contain it.
 pub struct Parts<'a> {
+    /// The project's repository.
     pub repository: Option<Repository>,
+    /// The gate that the remotes are routed through.
     pub gate: Option<&'a Gate>,
+    /// The git identity.
     pub identity: Option<&'a Identity>,
+    /// Warnings for people.
     pub warnings: Vec<String>,
 }
 
 impl<'a> Parts<'a> {
     /// Finds the parts in the plan, and the repository on the host.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`Repository::find`].
     pub fn new(plan: &'a Plan, options: &Options) -> Result<Self> {
         let wants = |part| options.only.is_none_or(|only| only == part);
         let mut warnings = Vec::new();
@@ -70,6 +80,7 @@ impl<'a> Parts<'a> {
         })
     }
 
+    /// Whether there is no part, so nothing to do.
     pub fn is_empty(&self) -> bool {
         self.repository.is_none() && self.gate.is_none() && self.identity.is_none()
     }
@@ -93,7 +104,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Finds the repository on the host, and adds its warnings to `warnings`.
+/// Finds the repository on the host, and adds warnings about it to `warnings`.
 fn find_repository(
     plan: &Plan,
     options: &Options,

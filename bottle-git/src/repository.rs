@@ -1,5 +1,5 @@
-//! The project's `.git` on its way to the agent's workspace: one repository that needs no other,
-//! without secrets.
+//! Reads the project's `.git` and turns it into a repository for the agent's workspace. This
+//! repository contains no secrets and does not depend on any other.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -22,13 +22,14 @@ use crate::alternates;
 use crate::config::{self, Entry, Rules};
 use crate::gate;
 use crate::git_dirs::{GitDirs, Reach, is_id};
-use crate::host_git::{self, Answer};
+use crate::host_git::{self, GitAnswer};
 use crate::inside::{self, CLONE};
-use crate::layout::{self, Part, choose};
+use crate::layout::{self, Scope, choose};
 
 const READABLE: &str = include_str!("readable.sh");
 
-/// What of a repository would be missing in the guest if it were a link that leads out of it.
+/// The files of a repository that must not be links that lead out of it, because they would be
+/// missing in the guest.
 const ESSENTIAL: &[&str] = &[
     "config",
     "config.worktree",
@@ -44,35 +45,45 @@ const ESSENTIAL: &[&str] = &[
     "refs/tags",
     "shallow",
 ];
-/// How many directories there may be below `modules`, and how deep.
+/// The maximum number of directories below `modules`.
 const MAX_DIRECTORIES: usize = 10_000;
+/// The maximum depth of these directories.
 const MAX_DEPTH: usize = 40;
-/// How many of the settings that are left out a warning names.
+/// The maximum number of omitted settings that a warning names.
 const MAX_NAMES: usize = 50;
-/// How much of a file is read for the commits that are named in it, in bytes, and how many of them
-/// are taken.
+/// The number of bytes of a file in which names of commits are looked for.
 const BEGINNING: u64 = 1 << 16;
+/// The maximum number of commits that are taken from one file.
 const MAX_COMMITS: usize = 50;
 
-/// A repository of the host.
+/// A repository on the host.
 pub struct Repository {
+    /// The project's `.git`.
     source: PathBuf,
     dirs: GitDirs,
-    /// Whether the host's git takes it for a repository.
+    /// Whether the host's git can read the repository.
     pub is_readable: bool,
-    /// Whether its configuration and the files that git does not know go along as they are.
+    /// Whether its configuration, and files that git does not know, are copied unchanged.
     pub keeps_config: bool,
-    /// What a person should know beforehand.
+    /// Warnings for people, before the first call.
     pub warnings: Vec<String>,
-    /// What its configuration sets in the guest, and that of its submodules.
+    /// The entries of its configuration in the guest, and of those of its submodules.
     pub settings: Vec<Entry>,
+    /// The directories on the host that are copied.
     layers: Vec<Layer>,
+    /// The contents of the files that are created for the guest, by their path in the repository.
     files: BTreeMap<PathBuf, String>,
 }
 
 impl Repository {
-    /// Finds the `.git` in `user_cwd`, if there is one. With `keeps_config` what it holds goes along
-    /// as it is. What it borrows from elsewhere has to be in one of the directories `allowed`.
+    /// Finds the `.git` in `user_cwd`. Returns `None` if there is none. With `keeps_config`, its
+    /// configuration is copied unchanged. Directories outside the project that it uses must be in
+    /// one of the directories `allowed`.
+    ///
+    /// # Errors
+    ///
+    /// If the repository cannot be copied so that it works in the guest, if it uses a directory
+    /// that is not allowed, if it cannot be read, or if a signal comes.
     pub fn find(
         user_cwd: &Path,
         plan: &Plan,
@@ -121,8 +132,8 @@ impl Repository {
         importer.import(&dirs).map(Some)
     }
 
-    /// Lists commits of which a copy has at least one, whatever has become of either since: those
-    /// that `HEAD`, its reflog and the packed refs name.
+    /// Lists the commits that `HEAD`, its reflog and the packed refs name. A copy of the repository
+    /// contains at least one of them, even if both have changed since.
     pub fn commits(&self) -> Vec<String> {
         let GitDirs {
             git_dir,
@@ -158,12 +169,13 @@ impl Repository {
         commits
     }
 
-    /// Where it is on the host.
+    /// The path of the `.git` on the host.
     pub fn source(&self) -> &Path {
         &self.source
     }
 
-    /// The hooks that go along; none where they are elsewhere by a link.
+    /// Makes the tree of the hooks that are copied. Returns `None` if the directory of hooks is a
+    /// link.
     pub fn hooks(&self) -> Option<Tree> {
         let source = self.dirs.common_dir.join("hooks");
         if source.is_symlink() {
@@ -191,7 +203,11 @@ impl Repository {
         })
     }
 
-    /// Makes the calls that put it in place.
+    /// Makes the calls that install the repository. With `replace`, they replace an existing one.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read, or if a signal comes.
     pub fn calls(&self, replace: bool) -> Result<Group> {
         let existing = if replace {
             Existing::Replace
@@ -211,8 +227,7 @@ impl Repository {
         Ok(group)
     }
 
-    /// Gives the line for people, the receipt, and a warning where the guest had a repository
-    /// already.
+    /// Makes the line for people, the receipt, and a warning if the guest already had a repository.
     pub fn report(&self, results: &CallResults) -> (String, receipt::Repository, Option<String>) {
         let path = path().to_string();
         let mut found = results.answers.iter().map(|answer| Found::parse(answer));
@@ -261,7 +276,7 @@ pub fn path() -> GuestPath {
     workspace().join(".git")
 }
 
-/// Fails when `directory` is a repository itself.
+/// Fails if `directory` is itself a repository, without a work tree.
 fn refuse_bare(directory: &Path) -> Result<()> {
     let dirs = GitDirs {
         git_dir: directory.to_owned(),
@@ -273,7 +288,7 @@ fn refuse_bare(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether git finds no work tree, where each worktree may have a say.
+/// Whether the repository is configured to have no work tree. A linked worktree always has one.
 fn is_bare(dirs: &GitDirs) -> Result<bool> {
     let (root, key) = (&dirs.common_dir, "core.bare");
     if dirs.is_linked() {
@@ -285,6 +300,7 @@ fn is_bare(dirs: &GitDirs) -> Result<bool> {
     Ok(host_git::is_true(root, "config", key)? || has_own && host_git::is_true(root, own, key)?)
 }
 
+/// Makes the error about the bare repository at `path`.
 fn bare(path: &Path) -> anyhow::Error {
     let path = path.display();
     hinted(
@@ -296,18 +312,19 @@ fn bare(path: &Path) -> anyhow::Error {
     )
 }
 
-/// Looks a repository through.
+/// Reads a repository on the host and decides what is copied.
 struct Importer<'a> {
     repository: Repository,
     rules: Rules<'a>,
     reach: Reach,
-    /// Whether `.git` is a directory of the project's.
+    /// Whether `.git` is a directory in the project.
     is_directory: bool,
-    /// How many directories were looked at for submodules.
+    /// The number of directories in which submodules have been looked for.
     directories: usize,
 }
 
 impl Importer<'_> {
+    /// Reads the repository in the directories `dirs`, with everything that it uses.
     fn import(mut self, dirs: &GitDirs) -> Result<Repository> {
         let GitDirs {
             git_dir,
@@ -316,10 +333,10 @@ impl Importer<'_> {
         let is_linked = dirs.is_linked();
         let top = Path::new("");
         if is_linked {
-            self.add_layer(common_dir, top, Part::Shared);
-            self.add_layer(git_dir, top, Part::Own);
+            self.add_layer(common_dir, top, Scope::Shared);
+            self.add_layer(git_dir, top, Scope::Own);
         } else {
-            self.add_layer(git_dir, top, Part::Whole);
+            self.add_layer(git_dir, top, Scope::Whole);
         }
         if !self.import_config(common_dir, "config", top, is_linked)? {
             self.repository.is_readable = false;
@@ -335,9 +352,10 @@ impl Importer<'_> {
         Ok(self.repository)
     }
 
-    fn add_layer(&mut self, source: &Path, place: &Path, part: Part) {
+    /// Adds the files in `scope` of the directory `source`. In the guest they are at `place`.
+    fn add_layer(&mut self, source: &Path, place: &Path, scope: Scope) {
         let (source, place) = (source.to_owned(), place.to_owned());
-        let choose = choose(part, self.repository.keeps_config);
+        let choose = choose(scope, self.repository.keeps_config);
         self.repository.layers.push(Layer {
             source,
             place,
@@ -345,8 +363,8 @@ impl Importer<'_> {
         });
     }
 
-    /// Makes the guest's form of the configuration `name` of the repository at `place`, whose
-    /// directory on the host is `root`; gives whether git can read it.
+    /// Makes the guest's version of the configuration file `name` in the directory `root`. In the
+    /// guest that directory is at `place`. Returns whether git can read the file.
     fn import_config(
         &mut self,
         root: &Path,
@@ -360,9 +378,9 @@ impl Importer<'_> {
         let path = place.join(name);
         let before = match host_git::entries(root, name)? {
             None => return Ok(true),
-            Some(Answer::Yes(entries)) => entries,
-            Some(Answer::NoGit(_)) if keeps_config && self.is_directory => return Ok(true),
-            Some(Answer::NoGit(error)) => {
+            Some(GitAnswer::Yes(entries)) => entries,
+            Some(GitAnswer::NoGit(_)) if keeps_config && self.is_directory => return Ok(true),
+            Some(GitAnswer::NoGit(error)) => {
                 let source = self.repository.source.display();
                 return Err(hinted(
                     format!("read {source}: run git: {error}"),
@@ -370,8 +388,8 @@ impl Importer<'_> {
                      directory as it is",
                 ));
             }
-            Some(Answer::No) if keeps_config => return Ok(false),
-            Some(Answer::No) => {
+            Some(GitAnswer::No) if keeps_config => return Ok(false),
+            Some(GitAnswer::No) => {
                 self.warn(format!("{shown} is left out: git cannot read it"));
                 self.repository.files.insert(path, String::new());
                 return Ok(false);
@@ -410,7 +428,11 @@ impl Importer<'_> {
         self.repository.warnings.push(warning);
     }
 
-    /// Makes what names the work tree mean the guest's.
+    /// Changes the entries that name the work tree, so that they name that of the guest.
+    ///
+    /// # Errors
+    ///
+    /// If they name a work tree outside the project.
     fn rewrite_worktree(
         &self,
         entries: &mut Vec<Entry>,
@@ -420,7 +442,7 @@ impl Importer<'_> {
     ) -> Result<()> {
         let is_module = !place.as_os_str().is_empty();
         if is_linked && !is_module {
-            // The common directory of a linked worktree has another work tree of its own, or none.
+            // The shared configuration describes the main work tree, or says that there is none.
             for entry in entries.iter_mut().filter(|entry| entry.key == "core.bare") {
                 entry.value = Some("false".to_owned());
             }
@@ -444,7 +466,7 @@ impl Importer<'_> {
                 });
                 return Ok(());
             }
-            // A module whose work tree is not there gets a new one from `git submodule update`.
+            // If the submodule has no work tree, `git submodule update` creates one.
             None if is_module => return Ok(()),
             Some(below) if below.as_os_str().is_empty() => return Ok(()),
             _ => {}
@@ -460,16 +482,18 @@ impl Importer<'_> {
         ))
     }
 
-    /// Adds the objects that the repository at `place` has elsewhere.
+    /// Adds the objects that the repository at `common_dir` borrows. In the guest the repository is
+    /// at `place`.
     fn import_alternates(&mut self, common_dir: &Path, place: &Path) -> Result<()> {
         for lender in alternates::lenders(common_dir, &self.reach)? {
             refuse_objects_out(&lender, &lender)?;
-            self.add_layer(&lender, &place.join("objects"), Part::Objects);
+            self.add_layer(&lender, &place.join("objects"), Scope::Objects);
         }
         Ok(())
     }
 
-    /// Adds the submodules' repositories that are in `directory`, under names of any depth.
+    /// Adds the repositories of submodules in `directory`. Their names may contain slashes, so they
+    /// are looked for at any depth.
     fn import_modules(&mut self, directory: &Path, place: &Path, is_linked: bool) -> Result<()> {
         for name in self.subdirectories(directory, place)? {
             let (source, place) = (directory.join(&name), place.join(&name));
@@ -482,7 +506,7 @@ impl Importer<'_> {
                 git_dir: source.clone(),
                 common_dir: source.clone(),
             })?;
-            self.add_layer(&source, &place, Part::Whole);
+            self.add_layer(&source, &place, Scope::Whole);
             self.import_config(&source, "config", &place, is_linked)?;
             self.import_config(&source, "config.worktree", &place, is_linked)?;
             self.import_alternates(&source, &place)?;
@@ -491,8 +515,8 @@ impl Importer<'_> {
         Ok(())
     }
 
-    /// Lists the directories in `directory`, which goes to `place`. git makes no links there, and
-    /// none is followed: two of them could make paths without end.
+    /// Lists the directories in `directory`, which is copied to `place`. Fails if there is a link:
+    /// git makes none there, and two links could form an endless path.
     fn subdirectories(&mut self, directory: &Path, place: &Path) -> Result<Vec<PathBuf>> {
         signals::check()?;
         let reading = || format!("read {}", directory.display());
@@ -533,7 +557,7 @@ impl Importer<'_> {
     }
 }
 
-/// The first of `names`, and how many more there are.
+/// Lists the first of `names`, and says how many more there are.
 fn listed(names: &[String]) -> String {
     let (shown, more) = names.split_at(names.len().min(MAX_NAMES));
     let mut text = shown.join(", ");
@@ -543,7 +567,7 @@ fn listed(names: &[String]) -> String {
     text
 }
 
-/// Refuses a repository whose parts are links that lead out of it.
+/// Fails if a necessary file of the repository is a link that leads out of it.
 fn refuse_links_out(dirs: &GitDirs) -> Result<()> {
     let GitDirs {
         git_dir,
@@ -557,7 +581,7 @@ fn refuse_links_out(dirs: &GitDirs) -> Result<()> {
     refuse_objects_out(&common_dir.join("objects"), common_dir)
 }
 
-/// The same of the directory of objects of the repository at `root`.
+/// Fails if the object directory `objects` contains a link that leads out of `root`.
 fn refuse_objects_out(objects: &Path, root: &Path) -> Result<()> {
     for directory in [objects, &objects.join("pack")] {
         for part in fs::read_dir(directory).into_iter().flatten().flatten() {
@@ -568,6 +592,7 @@ fn refuse_objects_out(objects: &Path, root: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Fails if `part` is a link that leads out of `root`.
 fn refuse_link_out(part: &Path, root: &Path) -> Result<()> {
     if part.is_symlink() && fs::canonicalize(part).is_ok_and(|target| !target.starts_with(root)) {
         let part = part.display();

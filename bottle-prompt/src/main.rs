@@ -14,7 +14,8 @@ use bottle_common::step::options::NoOptions;
 use bottle_common::step::{Check, Prepared, Report, Step, program, receipt};
 
 const MODE: &str = "600";
-/// The longest prompt, in bytes: more than a model reads, and a file that is longer is another one.
+/// The maximum length of a prompt, in bytes. It is more than a model reads, so a longer file is
+/// probably not a prompt.
 const MAX_SIZE: u64 = 1 << 20;
 
 const STEP: Step<NoOptions> = Step {

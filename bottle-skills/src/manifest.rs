@@ -1,4 +1,4 @@
-//! Whether agents can find a skill. They read the front matter of its `SKILL.md`, as
+//! Finds out whether agents can find a skill. They read the front matter of its `SKILL.md`, as
 //! <https://agentskills.io/specification> says.
 
 use std::fs::{self, File};
@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use bottle_common::host::directory::Directory;
 
 const NAME: &str = "SKILL.md";
-/// The longest front matter that is looked through, in bytes.
+/// The number of bytes in which the end of the front matter is looked for.
 const LIMIT: u64 = 1 << 16;
 
 /// Whether `directory` has a SKILL.md that is a file.
@@ -15,8 +15,8 @@ pub fn is_in(directory: &Directory) -> bool {
     matches!(directory.open_file(NAME.as_ref()), Ok(Some(_)))
 }
 
-/// Gives why agents do not find the skill in `directory`, if they do not. It is copied all the
-/// same.
+/// Returns why agents cannot find the skill in `directory`; `None` if they can. The skill is copied
+/// in either case.
 pub fn warning(directory: &Directory) -> Option<String> {
     match open(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => {

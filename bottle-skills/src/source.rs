@@ -1,4 +1,4 @@
-//! Where a skill is on the host, and whether what is there may go into the guest.
+//! Finds a skill on the host, and decides whether it may be copied into the guest.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -17,16 +17,20 @@ const HINT: &str = "--host-skills-dir or CLAUDE_BOTTLE_HOST_SKILLS_DIR names ano
 
 /// A skill on the host.
 pub struct Skill {
-    /// Its name in the plan.
+    /// The skill's name in the plan.
     pub name: SkillName,
-    /// Its files.
+    /// The skill's files.
     pub tree: PinnedTree,
-    /// What a person should know of it.
+    /// Warnings for people.
     pub warnings: Vec<String>,
 }
 
-/// Finds the skill `name` in `host_dir`. Both are usually links, which are followed. Links to skills
-/// in `agents_dir` are what installers of skills make.
+/// Finds the skill `name` in `host_dir`. Both may be links, which are followed. Installers of
+/// skills make links to `agents_dir`, so such a link causes no warning.
+///
+/// # Errors
+///
+/// If there is no such directory, or if a link leads to a directory that is not a skill.
 pub fn find(host_dir: &Path, agents_dir: Option<&Path>, name: &SkillName) -> Result<Skill> {
     let what = format!("skill `{name}`");
     let source = host_dir.join(&**name);
@@ -42,8 +46,8 @@ pub fn find(host_dir: &Path, agents_dir: Option<&Path>, name: &SkillName) -> Res
     let mut warnings = Vec::new();
     let host_dir = fs::canonicalize(host_dir)?;
     if place != host_dir.join(&**name) {
-        // People keep links here, and so does a collection that was cloned: one of its links may
-        // lead to anything of this host.
+        // The link may come from a collection of skills that somebody else made. Then it may lead
+        // to any directory of this host.
         if !manifest::is_in(&directory) {
             let place = place.display();
             return Err(hinted(

@@ -1,7 +1,7 @@
 complete -c bottle-git -l only -d 'Do only this part' -r -f -a "repository\t'the project\'s .git'
 gate\t'~/.gitconfig, which routes the remotes through the gate'
 identity\t'user.name and user.email'"
-complete -c bottle-git -l allow-outside -d 'Let the project borrow from repositories in DIR, which is not in the project; repeatable' -r -F
+complete -c bottle-git -l allow-outside -d 'Let the project use repositories in DIR, which is not in the project; repeatable' -r -F
 complete -c bottle-git -s m -l machine -d 'Provision this machine instead of the plan\'s' -r
 complete -c bottle-git -s f -l file -d 'Read the plan from a file instead of stdin' -r -F
 complete -c bottle-git -s o -l output -d 'What to print on stdout [default: plan, or receipt if stdout is a terminal]' -r -f -a "plan\t'the plan with this step\'s receipt'

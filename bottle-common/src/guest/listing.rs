@@ -147,7 +147,7 @@ impl Listing {
     ///
     /// # Errors
     ///
-    /// When the tree cannot be read, or a signal comes.
+    /// If the tree cannot be read, or if a signal comes.
     pub fn of_tree(tree: &PinnedTree, path: &GuestPath) -> Result<Self> {
         let mut listing = Self::default();
         let result = tree.walk(|entry| {

@@ -1,5 +1,6 @@
-//! A directory of the host by its descriptor. What is in it is opened from there and without
-//! following a link, so that nobody who exchanges files while they are read can name one elsewhere.
+//! A directory on the host, held by its file descriptor. Its files are opened relative to the
+//! descriptor and without following links. So somebody who replaces files while they are read
+//! cannot make the program read a file elsewhere.
 
 use std::ffi::{CStr, OsStr, OsString};
 use std::fs::{File, Metadata};
@@ -11,11 +12,11 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{Dir, Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
 
-/// What opens the directories on the way to another one: they need not be readable.
+/// The flags with which the parents of a directory are opened. They need not be readable.
 #[cfg(target_os = "linux")]
-const ON_THE_WAY: OFlags = OFlags::PATH;
+const PARENT: OFlags = OFlags::PATH;
 #[cfg(not(target_os = "linux"))]
-const ON_THE_WAY: OFlags = OFlags::RDONLY;
+const PARENT: OFlags = OFlags::RDONLY;
 
 /// An open directory.
 pub struct Directory {
@@ -23,29 +24,29 @@ pub struct Directory {
     path: PathBuf,
 }
 
-/// The names in a directory, in order.
+/// The names in a directory, sorted.
 pub struct Names {
-    /// All names, each with a NUL behind it. One allocation for each would take several times as
-    /// much.
+    /// All names, each followed by a NUL. A separate allocation for each name would take several
+    /// times as much memory.
     bytes: Vec<u8>,
-    /// Where each begins.
+    /// The index in `bytes` at which each name begins.
     starts: Vec<u32>,
 }
 
 impl Directory {
-    /// Opens the directory at `path`, which is absolute.
+    /// Opens the directory at the absolute path `path`.
     ///
     /// # Errors
     ///
-    /// When there is a link anywhere in `path`, or the host refuses.
+    /// If a component of `path` is a link, or if the directory cannot be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let way = ON_THE_WAY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut descriptor = rustix::fs::open("/", way, Mode::empty())?;
+        let parent = PARENT | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut descriptor = rustix::fs::open("/", parent, Mode::empty())?;
         for component in path.components() {
             match component {
                 Component::RootDir => {}
                 Component::Normal(name) => {
-                    descriptor = openat(&descriptor, name, way, Mode::empty())?;
+                    descriptor = openat(&descriptor, name, parent, Mode::empty())?;
                 }
                 _ => return Err(io::ErrorKind::InvalidInput.into()),
             }
@@ -57,26 +58,26 @@ impl Directory {
         })
     }
 
-    /// Where it is, without links.
+    /// The path of the directory, without links.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Asks for its own metadata.
+    /// Reads the metadata of the directory itself.
     ///
     /// # Errors
     ///
-    /// When the host refuses.
+    /// If the system returns an error.
     pub fn metadata(&self) -> io::Result<Metadata> {
         self.descriptor.metadata()
     }
 
-    /// Opens the directory `name` in this one.
+    /// Opens the directory `name` in this directory.
     ///
     /// # Errors
     ///
-    /// When it is a link, or the host refuses.
+    /// If it is a link, or if it cannot be opened.
     pub fn open_directory(&self, name: &OsStr) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(Self {
@@ -85,32 +86,32 @@ impl Directory {
         })
     }
 
-    /// Opens the regular file `name` in this directory; `None` when something else is there.
+    /// Opens the regular file `name` in this directory. Returns `None` if it is not a regular file.
     ///
     /// # Errors
     ///
-    /// When the host refuses.
+    /// If the file cannot be opened.
     pub fn open_file(&self, name: &OsStr) -> io::Result<Option<File>> {
-        // Without NONBLOCK to open a FIFO would be to wait for its writer.
+        // Without NONBLOCK, opening a FIFO would wait for a writer.
         let flags =
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = match openat(self, name, flags, Mode::empty()) {
             Ok(descriptor) => File::from(descriptor),
-            // A link, and a socket.
+            // LOOP means a link, and NXIO a socket.
             Err(Errno::LOOP | Errno::NXIO) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         Ok(file.metadata()?.is_file().then_some(file))
     }
 
-    /// Asks for the metadata of `name` in this directory, of a link its own. It may be another file
-    /// by the time it is opened.
+    /// Reads the metadata of `name` in this directory. If it is a link, this is the metadata of the
+    /// link. By the time the file is opened, another file may have taken its place.
     ///
     /// # Errors
     ///
-    /// When the host refuses.
+    /// If the system returns an error.
     pub fn look(&self, name: &OsStr) -> io::Result<Metadata> {
-        // There is no other way to the standard library's metadata below a descriptor.
+        // The standard library has no fstatat(2), so the file is opened to get its metadata.
         #[cfg(target_os = "linux")]
         {
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -120,21 +121,22 @@ impl Directory {
         self.path.join(name).symlink_metadata()
     }
 
-    /// Reads where the link `name` in this directory leads.
+    /// Reads the target of the link `name` in this directory.
     ///
     /// # Errors
     ///
-    /// When it is no link, or the host refuses.
+    /// If it is not a link, or if it cannot be read.
     pub fn target(&self, name: &OsStr) -> io::Result<PathBuf> {
         let target = readlinkat(self, name, Vec::new())?;
         Ok(OsString::from_vec(target.into_bytes()).into())
     }
 
-    /// Calls `read` with the directory and the name that `path` below this directory ends in.
+    /// Opens the parent directory of `path`, which is relative to this directory, and calls `read`
+    /// with it and the last component of `path`.
     ///
     /// # Errors
     ///
-    /// When a link is on the way, when the host refuses, and those of `read`.
+    /// If a parent is a link or cannot be opened, and the errors of `read`.
     pub fn below<T>(
         &self,
         path: &Path,
@@ -156,11 +158,11 @@ impl Directory {
         )
     }
 
-    /// Reads the names in this directory; `None` when they take more than `room` bytes.
+    /// Reads the names in this directory. Returns `None` if they take more than `room` bytes.
     ///
     /// # Errors
     ///
-    /// When the host refuses.
+    /// If the directory cannot be read.
     pub fn names(&self, room: usize) -> io::Result<Option<Names>> {
         let mut names = Names {
             bytes: Vec::new(),
@@ -194,19 +196,20 @@ impl AsFd for Directory {
 }
 
 impl Names {
-    /// Gives each name.
+    /// Iterates over the names.
     pub fn iter(&self) -> impl Iterator<Item = &OsStr> {
         let names = self.starts.iter();
         names.map(|&start| OsStr::from_bytes(name_at(&self.bytes, start)))
     }
 
-    /// How many bytes they take.
+    /// The number of bytes that the names take in memory.
     #[must_use]
     pub fn size(&self) -> usize {
         self.bytes.len() + self.starts.len() * size_of::<u32>()
     }
 }
 
+/// Returns the name that begins at `start`.
 fn name_at(bytes: &[u8], start: u32) -> &[u8] {
     let name = CStr::from_bytes_until_nul(&bytes[start as usize..]);
     name.map_or(&[], CStr::to_bytes)

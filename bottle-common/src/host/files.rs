@@ -1,4 +1,4 @@
-//! Regular files of the host.
+//! Regular files on the host.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,20 +11,20 @@ use sha2::{Digest, Sha256};
 
 use crate::text;
 
-/// Opens a regular file; links are followed. (Of a FIFO or a device smolvm would copy 0 bytes and
+/// Opens a regular file. Links are followed. (smolvm would copy 0 bytes of a FIFO or a device, and
 /// report success.)
 ///
 /// # Errors
 ///
-/// When it is missing, unreadable or no regular file.
+/// If the file is missing or unreadable, or is not a regular file.
 pub fn open(path: &Path) -> Result<File> {
     let reading = || format!("read {}", path.display());
-    // What it is shows once it is open. Without NONBLOCK to open a FIFO would be to wait for its
-    // writer.
+    // The type of the file is checked after it was opened, so that it cannot change in between.
+    // Without NONBLOCK, opening a FIFO would wait for a writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(descriptor) => File::from(descriptor),
-        // A socket.
+        // This is the error for a socket.
         Err(Errno::NXIO) => bail!("{}: not a regular file", reading()),
         Err(error) => return Err(error).with_context(reading),
     };
@@ -34,11 +34,11 @@ pub fn open(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Reads a regular file that has at most `limit` bytes.
+/// Reads a regular file of at most `limit` bytes.
 ///
 /// # Errors
 ///
-/// Those of [`open`], when it is longer, and when reading fails.
+/// The errors of [`open`]; and if the file is longer or cannot be read.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let reading = || format!("read {}", path.display());
     let mut content = Vec::new();
@@ -53,11 +53,11 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Gives the SHA-256 of `file`, called `path` in messages, in hex.
+/// Computes the SHA-256 of `file`, in hex. Messages call the file `path`.
 ///
 /// # Errors
 ///
-/// When reading fails.
+/// If the file cannot be read.
 pub fn sha256(mut file: impl Read, path: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     let mut buffer = [0; 1 << 14];

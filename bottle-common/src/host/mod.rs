@@ -1,4 +1,4 @@
-//! What happens on the host: processes, signals, files, and directories that are packed into a tar.
+//! The host: processes, signals, files, and directories that are packed into a tar.
 
 pub mod directory;
 pub mod files;

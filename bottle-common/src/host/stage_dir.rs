@@ -1,5 +1,5 @@
-//! The plan's stage directory: files that are made on the host for the guest. They are private, and
-//! removed when the run that made them ends.
+//! The plan's stage directory, in which files for the guest are created on the host. The files are
+//! private, and they are removed when the run that created them ends.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
@@ -16,28 +16,32 @@ use crate::error::hinted;
 use crate::host::directory::Directory;
 use crate::text;
 
-/// What the names of staged files begin with.
+/// The prefix of the names of staged files.
 const PREFIX: &str = "bottle-";
-/// How much memory the names in the directory may take, in bytes.
+/// The maximum memory for the names in the directory, in bytes.
 const MAX_NAMES: usize = 1 << 20;
 
+/// The mode bits with which the group or all users can write.
 const OTHERS_WRITE: u32 = 0o022;
+/// The mode bit with which all users can write.
 const EVERYBODY_WRITES: u32 = 0o002;
-/// Where it is set, files in a directory are removed and renamed by their owners alone.
+/// The mode bit of a directory in which only the owner of a file can remove or rename it.
 const STICKY: u32 = 0o1000;
 
-/// The directory, which is ours, and in which nobody else can write: whoever could would exchange
-/// what smolvm is about to copy.
+/// The stage directory. It belongs to the user that runs the step, and nobody else can write in it.
+/// Otherwise somebody else could replace a file before smolvm copies it.
 pub struct StageDir(Directory);
 
 impl StageDir {
-    /// Opens the directory at `path`, which is made (0700) when missing, with its parents.
+    /// Opens the directory at `path`. If it is missing, it is created with its parents, with mode
+    /// 0700.
     ///
     /// # Errors
     ///
-    /// When it is a link, another user's, or others can write in it; and when the host refuses.
+    /// If it is a link, belongs to another user, or is writable for others; and if it cannot be
+    /// created or opened.
     pub fn open(path: &Path) -> Result<Self> {
-        // Without a slash at the end, which would make the system follow a link.
+        // This removes a trailing slash, with which the system would follow a link.
         let path: PathBuf = path.components().collect();
         let opening = || format!("open stage_dir {}", path.display());
         if path.is_symlink() {
@@ -52,18 +56,18 @@ impl StageDir {
             .mode(0o700)
             .create(&path)
             .with_context(|| format!("make stage_dir {}", path.display()))?;
-        let place = place(&path).with_context(opening)?;
-        let directory = Directory::open(&place).with_context(opening)?;
+        let resolved = resolve_parents(&path).with_context(opening)?;
+        let directory = Directory::open(&resolved).with_context(opening)?;
         judge(&directory)?;
         Ok(Self(directory))
     }
 
-    /// Makes a new file that only we can read, in the directory. The file is locked as long as it is
-    /// open: a run that finds it unlocked knows that its maker is dead.
+    /// Creates a new file in the directory that only we can read. The file is locked as long as it
+    /// is open. So a run that finds an unlocked file knows that the run that created it is dead.
     ///
     /// # Errors
     ///
-    /// When the host refuses.
+    /// If the file cannot be created or locked.
     pub fn create_file(&self) -> Result<NamedTempFile> {
         self.create_locked()
             .with_context(|| format!("write a file in stage_dir {}", self.0.path().display()))
@@ -80,14 +84,14 @@ impl StageDir {
                     Ok(File::from(openat(&self.0, name, flags, mode)?))
                 })?;
             flock(file.as_file(), FlockOperation::LockExclusive)?;
-            // Between the two another run may have taken it for a dead one's.
+            // Before the lock was taken, another run may have removed the file as left over.
             if file.as_file().metadata()?.nlink() > 0 {
                 return Ok(file);
             }
         }
     }
 
-    /// Removes the files of runs that were killed.
+    /// Removes the files that killed runs have left over.
     pub fn clear(&self) {
         let Ok(Some(names)) = self.0.names(MAX_NAMES) else {
             return;
@@ -95,28 +99,28 @@ impl StageDir {
         for name in names.iter() {
             let is_ours = name.as_encoded_bytes().starts_with(PREFIX.as_bytes());
             if is_ours && self.is_dead(name) {
-                // Another run that is clearing up may have been faster.
+                // This fails if another run has removed the file in the meantime.
                 let _ = unlinkat(&self.0, name, AtFlags::empty());
             }
         }
     }
 
-    /// Whether `name` is a file whose lock no process holds.
+    /// Whether `name` is a file that no process has locked.
     fn is_dead(&self, name: &OsStr) -> bool {
         let Ok(Some(file)) = self.0.open_file(name) else {
             return false;
         };
-        // On a file system without locks it cannot be told whose file it is: it stays.
+        // On a file system without locks this fails, and the file is not removed.
         flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
     }
 
-    /// Fails unless the directory has room for `needed` bytes.
+    /// Checks that the disk of the directory has `needed` bytes free.
     ///
     /// # Errors
     ///
-    /// When there is less, with the numbers and a hint.
+    /// If there is less free space. The message has both numbers and a hint.
     pub fn check_room(&self, needed: u64) -> Result<()> {
-        // Where the system does not tell, writing will show.
+        // If the system does not report the free space, the step tries to write the file.
         let Ok(system) = fstatvfs(&self.0) else {
             return Ok(());
         };
@@ -135,16 +139,17 @@ impl StageDir {
     }
 }
 
-/// Gives `path` without links on the way. Its last place is none, or opening it fails.
-fn place(path: &Path) -> io::Result<PathBuf> {
+/// Resolves the links in the parents of `path`. The last component is not resolved: if it is a
+/// link, opening it fails.
+fn resolve_parents(path: &Path) -> io::Result<PathBuf> {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => Ok(fs::canonicalize(parent)?.join(name)),
         _ => fs::canonicalize(path),
     }
 }
 
-/// Fails unless `directory` is ours, nobody else can write in it, and nobody can put another one in
-/// its place.
+/// Checks that `directory` belongs to us, that nobody else can write in it, and that nobody else
+/// can replace it by another directory.
 fn judge(directory: &Directory) -> Result<()> {
     let path = directory.path();
     let metadata = directory.metadata();
@@ -176,7 +181,7 @@ fn judge(directory: &Directory) -> Result<()> {
     Ok(())
 }
 
-/// The error about the directory at `path`: it is `why`, and the plan is better off with `instead`.
+/// Makes an error that says `why` the directory is refused, and a hint at `instead`.
 fn refused(path: &Path, why: &str, instead: &str) -> anyhow::Error {
     hinted(
         format!("stage_dir {} {why}", path.display()),

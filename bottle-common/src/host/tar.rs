@@ -1,5 +1,5 @@
-//! A directory as one reproducible tar: equal content gives equal bytes, wherever and whenever it
-//! is packed.
+//! Packs a tree into one reproducible tar: equal content gives equal bytes, on every host and at
+//! any time.
 
 use std::borrow::Cow;
 use std::fs;
@@ -15,35 +15,35 @@ use crate::host::tree::{Choice, PinnedTree, mode};
 use crate::host::walk::Entry;
 use crate::text;
 
-/// Where the directory is in its tar.
+/// The name of the tree's own directory in the tar.
 const ROOT: &str = "root";
-/// What tar pads everything to, in bytes.
+/// The size of a block, in bytes. Headers and contents are padded to whole blocks.
 const BLOCK: u64 = 512;
-/// The longest name that fits a header, in bytes.
+/// The maximum length of a name that fits into a header, in bytes.
 const MAX_NAME: usize = 99;
-/// The longest line that is rewritten, in bytes. A line is held in memory as a whole.
+/// The maximum length of a line that is rewritten, in bytes. A whole line is held in memory.
 const MAX_LINE: u64 = 1 << 20;
-/// How many warnings there are about one directory.
+/// The maximum number of warnings about one tree.
 const MAX_WARNINGS: usize = 100;
-/// How much of a file is read at once. The crate `tar` alone would ask for 8 KiB at a time.
+/// The number of bytes that are read at once. The crate `tar` would read 8 KiB at a time.
 const BUFFER: usize = 1 << 16;
 
-/// A directory that was packed.
+/// A tree that has been packed.
 pub struct Packed {
-    /// How many regular files are in the tar.
+    /// The number of regular files in the tar.
     pub files: u64,
     /// SHA-256 of the tar, in hex.
     pub sha256: String,
-    /// What a person should know: links that lead out, files that stay on the host.
+    /// Warnings for people, about links that lead out of the tree and files that are not copied.
     pub warnings: Vec<String>,
 }
 
-/// Gives the length of the tar of `tree` in bytes, or a little less. Every file of it is opened, so
-/// that one which cannot be read is found before anything is copied.
+/// Returns the maximum length of the tar of `tree`, in bytes. Every file is opened, so that an
+/// unreadable file is found before anything is copied.
 ///
 /// # Errors
 ///
-/// When `tree` or a file in it cannot be read, or a signal comes.
+/// If `tree` or a file in it cannot be read, or if a signal comes.
 pub fn size(tree: &PinnedTree) -> Result<u64> {
     let mut size = 2 * BLOCK;
     let result = tree.walk(|entry| {
@@ -64,7 +64,7 @@ pub fn size(tree: &PinnedTree) -> Result<u64> {
     Ok(size)
 }
 
-/// What a name takes that does not fit a header.
+/// The number of additional bytes for a name that does not fit into a header.
 fn long_name(path: &Path) -> u64 {
     let length = ROOT.len() + 1 + path.as_os_str().len();
     if length > MAX_NAME {
@@ -78,15 +78,16 @@ fn padded(size: u64) -> u64 {
     size.next_multiple_of(BLOCK)
 }
 
-/// Writes `tree` to `out`, called `place` in messages, as one tar, and tells `progress` how many
-/// bytes are written.
+/// Writes `tree` to `out` as one tar, and calls `progress` with the number of bytes that have been
+/// written. Messages call the output `place`.
 ///
-/// Links in the tree are never followed. Sockets, FIFOs and devices stay on the host, with a
-/// warning.
+/// Links in the tree are never followed. Sockets, FIFOs and devices are not copied, and a warning
+/// says so.
 ///
 /// # Errors
 ///
-/// When the tree cannot be read or changes while it is read, when `out` fails, or a signal comes.
+/// If the tree cannot be read, if it changes while it is read, if `out` fails, or if a signal
+/// comes.
 pub fn pack(
     tree: &PinnedTree,
     out: impl Write,
@@ -150,7 +151,7 @@ struct Packer<'a, W: Write> {
     place: &'a str,
     files: u64,
     warnings: Vec<String>,
-    /// How many warnings are not in `warnings`.
+    /// The number of warnings that are not in `warnings`.
     unsaid: u64,
 }
 
@@ -200,7 +201,8 @@ impl<W: Write> Packer<'_, W> {
         let mut header = header(mode(&metadata));
         let name = name(&entry.path);
         if let Choice::Rewrite(rewrite) = entry.choice {
-            // The file is rewritten twice, so that a long one need not be held in memory.
+            // The file is rewritten twice, first only to find its size, so that it need not be held
+            // in memory.
             let size = match RewrittenLines::new(&file, rewrite).size() {
                 Ok(size) => size,
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -241,7 +243,7 @@ impl<W: Write> Packer<'_, W> {
         Ok(())
     }
 
-    /// Notes a warning. A hostile tree may be the reason for any number of them.
+    /// Adds a warning. Their number is limited, because a hostile tree could cause any number.
     fn warn(&mut self, warning: String) {
         if self.warnings.len() < MAX_WARNINGS {
             self.warnings.push(warning);
@@ -250,6 +252,7 @@ impl<W: Write> Packer<'_, W> {
         }
     }
 
+    /// Appends a file that was created for the guest.
     fn append_made(&mut self, path: &Path, content: &str) -> Result<()> {
         let mut header = header(0o644);
         header.set_size(content.len() as u64);
@@ -261,6 +264,7 @@ impl<W: Write> Packer<'_, W> {
     }
 }
 
+/// Returns the name in the tar for `path` in the tree.
 fn name(path: &Path) -> PathBuf {
     if path.as_os_str().is_empty() {
         ROOT.into()
@@ -269,7 +273,7 @@ fn name(path: &Path) -> PathBuf {
     }
 }
 
-/// A header without owner and time, which would differ between hosts and copies.
+/// Makes a header without owner and time, which would differ between hosts and between copies.
 fn header(mode: u32) -> Header {
     let mut header = Header::new_gnu();
     header.set_mode(mode);
@@ -280,8 +284,8 @@ fn header(mode: u32) -> Header {
     header
 }
 
-/// Whether the link at `link` with this `target` leads out of `root`, as far as can be told without
-/// a guest.
+/// Whether the link at `link` with the target `target` leads out of `root`, as far as this can be
+/// seen on the host.
 fn leads_out(root: &Path, link: &Path, target: &Path) -> bool {
     if target.is_absolute() || fs::canonicalize(link).is_ok_and(|path| !path.starts_with(root)) {
         return true;
@@ -299,8 +303,8 @@ fn leads_out(root: &Path, link: &Path, target: &Path) -> bool {
     false
 }
 
-/// A reader that fails when it ends before its time: a file shorter than its header says would
-/// spoil the tar.
+/// A reader that fails if it ends too early. A file that is shorter than its header says would
+/// corrupt the tar.
 struct ExactReader<R> {
     inner: R,
     left: u64,
@@ -318,7 +322,7 @@ impl<R: Read> Read for ExactReader<R> {
     }
 }
 
-/// A file with each line rewritten.
+/// A reader of a file whose lines are rewritten.
 struct RewrittenLines<R> {
     inner: BufReader<R>,
     rewrite: fn(&[u8]) -> Cow<'_, [u8]>,
@@ -336,7 +340,8 @@ impl<R: Read> RewrittenLines<R> {
         }
     }
 
-    /// How long the rewritten file is, in bytes. A line that is too long is invalid data.
+    /// Returns the length of the rewritten file in bytes. A line that is too long is an error of
+    /// the kind `InvalidData`.
     fn size(mut self) -> io::Result<u64> {
         io::copy(&mut self, &mut io::sink())
     }
@@ -361,7 +366,7 @@ impl<R: Read> Read for RewrittenLines<R> {
     }
 }
 
-/// A writer that hashes what it writes and tells how far it is.
+/// A writer that hashes what it writes and reports its progress.
 struct HashingWriter<W, P> {
     inner: W,
     hash: Sha256,

@@ -1,5 +1,5 @@
-//! A directory of the host on its way into the guest, as data: which trees it is made of, and what
-//! of them goes along.
+//! A directory that is copied into the guest, as data: which directories of the host it consists
+//! of, and which of their files are copied.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,49 +12,50 @@ use derive_more::Deref;
 
 use crate::host::directory::Directory;
 
-/// A directory that is to be one of the guest's.
+/// A directory that is going to be copied into the guest.
 #[derive(Clone, Debug)]
 pub struct Tree {
-    /// What it is: the first words of messages about it.
+    /// The words with which messages about the directory begin.
     pub name: String,
-    /// The host's trees that it is made of. Of two that have the same file, the earlier one wins.
+    /// The directories on the host that it consists of. If two of them have the same file, that of
+    /// the earlier one is copied.
     pub layers: Vec<Layer>,
-    /// Files that are made for the guest: their content, by their path in the directory. They
-    /// replace the layers' files.
+    /// The contents of files that are created for the guest, by their path in the directory. Such a
+    /// file replaces the one of the layers.
     pub files: BTreeMap<PathBuf, String>,
 }
 
-/// One of the host's trees.
+/// A directory on the host that is a part of a [`Tree`].
 #[derive(Clone, Debug)]
 pub struct Layer {
-    /// Where it is on the host; there may be links on the way.
+    /// The path on the host. It may contain links.
     pub source: PathBuf,
-    /// Where it goes in the directory.
+    /// The path in the tree at which the files of this layer are placed.
     pub place: PathBuf,
-    /// What becomes of each file, by its path in the layer.
+    /// Decides on each file, by its path in the layer and its type.
     pub choose: fn(&Path, FileType) -> Choice,
 }
 
-/// What becomes of a file, or of a directory with all that is in it.
+/// The decision on a file, or on a directory with everything in it.
 #[derive(Clone, Copy)]
 pub enum Choice {
-    /// It goes along.
+    /// It is copied.
     Include,
-    /// It goes along with each of its lines rewritten.
+    /// It is copied, and each of its lines is rewritten.
     Rewrite(fn(&[u8]) -> Cow<'_, [u8]>),
-    /// It stays on the host.
+    /// It is not copied.
     Exclude,
-    /// It stays on the host, and a warning says why.
+    /// It is not copied, and a warning says why.
     Warn(&'static str),
 }
 
-/// A tree whose layers are where they are without a link on the way, so that what is read is below
-/// the directories that were judged.
+/// A tree whose layers have paths without links. So the files that are read are really below the
+/// directories that were checked.
 #[derive(Clone, Debug, Deref)]
 pub struct PinnedTree(Tree);
 
 impl Tree {
-    /// The directory `source` of the host as it is.
+    /// Makes a tree of all files of the directory `source`.
     #[must_use]
     pub fn new(name: String, source: PathBuf) -> Self {
         let layer = Layer {
@@ -69,11 +70,12 @@ impl Tree {
         }
     }
 
-    /// Resolves the links on the way to each layer. From then on a link there is an error.
+    /// Resolves the links in the paths of the layers. If a link appears in such a path later,
+    /// reading the layer fails.
     ///
     /// # Errors
     ///
-    /// When a layer is missing.
+    /// If a layer is missing.
     pub fn pin(mut self) -> Result<PinnedTree> {
         for layer in &mut self.layers {
             let source = fs::canonicalize(&layer.source);
@@ -84,7 +86,7 @@ impl Tree {
 }
 
 impl PinnedTree {
-    /// The directory `source` of the host as it is.
+    /// Makes a tree of all files of the directory `source`.
     #[must_use]
     pub fn new(name: String, source: &Directory) -> Self {
         Self(Tree::new(name, source.path().to_owned()))
@@ -99,13 +101,13 @@ impl Layer {
 }
 
 impl Choice {
-    pub(crate) fn goes_along(self) -> bool {
+    /// Whether the file is copied.
+    pub(crate) fn is_copied(self) -> bool {
         matches!(self, Self::Include | Self::Rewrite(_))
     }
 }
 
-/// The permissions that a file gets in the guest: those of the host, without set-id and sticky
-/// bits.
+/// The permissions of a file in the guest: those on the host without the set-id and sticky bits.
 #[must_use]
 pub fn mode(metadata: &Metadata) -> u32 {
     metadata.permissions().mode() & 0o777

@@ -1,4 +1,4 @@
-//! The way through a tree's directories, each by its descriptor.
+//! Walks through the directories of a tree, each by its file descriptor.
 
 use std::ffi::OsStr;
 use std::fs::{File, FileType, Metadata};
@@ -11,47 +11,48 @@ use crate::host::directory::Directory;
 use crate::host::signals;
 use crate::host::tree::{Choice, Layer, PinnedTree};
 
-/// How many directories may be inside each other. Each takes a descriptor, of which macOS gives 256.
+/// The maximum number of nested directories. Each open directory takes a file descriptor, and macOS
+/// allows 256 of them.
 const MAX_DEPTH: usize = 128;
-/// How long a path in the directory may be, in bytes: the 4096 of a path in the guest, less what is
-/// in front of it there.
+/// The maximum length of a path in the tree, in bytes. A path in the guest has at most 4096 bytes,
+/// which include the path of the tree.
 const MAX_PATH: usize = 4096 - 256;
-/// How much memory the names in all directories on the way may take, in bytes. It is enough for half
-/// a million files in one directory.
+/// The maximum memory for the names in all open directories, in bytes. It is enough for half a
+/// million files in one directory.
 const MAX_NAMES: usize = 16 << 20;
 
-/// A file on its way.
+/// A file that is visited.
 pub struct Entry<'a> {
-    /// Where it is on the host, for messages.
+    /// The path on the host, for messages.
     pub source: PathBuf,
-    /// Its path in the directory; empty for the directory itself.
+    /// The path in the tree; empty for the tree's own directory.
     pub path: PathBuf,
-    /// The layer that it is from, without links.
+    /// The path of the layer that the file belongs to, without links.
     pub root: &'a Path,
-    /// What becomes of it; never [`Choice::Exclude`].
+    /// The decision on the file; never [`Choice::Exclude`].
     pub choice: Choice,
-    /// Its metadata when it was looked at, of a link its own.
+    /// The metadata at the time of the visit. For a link, it is that of the link itself.
     pub metadata: Metadata,
-    /// The directory that it is in; none of the root.
+    /// The directory that contains the file; `None` for the layer's own directory.
     directory: Option<&'a Directory>,
 }
 
 impl Entry<'_> {
-    /// Opens the file, which was a regular one when it was looked at.
+    /// Opens the file, which was a regular file at the time of the visit.
     ///
     /// # Errors
     ///
-    /// When it is none any more, or the host refuses.
+    /// If it is no longer a regular file, or if it cannot be opened.
     pub fn open(&self) -> Result<File> {
         let file = self.in_directory(Directory::open_file)?;
         file.with_context(|| format!("read {}: it changed while it was read", self.shown()))
     }
 
-    /// Reads where a link leads.
+    /// Reads the target of the link.
     ///
     /// # Errors
     ///
-    /// When the host refuses, or it is no link.
+    /// If it is not a link, or if it cannot be read.
     pub fn target(&self) -> Result<PathBuf> {
         self.in_directory(Directory::target)
     }
@@ -73,21 +74,20 @@ impl Entry<'_> {
 struct Walk<'a, V> {
     tree: &'a PinnedTree,
     layer: &'a Layer,
-    /// The layers before it that may have the same files.
+    /// The earlier layers that may contain the same files.
     earlier: Vec<(&'a Layer, Directory)>,
     visit: V,
-    /// How many bytes the names in all directories on the way take.
+    /// The number of bytes that the names in all open directories take.
     names: usize,
 }
 
 impl PinnedTree {
-    /// Visits everything that goes along of the host's trees, and what a warning is due for, in a
-    /// fixed order.
+    /// Visits every file that is copied or needs a warning, in a fixed order.
     ///
     /// # Errors
     ///
-    /// When a layer cannot be read, or is too deep or too wide to be; when a signal comes; and those
-    /// of `visit`.
+    /// If a layer cannot be read, has too many nested directories or too many files, or if a signal
+    /// comes; and the errors of `visit`.
     pub fn walk(&self, mut visit: impl FnMut(&Entry) -> Result<()>) -> Result<()> {
         for (number, layer) in self.layers.iter().enumerate() {
             let mut earlier = Vec::new();
@@ -114,7 +114,7 @@ fn open(path: &Path) -> Result<Directory> {
 }
 
 impl<V: FnMut(&Entry) -> Result<()>> Walk<'_, V> {
-    /// Visits the layer's own directory and all that is in it.
+    /// Visits the layer's own directory `root` and everything in it.
     fn root(&mut self, root: &Directory) -> Result<()> {
         let metadata = root.metadata();
         let entry = Entry {
@@ -131,7 +131,7 @@ impl<V: FnMut(&Entry) -> Result<()>> Walk<'_, V> {
         self.directory(root, Path::new(""), 1)
     }
 
-    /// Visits what is in `directory`, which is at `below` in the layer.
+    /// Visits everything in `directory`, whose path in the layer is `below`.
     fn directory(&mut self, directory: &Directory, below: &Path, depth: usize) -> Result<()> {
         let shown = directory.path().display();
         if depth > MAX_DEPTH {
@@ -149,7 +149,7 @@ impl<V: FnMut(&Entry) -> Result<()>> Walk<'_, V> {
         Ok(())
     }
 
-    /// Visits the file `name` in `directory`, which is at `below` in the layer.
+    /// Visits the file `name` in `directory`. The path of the file in the layer is `below`.
     fn file(
         &mut self,
         directory: &Directory,
@@ -161,7 +161,7 @@ impl<V: FnMut(&Entry) -> Result<()>> Walk<'_, V> {
         let reading = || format!("read {}", source.display());
         let metadata = match directory.look(name) {
             Ok(metadata) => metadata,
-            // A lock of a program that is at work, for one, is gone by now.
+            // The file has just been removed, as it happens to the lock of a running program.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error).with_context(reading),
         };
@@ -186,24 +186,24 @@ impl<V: FnMut(&Entry) -> Result<()>> Walk<'_, V> {
                 directory: Some(directory),
             })?;
         }
-        if kind.is_dir() && choice.goes_along() {
+        if kind.is_dir() && choice.is_copied() {
             let inner = directory.open_directory(name).with_context(reading)?;
             self.directory(&inner, below, depth + 1)?;
         }
         Ok(())
     }
 
-    /// Whether an earlier layer has the file at `path` in the directory.
+    /// Whether the file at `path` in the tree comes from an earlier layer.
     fn is_earlier(&self, path: &Path, kind: FileType) -> bool {
         let mut earlier = self.earlier.iter();
         earlier.any(|(layer, root)| {
             let Ok(below) = path.strip_prefix(&layer.place) else {
                 return false;
             };
-            // The layer's own directory is there.
+            // If `below` is empty, it is the layer's own directory, which exists.
             let is_there =
                 || below.as_os_str().is_empty() || root.below(below, Directory::look).is_ok();
-            (layer.choose)(below, kind).goes_along() && is_there()
+            (layer.choose)(below, kind).is_copied() && is_there()
         })
     }
 }

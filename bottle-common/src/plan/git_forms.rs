@@ -1,11 +1,12 @@
-//! The three ways in which a launcher writes git into a bottle or an agent, read into one:
+//! The three forms in which a launcher writes the git section of a bottle or an agent:
 //!
 //! - `"git": {"remotes": {KEY: {"Name", "Upstream", …}}, "user": {"name", "email"}}`
-//! - `"git": [{"Name", "Upstream", …}, …]` and beside it `"git_user": {"name", "email"}`
+//! - `"git": [{"Name", "Upstream", …}, …]`, next to `"git_user": {"name", "email"}`
 //! - `"git-gate": {"repos": {NAME: {"url", …}}, "user": {"name", "email"}}`
 //!
-//! A bottle whose gate was passed over would look provisioned and leak, so a key that only sounds
-//! like one of these is refused.
+//! All three are read into [`BottleGit`]. If a misspelled key were ignored, the bottle would seem
+//! to be provisioned, but git would not use the gate. Therefore a key that resembles one of these
+//! keys is refused.
 
 use anyhow::{Result, bail};
 use strsim::damerau_levenshtein;
@@ -14,23 +15,23 @@ use crate::plan::keys::{Section, near_miss};
 use crate::plan::wire::{Agent, Bottle, Git, Identity, Remote};
 use crate::text::shorten;
 
-/// The keys of the three ways.
+/// The keys of the three forms.
 const KEYS: [&str; 3] = ["git", "git_user", "git-gate"];
-/// What a key sounds like git by.
+/// A key that contains one of these words resembles a key of git.
 const SOUNDS: [&str; 4] = ["git", "gate", "remote", "repo"];
 
-/// Words that a slip could keep from sounding like git.
+/// A key that is one typo away from one of these words resembles a key of git, too.
 const SLIPS: [&str; 5] = ["remote", "remotes", "repo", "repos", "gitgate"];
 
-/// What a bottle says of git.
+/// The git section of a bottle, whichever form it has.
 #[derive(Debug)]
 pub(crate) struct BottleGit {
     pub remotes: Vec<Remote>,
     pub identity: Identity,
 }
 
-/// Refuses the first of `keys` that sounds like git in any case and spelling, and is no way to
-/// write it. `at` is the path of their object.
+/// Fails if one of `keys` resembles a key of git without being one. Case and punctuation do not
+/// matter. `at` is the JSON path of the object that has the keys.
 pub(crate) fn refuse_soundalikes<'a>(
     keys: impl IntoIterator<Item = &'a String>,
     at: &str,
@@ -64,9 +65,9 @@ fn sounds_like_git(key: &str) -> bool {
             .any(|word| plain.len() < 20 && damerau_levenshtein(word, &plain) <= 1)
 }
 
-/// Reads what the bottle at the path `at` says of git.
+/// Reads the git section of `bottle`, which is at the JSON path `at`.
 pub(crate) fn of_bottle(bottle: Bottle, at: &str) -> Result<BottleGit> {
-    // A launcher that prints all of its fields also prints the empty ones of the other ways.
+    // A launcher that prints all of its fields also prints the empty ones of the other forms.
     let git = bottle.git.filter(|git| !git.is_empty());
     let git_user = bottle.git_user.filter(|user| user.is_set());
     let git_gate = bottle
@@ -116,8 +117,8 @@ pub(crate) fn of_bottle(bottle: Bottle, at: &str) -> Result<BottleGit> {
     Ok(BottleGit { remotes, identity })
 }
 
-/// Reads the identity that the agent at the path `at` has for itself, and lays it over the
-/// bottle's, name and email each for itself.
+/// Returns the identity of `agent`, which is at the JSON path `at`. A name or an email that the
+/// agent does not set comes from `bottles`, the bottle's identity.
 pub(crate) fn identity(agent: &Agent, at: &str, bottles: Identity) -> Result<Identity> {
     let ways = [
         ("git", agent.git.as_ref().map(|git| &git.user)),
@@ -135,7 +136,8 @@ pub(crate) fn identity(agent: &Agent, at: &str, bottles: Identity) -> Result<Ide
     })
 }
 
-/// Refuses two ways at once: which of them holds would be anybody's guess.
+/// Fails if git is written in two forms, because it is unclear which of them is meant. Each of
+/// `ways` is the key of a form, and whether the plan has it.
 fn refuse_two(at: &str, ways: &[(&str, bool)]) -> Result<()> {
     let there: Vec<_> = ways.iter().filter(|(_, is_there)| *is_there).collect();
     match there[..] {

@@ -1,5 +1,5 @@
-//! The environment that the launcher gives the agent. It is looked at and never written: a warning
-//! says where it would lead the agent past what the steps set up.
+//! The environment that the launcher gives the agent. The steps do not change it, but they warn if
+//! it makes the agent's programs bypass what they set up.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use crate::plan::keys::Opaque;
 
-/// The variables that programs take a proxy from, in both cases.
+/// The variables that name a proxy. Programs also read them in upper case.
 const PROXIES: [&str; 3] = ["http_proxy", "https_proxy", "all_proxy"];
 
-/// The variables that programs take certificates from.
+/// The variables that name a file of CA certificates.
 pub const CERTIFICATES: [&str; 10] = [
     "NODE_EXTRA_CA_CERTS",
     "SSL_CERT_FILE",
@@ -27,7 +27,7 @@ pub const CERTIFICATES: [&str; 10] = [
     "CODEX_CA_CERTIFICATE",
 ];
 
-/// The agent's variables. Values may be secrets, so no message repeats one.
+/// The agent's variables. Their values may be secrets, so no message repeats one.
 #[derive(Debug, Default)]
 pub struct GuestEnv(HashMap<String, String>);
 
@@ -46,7 +46,7 @@ impl<'de> Visitor<'de> for GuestEnvVisitor {
         formatter.write_str("an object")
     }
 
-    /// Keeps the variables that are looked at, where they are text.
+    /// Keeps only the variables that the steps read, and of these only the strings.
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<GuestEnv, A::Error> {
         let mut variables = HashMap::new();
         while let Some(name) = members.next_key::<String>()? {
@@ -64,7 +64,7 @@ impl<'de> Visitor<'de> for GuestEnvVisitor {
 }
 
 impl GuestEnv {
-    /// The value of the variable `name`; one that is empty counts as unset.
+    /// Returns the value of the variable `name`. An empty value counts as unset.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0
@@ -73,7 +73,7 @@ impl GuestEnv {
             .filter(|value| !value.is_empty())
     }
 
-    /// Whether a program that heeds these variables may go to a proxy for `host`.
+    /// Whether a program that respects these variables may use a proxy for `host`.
     ///
     /// curl (git) and undici (Claude Code) read `no_proxy` differently. An exception counts only in
     /// a form that both of them understand: `HOST`, `.DOMAIN` for all hosts in it, and `*` alone.

@@ -1,5 +1,5 @@
-//! The plan as text. It is checked as a whole, and carried from stdin to stdout untouched but for
-//! what the steps add.
+//! The plan as JSON text. The whole text is checked. Then it is passed from stdin to stdout
+//! unchanged, except for what the steps add.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -13,30 +13,30 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::text::shorten;
 
-/// A JSON object whose values are kept as they were written.
+/// A JSON object whose values keep their text.
 type Members = IndexMap<String, Box<RawValue>>;
 
-/// How much of a JSON path is shown, in characters.
+/// The maximum number of characters of a JSON path in a message.
 const MAX_PATH: usize = 300;
-/// How much of a key is shown, in characters.
+/// The maximum number of characters of a key in a message.
 const MAX_KEY: usize = 100;
 
-/// A plan as it was written.
+/// A plan as JSON text.
 #[derive(Debug)]
 pub struct Document {
     text: String,
 }
 
 impl Document {
-    /// Takes `text` as a plan.
+    /// Checks that `text` is a JSON object.
     ///
     /// # Errors
     ///
-    /// When it is not UTF-8, not JSON, cut short, not an object, or when an object in it has a key
-    /// twice.
+    /// If the text is not UTF-8, is not valid JSON or not an object, or if an object in it has a
+    /// key twice.
     pub fn parse(text: Vec<u8>) -> Result<Self> {
         let text = String::from_utf8(text).context("the plan is not UTF-8")?;
-        // Only when something is wrong do we look for its path, which takes twice as long.
+        // This is read again with its path only if it is wrong, because that takes twice as long.
         if serde_json::from_str::<UniqueKeys>(&text).is_err() {
             read::<UniqueKeys>(&text).context("the plan is not valid JSON")?;
         }
@@ -50,16 +50,17 @@ impl Document {
     ///
     /// # Errors
     ///
-    /// One message that begins with the JSON path of what does not fit.
+    /// If `T` does not accept a value. The message begins with the JSON path of the value.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T> {
         read(&self.text)
     }
 
-    /// Gives the plan with `value` as `<group>.<step>`. An earlier value of the step is replaced.
+    /// Returns the plan's text with `value` as `<group>.<step>`. This replaces an earlier value of
+    /// the step.
     ///
     /// # Errors
     ///
-    /// When `value` cannot be written as JSON, or `group` is no object.
+    /// If `value` cannot be written as JSON, or if `group` is not an object.
     pub fn with(&self, group: &str, step: &str, value: &impl Serialize) -> Result<String> {
         let mut plan: Members = serde_json::from_str(&self.text)?;
         let mut members = match plan.get(group) {
@@ -71,7 +72,7 @@ impl Document {
         Ok(serde_json::to_string(&plan)?)
     }
 
-    /// The plan as it was written.
+    /// Returns the plan's text.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
@@ -85,18 +86,18 @@ fn read<T: DeserializeOwned>(text: &str) -> Result<T> {
     Ok(value)
 }
 
-/// Reads a part of the plan that stands at the path `at`.
+/// Reads `part` of the plan, which is at the JSON path `at`, into `T`.
 ///
 /// # Errors
 ///
-/// One message that begins with the JSON path of what does not fit.
+/// If `T` does not accept a value. The message begins with the JSON path of the value.
 pub fn read_part<T: DeserializeOwned>(part: &RawValue, at: &str) -> Result<T> {
     let mut json = serde_json::Deserializer::from_str(part.get());
     serde_path_to_error::deserialize(&mut json).map_err(|error| describe(error, at))
 }
 
-/// Describes an error in the part of the plan at the path `at`: first where, then what. A value is
-/// never repeated, since it may be a secret.
+/// Describes an error in the part of the plan at the JSON path `at`. The message says where the
+/// error is, then what is wrong. It never repeats a value, which may be a secret.
 fn describe(error: serde_path_to_error::Error<serde_json::Error>, at: &str) -> anyhow::Error {
     let mut path = at.to_owned();
     push(&mut path, &error.path().to_string());
@@ -108,7 +109,7 @@ fn describe(error: serde_path_to_error::Error<serde_json::Error>, at: &str) -> a
     if !error.is_data() {
         return anyhow!(message);
     }
-    // The path says where; the position would be that of the value's end.
+    // The path says where the error is. The position is that of the value's end.
     let position = format!(" at line {} column {}", error.line(), error.column());
     let message = message.strip_suffix(&position).unwrap_or(&message);
     let why = if let Some(key) = missing_key(message) {
@@ -123,7 +124,7 @@ fn describe(error: serde_path_to_error::Error<serde_json::Error>, at: &str) -> a
     anyhow!("{}: {why}", shorten(&path, MAX_PATH))
 }
 
-/// Puts `more` behind the JSON path `path`.
+/// Appends `more` to the JSON path `path`.
 fn push(path: &mut String, more: &str) {
     if matches!(more, "" | ".") {
         return;
@@ -134,11 +135,12 @@ fn push(path: &mut String, more: &str) {
     path.push_str(more);
 }
 
+/// Returns the key that is missing, if that is what serde's `message` says.
 fn missing_key(message: &str) -> Option<&str> {
     message.strip_prefix("missing field `")?.strip_suffix('`')
 }
 
-/// Says in a person's words what serde says of a value of the wrong type.
+/// Rephrases serde's type error.
 fn reworded(message: &str) -> String {
     let is_type = message.starts_with("invalid type: ") || message.starts_with("invalid value: ");
     let parts = message.rsplit_once(", expected ").filter(|_| is_type);
@@ -163,8 +165,8 @@ fn reworded(message: &str) -> String {
     format!("expected {expected}, not {found}")
 }
 
-/// Any JSON in which no object has a key twice. (Which of the two values holds would be anybody's
-/// guess.)
+/// Any JSON in which no object has a key twice. With two, it would be unclear which of the values
+/// is meant.
 struct UniqueKeys;
 
 impl<'de> Deserialize<'de> for UniqueKeys {
@@ -181,8 +183,8 @@ impl<'de> Visitor<'de> for UniqueKeys {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
-        // Their hashes: the keys themselves of a large plan would fill the memory. Two keys with
-        // one hash are so rare that nobody will have a plan refused for them.
+        // Hashes are compared instead of keys, which would take much memory in a large plan. It is
+        // so unlikely that two keys have the same hash that no valid plan will be refused for it.
         let hasher = RandomState::new();
         let mut seen = HashSet::new();
         while let Some(key) = map.next_key::<String>()? {

@@ -1,4 +1,4 @@
-//! How the plan's objects are read: which keys they may have, and which values count as unset.
+//! Reads the objects of the plan: decides which keys they may have, and which values are unset.
 
 use std::fmt;
 use std::hash::Hash;
@@ -14,10 +14,10 @@ use serde::{Deserialize, Deserializer, forward_to_deserialize_any};
 
 use crate::text::shorten;
 
-/// A JSON object of the plan, read into `T`. (Serde alone would also take an array for it.)
+/// A JSON object of the plan, read into `T`. (Serde alone would also accept an array.)
 ///
-/// A key that `T` does not have is refused when `STRICT`; otherwise it is refused only when it is a
-/// near miss of one that `T` has.
+/// If `STRICT`, a key that `T` does not have is refused. Otherwise it is refused only if it looks
+/// like a misspelling of a key that `T` has.
 #[derive(Clone, Debug, Default, Deref)]
 pub struct Section<T, const STRICT: bool = false>(T);
 
@@ -25,7 +25,7 @@ pub struct Section<T, const STRICT: bool = false>(T);
 pub type Strict<T> = Section<T, true>;
 
 impl<T, const STRICT: bool> Section<T, STRICT> {
-    /// Gives what was read.
+    /// Returns the value that was read.
     pub fn into_inner(self) -> T {
         self.0
     }
@@ -53,7 +53,7 @@ impl<'de, T: DeserializeOwned, const STRICT: bool> Visitor<'de> for ObjectVisito
     }
 }
 
-/// The members of an object. A struct that is read from it says which keys it has.
+/// The members of an object. The struct that is read from them names the known keys.
 struct Object<A, const STRICT: bool>(A);
 
 impl<'de, A: MapAccess<'de>, const STRICT: bool> Deserializer<'de> for Object<A, STRICT> {
@@ -85,9 +85,10 @@ impl<'de, A: MapAccess<'de>, const STRICT: bool> Deserializer<'de> for Object<A,
     }
 }
 
+/// The members of an object whose keys are checked while they are read.
 struct CheckedKeys<A> {
     members: A,
-    /// How many keys were read so far.
+    /// The number of keys that have been read.
     count: usize,
     known: &'static [&'static str],
     is_strict: bool,
@@ -115,7 +116,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for CheckedKeys<A> {
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
         match self.refusal.take() {
-            // Refused at the value, so that the path in the message ends with the key.
+            // The error is raised at the value, so that the path in the message ends with the key.
             Some(refusal) => self.members.next_value_seed(Refused(refusal, PhantomData)),
             None => self.members.next_value_seed(seed),
         }
@@ -126,7 +127,7 @@ fn too_many<E: Error>() -> E {
     E::custom(format_args!("more than {MAX_MEMBERS} members"))
 }
 
-/// A value that is refused, whatever it is.
+/// Refuses the value, whatever it is, with this message.
 struct Refused<T>(String, PhantomData<T>);
 
 impl<'de, T> DeserializeSeed<'de> for Refused<T> {
@@ -137,14 +138,14 @@ impl<'de, T> DeserializeSeed<'de> for Refused<T> {
     }
 }
 
-/// The most members that an object or a list may have of those that are read.
+/// The maximum number of members of an object or a list.
 const MAX_MEMBERS: usize = 10_000;
-/// The longest key that may be a near miss, in bytes. The time to tell grows with the length.
+/// A longer key, in bytes, is not compared with the known ones, because that would take too long.
 const MAX_NEAR_MISS: usize = 100;
-/// How much of a key is shown, in characters.
+/// The maximum number of characters of a key in a message.
 const MAX_SHOWN: usize = 100;
 
-/// Why `key` is refused in an object with the keys `known`; nothing where it is not.
+/// Returns why `key` is refused in an object that has the keys `known`; `None` if it is accepted.
 fn refusal(key: &str, known: &[&str], is_strict: bool) -> Option<String> {
     if known.contains(&key) {
         return None;
@@ -158,9 +159,9 @@ fn refusal(key: &str, known: &[&str], is_strict: bool) -> Option<String> {
     }
 }
 
-/// The key of `known` that was meant by `key`, in another case or with another separator, or with
-/// up to two slips: letters too much, missing, wrong or swapped. In a word of less than six letters
-/// one slip already makes another word of two.
+/// Returns the key of `known` that `key` is a misspelling of: in another case, with another
+/// separator, or with up to two typos (an extra, missing, wrong or swapped letter; one if the key
+/// has fewer than six letters).
 pub(crate) fn near_miss<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
     if key.len() > MAX_NEAR_MISS {
         return None;
@@ -173,7 +174,8 @@ pub(crate) fn near_miss<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
     (slips(nearest) <= allowed).then_some(nearest)
 }
 
-/// A value that is the launcher's business: its key is known, and it is carried untouched.
+/// A value that only the launcher reads. Its key is known, and any value is passed through
+/// unchanged.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Opaque;
 
@@ -189,7 +191,7 @@ impl<'de> Deserialize<'de> for Opaque {
 ///
 /// # Errors
 ///
-/// Those of the type.
+/// The errors of the type.
 pub fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -198,11 +200,11 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// Reads an object into a map and `null` as an empty one; for `#[serde(deserialize_with)]`.
+/// Reads an object into a map, and `null` as an empty map; for `#[serde(deserialize_with)]`.
 ///
 /// # Errors
 ///
-/// Those of keys and values, and when there are more than 10,000.
+/// The errors of keys and values, and if there are more than 10,000 members.
 pub fn map_or_default<'de, D, K, V>(deserializer: D) -> Result<IndexMap<K, V>, D::Error>
 where
     D: Deserializer<'de>,
@@ -213,11 +215,11 @@ where
     Ok(map.map(|map| map.0).unwrap_or_default())
 }
 
-/// Reads a list and `null` as an empty one; for `#[serde(deserialize_with)]`.
+/// Reads a list, and `null` as an empty list; for `#[serde(deserialize_with)]`.
 ///
 /// # Errors
 ///
-/// Those of the values, and when there are more than 10,000.
+/// The errors of the values, and if there are more than 10,000 values.
 pub fn list_or_default<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -227,7 +229,7 @@ where
     Ok(list.map(|list| list.0).unwrap_or_default())
 }
 
-/// A collection that is not read further than it may be long.
+/// A collection of at most 10,000 members. Reading stops with an error at the next one.
 pub struct Bounded<C>(pub C);
 
 impl<'de, K, V> Deserialize<'de> for Bounded<IndexMap<K, V>>
@@ -295,7 +297,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for BoundedVisitor<Vec<T>> {
 ///
 /// # Errors
 ///
-/// Those of the type.
+/// The errors of the type.
 pub fn unless_unset<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -314,7 +316,7 @@ where
 ///
 /// # Errors
 ///
-/// Those of the type.
+/// The errors of the type.
 pub fn unless_empty<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,

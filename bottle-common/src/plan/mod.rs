@@ -1,5 +1,5 @@
-//! The plan: what this bottle needs. [`Plan::parse`] is the only door; every value behind it has
-//! been checked.
+//! The plan says what a bottle needs. [`Plan::parse`] is the only way to get one, so every value in
+//! it has been checked.
 
 mod git_forms;
 pub mod guest_env;
@@ -29,61 +29,62 @@ use crate::plan::values::{GateScheme, HostPort, HttpUrl, MachineName, SkillName}
 use crate::plan::wire::{Agent, Bottle, EgressPlan, Identity, ProxyPlan, Remote, VERSION, Wire};
 use crate::text::shorten;
 
-/// How much of a name is shown, in characters.
+/// The maximum number of characters of a name in a message.
 const MAX_SHOWN: usize = 100;
-/// The most remotes that a bottle may have. Each has some hundred spellings.
+/// The maximum number of remotes of a bottle. Each has about a hundred spellings.
 const MAX_REMOTES: usize = 1000;
-/// How many names are shown.
+/// The maximum number of names in a message.
 const MAX_NAMES: usize = 20;
 
-/// What the steps do, taken from the launcher's JSON.
+/// What the steps have to do, as read from the launcher's JSON.
 #[derive(Debug)]
 pub struct Plan {
     /// The machine that is provisioned.
     pub machine_name: MachineName,
-    /// Where files for the guest are made on the host.
+    /// The directory on the host in which files for the guest are created.
     pub stage_dir: PathBuf,
     /// The file that holds the agent's prompt.
     pub prompt_file: PathBuf,
     /// Whether the agent has a prompt at all.
     pub has_prompt: bool,
-    /// The agent's skills, each once.
+    /// The agent's skills, without duplicates.
     pub skills: IndexSet<SkillName>,
     /// The certificate that the guest has to trust.
     pub ca: Ca,
-    /// Whether the project's repository goes into the guest.
+    /// Whether the project's repository is copied into the guest.
     pub copy_cwd: bool,
     /// The project's directory on the host.
     pub user_cwd: Option<PathBuf>,
-    /// The gate in front of the bottle's remotes, when it has any.
+    /// The gate in front of the bottle's remotes; `None` if the bottle has no remotes.
     pub gate: Option<Gate>,
-    /// Whom commits made in the guest are by.
+    /// Author and committer of commits made in the guest.
     pub identity: Identity,
-    /// The supervisor's MCP endpoint as the agent reaches it, when there is a supervisor.
+    /// The URL at which the agent reaches the supervisor's MCP endpoint; `None` if there is no
+    /// supervisor.
     pub supervise_url: Option<HttpUrl>,
-    /// The agent's environment, to be looked at only.
+    /// The agent's environment. The steps read it only to warn.
     pub guest_env: GuestEnv,
 }
 
 /// The proxy's certificate on the host.
 #[derive(Debug)]
 pub struct Ca {
-    /// Whose it is: `egress` when the bottle has routes, else `pipelock`.
+    /// The proxy: `egress` if the bottle has egress routes, otherwise `pipelock`.
     pub proxy: &'static str,
-    /// The key of the plan that names the file.
+    /// The key of the plan that names the certificate's file.
     pub key: &'static str,
-    /// The file; the launcher may have left it unset.
+    /// The certificate's file; `None` if the launcher left it unset.
     pub path: Option<PathBuf>,
 }
 
 /// The git gate as the guest reaches it.
 #[derive(Debug)]
 pub struct Gate {
-    /// How git speaks to it.
+    /// The protocol that git uses to talk to the gate.
     pub scheme: GateScheme,
-    /// Where it listens.
+    /// The address at which the gate listens.
     pub host: HostPort,
-    /// What it stands in front of, in the plan's order; never empty.
+    /// The remotes behind the gate, in the plan's order; never empty.
     pub remotes: Vec<Remote>,
 }
 
@@ -93,11 +94,11 @@ struct Versioned {
 }
 
 impl Plan {
-    /// Reads `document`, checking every value.
+    /// Reads `document` and checks every value that the steps use.
     ///
     /// # Errors
     ///
-    /// One message that begins with the JSON path of what is wrong.
+    /// If a value is missing or invalid. The message begins with its JSON path.
     pub fn parse(document: &Document) -> Result<Self> {
         check_version(document)?;
         let wire = document.read::<Strict<Wire>>()?.into_inner();
@@ -161,8 +162,8 @@ impl Plan {
     }
 }
 
-/// Refuses another version than ours before anything else is read: in a later one every other key
-/// may mean something else.
+/// Fails if the plan has another version than ours. This is checked before anything else is read,
+/// because in a later version any other key may have another meaning.
 fn check_version(document: &Document) -> Result<()> {
     match serde_json::from_str::<Versioned>(document.text())?.version {
         None => Ok(()),
@@ -174,7 +175,8 @@ fn check_version(document: &Document) -> Result<()> {
     }
 }
 
-/// Finds the one of `things` (at the path `at`) that the value at the path `by` calls `name`.
+/// Finds `name` in the object `things`, which is at the JSON path `at`. The value at the path `by`
+/// refers to it by this name.
 fn named<'a>(
     things: &'a IndexMap<String, Box<RawValue>>,
     at: &str,
@@ -201,9 +203,9 @@ fn named<'a>(
     bail!("{by}: no `{name}` in {at}, only {}{more}", names.join(", "));
 }
 
-/// Reads the bottle or the agent at the path `at`.
+/// Reads the bottle or the agent at the JSON path `at`.
 fn read_named<T: DeserializeOwned>(thing: &RawValue, at: &str) -> Result<T> {
-    // Where this is no such object, what follows says so.
+    // If this is not an object, `read_part` says so.
     if let Ok(Bounded(members)) =
         serde_json::from_str::<Bounded<IndexMap<String, Opaque>>>(thing.get())
     {
@@ -212,7 +214,7 @@ fn read_named<T: DeserializeOwned>(thing: &RawValue, at: &str) -> Result<T> {
     Ok(read_part::<Section<T>>(thing, at)?.into_inner())
 }
 
-/// The egress proxy's certificate where there are egress routes, else pipelock's.
+/// Returns the egress proxy's certificate if there are egress routes, otherwise pipelock's.
 fn ca(egress: EgressPlan, pipelock: Option<Section<ProxyPlan>>) -> Result<Ca> {
     if egress.routes.is_empty() {
         let pipelock = pipelock.context("proxy_plan: required without egress routes")?;
@@ -231,6 +233,7 @@ fn ca(egress: EgressPlan, pipelock: Option<Section<ProxyPlan>>) -> Result<Ca> {
     })
 }
 
+/// Returns the gate, or `None` if there are no remotes.
 fn gate(
     remotes: Vec<Remote>,
     host: Option<HostPort>,
@@ -251,7 +254,7 @@ fn gate(
     }))
 }
 
-/// Refuses remotes that git or the gate could not tell from each other.
+/// Fails if git or the gate cannot distinguish two of the remotes.
 fn refuse_ambiguity(remotes: &[Remote]) -> Result<()> {
     let mut names = HashSet::new();
     let mut owners = HashMap::new();

@@ -1,4 +1,4 @@
-//! Where a remote really is, and every other way to write its address.
+//! The address of a remote repository, and the other spellings of this address.
 
 use http::uri::Authority;
 use indexmap::IndexSet;
@@ -6,35 +6,38 @@ use serde::Deserialize;
 
 use crate::plan::values::{has_fit_port, is_host};
 
-/// What is wrong with an address of no known form.
+/// The error about an address in an unknown form.
 const FORMS: &str = "an Upstream is ssh://[USER@]HOST[:PORT]/PATH, [USER@]HOST:PATH or \
                      https://HOST[:PORT]/PATH";
+/// The error about an address with a password or a token.
+const HAS_CREDENTIALS: &str = "an Upstream with credentials would carry them into the guest: \
+                               leave them out";
 
-/// How a remote is reached.
+/// The protocol of an address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Protocol {
-    /// `ssh://` or scp-like
+    /// `ssh://`, or the scp-like form `HOST:PATH`
     Ssh,
     /// `https://`
     Https,
 }
 
-/// A remote repository's address in its parts. It is `ssh://`, scp-like or `https://`, and never
-/// has credentials.
+/// The address of a remote repository, split into its parts. It is an `ssh://` or `https://` URL or
+/// has the scp-like form, and it never contains credentials.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub struct RemoteUrl {
-    /// The address as the plan has it.
+    /// The address as the plan spells it.
     pub written: String,
-    /// How the repository is reached.
+    /// The protocol.
     pub protocol: Protocol,
-    /// The user, where one is named.
+    /// The user, if the address names one.
     pub user: Option<String>,
-    /// The host; an IPv6 address stands in brackets.
+    /// The host. An IPv6 address is in brackets.
     pub host: String,
-    /// The port, where one is named.
+    /// The port, if the address names one.
     pub port: Option<u16>,
-    /// The path without slashes at its ends; never empty.
+    /// The path, without slashes at either end; never empty.
     pub path: String,
 }
 
@@ -51,12 +54,9 @@ impl TryFrom<String> for RemoteUrl {
             // A query may hold a token.
             return Err(FORMS);
         }
-        // With https even a user alone may be an access token.
+        // With https, even a user without a password may be an access token.
         if user.is_some_and(|user| protocol == Protocol::Https || user.contains(':')) {
-            return Err(
-                "an Upstream with credentials would carry them into the guest: leave them \
-                        out",
-            );
+            return Err(HAS_CREDENTIALS);
         }
         let user = user.map(str::to_owned);
         let authority: Authority = authority.parse().map_err(|_| FORMS)?;
@@ -91,12 +91,12 @@ fn split(address: &str) -> Result<(Protocol, &str, &str), &'static str> {
     if address.contains("://") {
         return Err(FORMS);
     }
-    // scp-like. The colons of an IPv6 address are in its brackets.
+    // The scp-like form. The colons of an IPv6 address are in brackets.
     let end_of_host = address.find(']').unwrap_or(0);
     let colon = end_of_host + address[end_of_host..].find(':').ok_or(FORMS)?;
     let (authority, path) = (&address[..colon], &address[colon + 1..]);
-    // git takes `./a:b` for a local path and `ext::command` for a helper's address, and
-    // `user:password@host:path` is no form at all.
+    // For git, `./a:b` is a local path and `ext::command` starts a helper program. An address such
+    // as `user:password@host:path` has no valid form.
     let has_late_at = path
         .split('/')
         .next()
@@ -113,13 +113,14 @@ fn is_user(user: &str) -> bool {
 }
 
 impl RemoteUrl {
-    /// Lists the ways to write this address that forges take for the same repository and that a
-    /// person or a tool writes, the plan's own first. git must send each of them to the gate.
+    /// Lists the spellings of this address that people and tools use, and that forges accept for
+    /// the same repository. The plan's own spelling comes first. git must send all of them to the
+    /// gate.
     ///
-    /// `insteadOf` captures by prefix, so no spelling may be a prefix of another repository's
-    /// address, other than one whose path begins with this repository's whole path. The ways that
-    /// a prefix cannot capture (another case of the host, percent-encoding, an alias in
-    /// `ssh_config(5)`) are listed in docs/guest.md.
+    /// git's `insteadOf` compares prefixes. So a spelling may be a prefix of another repository's
+    /// address only if that repository's path begins with the whole path of this one.
+    /// docs/guest.md lists the spellings that a prefix cannot match: a host in another case,
+    /// percent-encoding, an alias in `ssh_config(5)`.
     #[must_use]
     pub fn spellings(&self) -> IndexSet<String> {
         let mut spellings = IndexSet::from([self.written.clone()]);
@@ -131,11 +132,11 @@ impl RemoteUrl {
         spellings
     }
 
-    /// The path with and without `.git`, each with and without a slash at its end.
+    /// Lists the path with and without `.git`, and both with and without a trailing slash.
     fn paths(&self) -> [String; 4] {
         let stem = self.path.strip_suffix(".git").unwrap_or(&self.path);
-        // Without its suffix a path such as `.git` or `team/.git` would be the whole host's or
-        // directory's.
+        // Without its suffix, a path such as `.git` or `team/.git` would be a prefix of all paths
+        // of the host or in the directory.
         let stem = if stem.is_empty() || stem.ends_with('/') {
             &self.path
         } else {
@@ -149,7 +150,7 @@ impl RemoteUrl {
         ]
     }
 
-    /// What stands before the path.
+    /// Lists the spellings of the part before the path.
     fn prefixes(&self) -> Vec<String> {
         let host = &self.host;
         let port = match (self.protocol, self.port) {
@@ -162,7 +163,7 @@ impl RemoteUrl {
                 prefixes.push(format!("{scheme}://{user}{host}/"));
                 prefixes.push(format!("{scheme}://{user}{host}:{port}/"));
             }
-            // The scp form knows no port.
+            // The scp-like form cannot name a port.
             if port == 22 {
                 prefixes.push(format!("{user}{host}:"));
                 prefixes.push(format!("{user}{host}:/"));
@@ -180,8 +181,8 @@ impl RemoteUrl {
         prefixes
     }
 
-    /// The users by which the repository is reached over ssh, each with its `@`: the one that is
-    /// named, a forge's, and none, which is what `ssh_config(5)` may fill in.
+    /// Lists the users that reach the repository over ssh, each with its `@`: the user in the
+    /// address, no user, which `ssh_config(5)` may fill in, and `git`, the user of forges.
     fn ssh_users(&self) -> IndexSet<String> {
         let mut users = IndexSet::new();
         users.extend(self.user.as_ref().map(|user| format!("{user}@")));

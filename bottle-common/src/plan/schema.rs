@@ -1,4 +1,4 @@
-//! How the plan's types appear in its JSON Schema, `docs/plan.schema.json`.
+//! The plan's types in its JSON Schema, `docs/plan.schema.json`.
 
 use std::borrow::Cow;
 use std::marker::PhantomData;
@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::plan::keys::{Opaque, Section};
 
-/// A value that may also be unset.
+/// A value that may also be unset: empty, `.` or null.
 pub(crate) struct Unset<T>(PhantomData<T>);
 
 impl<T: JsonSchema> JsonSchema for Unset<T> {
@@ -24,7 +24,7 @@ impl<T: JsonSchema> JsonSchema for Unset<T> {
     }
 }
 
-/// A value that may also be empty.
+/// A value that may also be empty or null.
 pub(crate) struct Empty<T>(PhantomData<T>);
 
 impl<T: JsonSchema> JsonSchema for Empty<T> {
@@ -69,7 +69,7 @@ impl JsonSchema for Opaque {
     }
 }
 
-/// The checked types as regular expressions (ECMA-262, as JSON Schema has them).
+/// The checked types as regular expressions, in the syntax of ECMA-262 that JSON Schema uses.
 pub(crate) mod pattern {
     pub const MACHINE_NAME: &str = "^[A-Za-z0-9][A-Za-z0-9_-]*$";
     pub const SKILL_NAME: &str =
@@ -82,7 +82,7 @@ pub(crate) mod pattern {
     const PORT: &str = "(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|\
                         655[0-2][0-9]|6553[0-5]))";
     const USER: &str = "([A-Za-z0-9._+~][A-Za-z0-9._+~-]*@)?";
-    /// The control characters, for a class that excludes them.
+    /// The control characters, for a character class that excludes them.
     const CONTROL: &str = r"\u0000-\u001f\u007f-\u009f";
 
     pub fn host_port() -> String {

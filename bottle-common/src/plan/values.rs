@@ -1,7 +1,7 @@
-//! Strings that are checked once. A value of one of these types is fit for a path, an argument or a
-//! line of configuration.
+//! Types of strings that are checked once. A value of one of these types is safe in a path, an
+//! argument or a line of configuration.
 //!
-//! A message says what is wrong with a value and never repeats the value, which may be a secret.
+//! A message says what is wrong with a value. It never repeats the value, which may be a secret.
 
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
@@ -13,9 +13,8 @@ use serde::Deserialize;
 #[cfg(test)]
 use crate::plan::schema::pattern;
 
-/// A smolvm machine's name: letters, digits, `_` and `-`, the first a letter or a digit.
-///
-/// This is the rule of `smolvm machine create` (1.32.2).
+/// The name of a smolvm machine. It consists of letters, digits, `_` and `-`, and begins with a
+/// letter or a digit, as `smolvm machine create` (1.32.2) requires.
 #[derive(Clone, Debug, Deref, Deserialize, Display)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(extend("pattern" = pattern::MACHINE_NAME)))]
@@ -37,7 +36,7 @@ impl TryFrom<String> for MachineName {
     }
 }
 
-/// A skill's name: one path component that is neither hidden nor an option.
+/// A skill's name: one path component that does not begin with `.` or `-`.
 #[derive(Clone, Debug, Deref, Deserialize, Display, Eq, Hash, PartialEq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(extend("pattern" = pattern::SKILL_NAME)))]
@@ -48,18 +47,17 @@ impl TryFrom<String> for SkillName {
     type Error = &'static str;
 
     fn try_from(name: String) -> Result<Self, Self::Error> {
+        const WRONG: &str = "a skill name is one path component, not empty, without a leading `.` \
+                             or `-` and without control characters";
         let is_hidden_or_option = name.starts_with(['.', '-']);
         if name.is_empty() || is_hidden_or_option || name.contains('/') || has_control(&name) {
-            return Err(
-                "a skill name is one path component, not empty, without a leading `.` or \
-                        `-` and without control characters",
-            );
+            return Err(WRONG);
         }
         Ok(Self(name))
     }
 }
 
-/// A remote's name, which is its repository's name at the gate.
+/// A remote's name, which is the name of its repository at the gate.
 #[derive(Clone, Debug, Deref, Deserialize, Display, Eq, Hash, PartialEq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(
@@ -74,7 +72,7 @@ impl TryFrom<String> for RemoteName {
 
     fn try_from(name: String) -> Result<Self, Self::Error> {
         let is_fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        // `.` and `..` have fit characters, but as a path they name another repository.
+        // `.` and `..` have only valid characters, but in a path they are other directories.
         let is_directory = matches!(&*name, "." | "..");
         if name.is_empty() || is_directory || !name.chars().all(is_fit) {
             return Err("a remote's Name has letters, digits, `.`, `_` and `-` only");
@@ -83,7 +81,7 @@ impl TryFrom<String> for RemoteName {
     }
 }
 
-/// `host:port`; an IPv6 address stands in brackets.
+/// An address of the form `host:port`. An IPv6 address is in brackets.
 #[derive(Clone, Debug, Deref, Deserialize, Display)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(extend("pattern" = pattern::host_port())))]
@@ -104,15 +102,15 @@ impl TryFrom<String> for HostPort {
 }
 
 impl HostPort {
-    /// The host; an IPv6 address stands in brackets.
+    /// The host. An IPv6 address is in brackets.
     #[must_use]
     pub fn host(&self) -> &str {
         self.0.rsplit_once(':').map_or("", |(host, _)| host)
     }
 }
 
-/// An `http://` or `https://` URL without credentials and without a query. It becomes an argument, and every user of
-/// the host may read arguments.
+/// An `http://` or `https://` URL without credentials, query and fragment. It becomes an argument
+/// of a command, which every user of the host may read.
 #[derive(Clone, Debug, Deref, Deserialize, Display)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(extend("pattern" = pattern::http_url())))]
@@ -124,6 +122,10 @@ impl TryFrom<String> for HttpUrl {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         const WRONG: &str = "not an http(s) URL";
+        const HAS_QUERY: &str = "a URL with a query would show it in the process list: leave out \
+                                 what begins with `?` or `#`";
+        const HAS_CREDENTIALS: &str = "a URL with credentials would show them in the process \
+                                       list: leave out `user:password@`";
         // RFC 3986, chapter 2.
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(WRONG);
@@ -133,16 +135,10 @@ impl TryFrom<String> for HttpUrl {
             return Err(WRONG);
         };
         if text.contains(['?', '#']) {
-            return Err(
-                "a URL with a query would show it in the process list: leave out what \
-                        begins with `?` or `#`",
-            );
+            return Err(HAS_QUERY);
         }
         if authority.as_str().contains('@') {
-            return Err(
-                "a URL with credentials would show them in the process list: leave out \
-                        `user:password@`",
-            );
+            return Err(HAS_CREDENTIALS);
         }
         if is_host_and_port(authority) {
             Ok(Self(text))
@@ -153,16 +149,16 @@ impl TryFrom<String> for HttpUrl {
 }
 
 impl HttpUrl {
-    /// The host; an IPv6 address stands in brackets.
+    /// The host. An IPv6 address is in brackets.
     #[must_use]
     pub fn host(&self) -> String {
-        // It was parsed once when this was made.
+        // This cannot fail: the text was parsed when this value was made.
         let uri: Uri = self.0.parse().unwrap_or_default();
         uri.host().unwrap_or_default().to_owned()
     }
 }
 
-/// A name or an email as `git config` and a commit's header take it.
+/// A name or an email that `git config` and the header of a commit accept.
 #[derive(Clone, Debug, Deref, Deserialize, Display)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(extend("pattern" = pattern::IDENTITY_TEXT)))]
@@ -173,7 +169,10 @@ impl TryFrom<String> for IdentityText {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        // What git strips from both ends of a name (`strbuf_addstr_without_crud` in ident.c).
+        const HAS_CONTROL: &str = "must not hold `<`, `>` or control characters: they end the \
+                                   field in a commit";
+        // git strips these characters from both ends of a name (`strbuf_addstr_without_crud` in
+        // ident.c).
         let is_crud = |c: char| c.is_whitespace() || ".,:;<>\"\\'".contains(c);
         if text.trim().is_empty() {
             return Err("must not be empty");
@@ -185,16 +184,13 @@ impl TryFrom<String> for IdentityText {
             return Err("must not begin with `-`: git would take it for an option");
         }
         if text.contains(['<', '>']) || has_control(&text) {
-            return Err(
-                "must not hold `<`, `>` or control characters: they end the field in a \
-                        commit",
-            );
+            return Err(HAS_CONTROL);
         }
         Ok(Self(text))
     }
 }
 
-/// An absolute path in the guest, other than `/` and without `..`. A trailing `/` is dropped.
+/// An absolute path in the guest. It is not `/` and contains no `..`. A trailing `/` is removed.
 #[derive(Clone, Debug, Deref, Display, Eq, PartialEq)]
 pub struct GuestPath(String);
 
@@ -215,12 +211,13 @@ impl TryFrom<String> for GuestPath {
 }
 
 impl GuestPath {
-    /// A path that this program makes itself, of constants and checked values.
+    /// Makes a path that consists only of constants and checked values.
     pub(crate) const fn trusted(path: String) -> Self {
         Self(path)
     }
 
-    /// This directory and each parent of it that is below `ancestor`, the longest path first.
+    /// Lists this directory and its parents, as far as they are below `ancestor`. The longest path
+    /// comes first.
     #[must_use]
     pub fn below(&self, ancestor: &str) -> Vec<Self> {
         let mut below = Vec::new();
@@ -240,7 +237,7 @@ impl GuestPath {
     }
 }
 
-/// A path on the host as the plan has it: absolute and without NUL.
+/// An absolute path on the host, without NUL.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(extend("pattern" = pattern::HOST_PATH)))]
@@ -264,7 +261,7 @@ impl TryFrom<String> for HostPath {
     }
 }
 
-/// How the guest speaks to the gate.
+/// The protocol that git in the guest uses to talk to the gate.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Display, Eq, PartialEq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -273,7 +270,7 @@ pub enum GateScheme {
     #[default]
     #[display("git")]
     Git,
-    /// smart HTTP: an interrupted push does not leave the gate's receive-pack hanging
+    /// smart HTTP, with which an interrupted push does not leave the gate's receive-pack hanging
     #[display("http")]
     Http,
 }
@@ -290,7 +287,7 @@ impl TryFrom<String> for GateScheme {
     }
 }
 
-/// The agent's home directory. The launcher may say it, but there is only one.
+/// The agent's home directory. The launcher may name it, but it is always the same.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(with = "String", extend("enum" = ["/home/node", "/home/node/"])))]
@@ -308,8 +305,7 @@ impl TryFrom<String> for GuestHome {
     }
 }
 
-/// Whether `host` can be nothing but a host: a name, an IPv4 address, or an IPv6 address in
-/// brackets.
+/// Whether `host` is a host name, an IPv4 address, or an IPv6 address in brackets.
 pub(crate) fn is_host(host: &str) -> bool {
     if let Some(address) = host
         .strip_prefix('[')
@@ -321,9 +317,8 @@ pub(crate) fn is_host(host: &str) -> bool {
     host.starts_with(|c: char| c.is_ascii_alphanumeric()) && host.chars().all(is_fit)
 }
 
-/// Whether the port of `authority`, if there is one, is written as a number from 1 to 65535.
-///
-/// The crate `http` accepts `host:`, `host:+1` and `host:99999`.
+/// Whether `authority` has no port, or a port from 1 to 65535 in plain digits. (The crate `http`
+/// also accepts `host:`, `host:+1` and `host:99999`.)
 pub(crate) fn has_fit_port(authority: &Authority) -> bool {
     match authority.port() {
         Some(port) => port.as_u16() > 0 && port.as_str() == port.as_u16().to_string(),
@@ -331,7 +326,7 @@ pub(crate) fn has_fit_port(authority: &Authority) -> bool {
     }
 }
 
-/// Whether `authority` is a host, perhaps with a port, and nothing else.
+/// Whether `authority` consists only of a host and, optionally, a port.
 fn is_host_and_port(authority: &Authority) -> bool {
     !authority.as_str().contains('@') && is_host(authority.host()) && has_fit_port(authority)
 }

@@ -1,4 +1,4 @@
-//! The plan as launchers write it: its keys, which of them are required, and the types of their
+//! The plan's keys as launchers write them, which of them are required, and the types of their
 //! values.
 
 #[cfg(test)]
@@ -28,47 +28,48 @@ use crate::plan::values::{
     SkillName,
 };
 
-/// The only version of the plan that there is.
+/// The only version of the plan's format.
 pub(crate) const VERSION: u64 = 1;
 
-/// What a bottle needs: the launcher's plan, read by every step.
+/// The launcher's plan, which says what a bottle needs. Every step reads it.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(JsonSchema), schemars(title = "Plan of a bottle"))]
 #[allow(
     dead_code,
-    reason = "keys that are carried are listed so that they are known"
+    reason = "keys that are only passed through are listed so that they are known"
 )]
 pub(crate) struct Wire {
-    /// For editors.
+    /// The JSON Schema of the plan, for editors.
     #[serde(default, rename = "$schema")]
     pub schema: Opaque,
-    /// The version of the plan's form.
+    /// The version of the plan's format.
     #[serde(default)]
     #[cfg_attr(test, schemars(extend("enum" = [VERSION, null])))]
     pub version: Opaque,
     pub spec: Strict<Spec>,
-    /// Where files for the guest are made on the host; made (0700) when missing.
+    /// The directory on the host in which files for the guest are created. If it is missing, it is
+    /// created with mode 0700.
     #[serde(deserialize_with = "unless_unset")]
     #[cfg_attr(test, schemars(with = "HostPath"))]
     pub stage_dir: Option<HostPath>,
     /// The bottle's short name.
     #[serde(default)]
     pub slug: Opaque,
-    /// The sidecars' network.
+    /// The network of the sidecars.
     #[serde(default)]
     pub bundle_subnet: Opaque,
-    /// Its gateway.
+    /// The gateway of that network.
     #[serde(default)]
     pub bundle_gateway: Opaque,
-    /// The sidecars' address.
+    /// The address of the sidecars.
     #[serde(default)]
     pub bundle_ip: Opaque,
     /// The smolvm machine.
     pub machine_name: MachineName,
-    /// The image that the machine was made of.
+    /// The image from which the machine was created.
     #[serde(default)]
     pub agent_image_ref: Opaque,
-    /// The agent's environment. It is looked at, to warn, and never written.
+    /// The agent's environment. The steps read it only to warn.
     #[serde(default, deserialize_with = "or_default")]
     #[cfg_attr(test, schemars(with = "Option<HashMap<String, Opaque>>"))]
     pub guest_env: GuestEnv,
@@ -76,7 +77,7 @@ pub(crate) struct Wire {
     #[serde(default, deserialize_with = "unless_unset")]
     #[cfg_attr(test, schemars(with = "Unset<GuestHome>"))]
     pub guest_home: Option<GuestHome>,
-    /// The file with the agent's prompt.
+    /// The file that holds the agent's prompt.
     #[serde(deserialize_with = "unless_unset")]
     #[cfg_attr(test, schemars(with = "HostPath"))]
     pub prompt_file: Option<HostPath>,
@@ -87,26 +88,27 @@ pub(crate) struct Wire {
     #[cfg_attr(test, schemars(with = "Option<Section<GitGatePlan>>"))]
     pub git_gate_plan: Section<GitGatePlan>,
     pub egress_plan: Section<EgressPlan>,
-    /// Null: no supervisor.
+    /// Null if there is no supervisor.
     #[serde(default)]
     pub supervise_plan: Option<Section<SupervisePlan>>,
-    /// The git gate as the guest reaches it, `host:port`; required with remotes.
+    /// The `host:port` at which the guest reaches the git gate. Required if the bottle has remotes.
     #[serde(default, deserialize_with = "unless_unset")]
     #[cfg_attr(test, schemars(with = "Unset<HostPort>"))]
     pub agent_git_gate_host: Option<HostPort>,
-    /// How the guest speaks to the gate [default: git].
+    /// The protocol that git in the guest uses to talk to the gate [default: git].
     #[serde(default, deserialize_with = "unless_unset")]
     #[cfg_attr(test, schemars(with = "Unset<GateScheme>"))]
     pub agent_git_gate_scheme: Option<GateScheme>,
-    /// The supervisor's MCP endpoint as the guest reaches it; required with a supervisor.
+    /// The URL at which the guest reaches the supervisor's MCP endpoint. Required if there is a
+    /// supervisor.
     #[serde(default, deserialize_with = "unless_unset")]
     #[cfg_attr(test, schemars(with = "Unset<HttpUrl>"))]
     pub agent_supervise_url: Option<HttpUrl>,
-    /// What earlier steps wrote; ours goes beside it.
+    /// The receipts of earlier steps.
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "Option<HashMap<String, Opaque>>"))]
     pub receipts: Option<IndexMap<String, Opaque>>,
-    /// What earlier checks wrote.
+    /// The results of earlier checks.
     #[serde(default)]
     #[cfg_attr(test, schemars(with = "Option<HashMap<String, Opaque>>"))]
     pub checks: Option<IndexMap<String, Opaque>>,
@@ -117,9 +119,9 @@ pub(crate) struct Wire {
 #[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct Spec {
     pub manifest: Section<Manifest>,
-    /// The agent of `manifest.agents` that is provisioned.
+    /// The agent that is provisioned: a key of `manifest.agents`.
     pub agent_name: String,
-    /// Whether `user_cwd/.git` goes into the guest.
+    /// Whether `user_cwd/.git` is copied into the guest.
     #[serde(default, deserialize_with = "or_default")]
     #[cfg_attr(test, schemars(with = "Option<bool>"))]
     pub copy_cwd: bool,
@@ -129,31 +131,32 @@ pub(crate) struct Spec {
     pub user_cwd: Option<HostPath>,
 }
 
-/// Of the bottles and agents only the chosen ones are read: the others are other plans' business.
+/// The bottles and agents that the user defined. The steps read only the chosen ones.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct Manifest {
-    /// By name.
+    /// The bottles by name.
     #[serde(default, deserialize_with = "map_or_default")]
     #[cfg_attr(test, schemars(with = "Option<HashMap<String, Section<Bottle>>>"))]
     pub bottles: IndexMap<String, Box<RawValue>>,
-    /// By name.
+    /// The agents by name.
     #[serde(default, deserialize_with = "map_or_default")]
     #[cfg_attr(test, schemars(with = "Option<HashMap<String, Section<Agent>>>"))]
     pub agents: IndexMap<String, Box<RawValue>>,
 }
 
-/// A kind of bottle. Git is written in one of three ways.
+/// A kind of bottle. Its git section has one of three forms.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[cfg_attr(test, schemars(extend("propertyNames" = no_soundalikes())))]
 pub(crate) struct Bottle {
-    /// `{remotes, user}`, or a list of the repositories behind the gate with `git_user` beside it.
+    /// Either `{remotes, user}`, or a list of the repositories behind the gate.
     #[serde(default)]
     pub git: Option<Git>,
-    /// The identity that git gets in the guest, where `git` is a list.
+    /// The git identity in the guest. It belongs to the form in which `git` is a list.
     #[serde(default)]
     pub git_user: Option<Strict<Identity>>,
+    /// The repositories behind the gate, and the git identity in the guest.
     #[serde(default, rename = "git-gate")]
     pub git_gate: Option<Strict<GitGate>>,
     #[serde(default)]
@@ -161,7 +164,7 @@ pub(crate) struct Bottle {
     pub supervise: Opaque,
 }
 
-/// What git gets in the guest.
+/// The value of a bottle's `git`.
 pub(crate) enum Git {
     Object(Strict<GitObject>),
     Entries(Vec<Section<RemoteEntry>>),
@@ -216,7 +219,7 @@ impl JsonSchema for Git {
     }
 }
 
-/// Git in the first way.
+/// The first form of a git section.
 #[derive(Default, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct GitObject {
@@ -229,18 +232,18 @@ pub(crate) struct GitObject {
     pub user: Strict<Identity>,
 }
 
-/// A repository behind the gate.
+/// A repository behind the gate, in the first and second form of a git section.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "PascalCase")]
 #[allow(
     dead_code,
-    reason = "what only the gate reads is listed so that it is known"
+    reason = "keys that only the gate reads are listed so that they are known"
 )]
 pub(crate) struct RemoteEntry {
     /// The repository's name at the gate.
     pub name: RemoteName,
-    /// Where it really is.
+    /// The repository's real address.
     #[cfg_attr(test, schemars(with = "String", extend("pattern" = pattern::remote_url())))]
     pub upstream: RemoteUrl,
     #[serde(default)]
@@ -259,11 +262,11 @@ pub(crate) struct RemoteEntry {
     pub upstream_path: Opaque,
 }
 
-/// Git in the third way.
+/// The third form of a git section.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct GitGate {
-    /// The repositories behind the gate, by their name there.
+    /// The repositories behind the gate, by their names at the gate.
     #[serde(default, deserialize_with = "map_or_default")]
     #[cfg_attr(test, schemars(with = "Option<HashMap<RemoteName, Section<Repo>>>"))]
     pub repos: IndexMap<RemoteName, Section<Repo>>,
@@ -272,15 +275,15 @@ pub(crate) struct GitGate {
     pub user: Strict<Identity>,
 }
 
-/// A repository behind the gate.
+/// A repository behind the gate, in the third form of a git section.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[allow(
     dead_code,
-    reason = "what only the gate reads is listed so that it is known"
+    reason = "keys that only the gate reads are listed so that they are known"
 )]
 pub(crate) struct Repo {
-    /// Where it really is.
+    /// The repository's real address.
     #[cfg_attr(test, schemars(with = "String", extend("pattern" = pattern::remote_url())))]
     pub url: RemoteUrl,
     #[serde(default)]
@@ -296,29 +299,30 @@ pub(crate) struct Repo {
 #[cfg_attr(test, derive(JsonSchema))]
 #[cfg_attr(test, schemars(extend("propertyNames" = no_soundalikes())))]
 pub(crate) struct Agent {
-    /// The one of `manifest.bottles` that it works in.
+    /// The bottle that the agent works in: a key of `manifest.bottles`.
     #[cfg_attr(test, schemars(with = "String"))]
     pub bottle: Option<String>,
-    /// Directories on the host, by name.
+    /// The names of the agent's skills. Each skill is a directory on the host.
     #[serde(default, deserialize_with = "list_or_default")]
     #[cfg_attr(test, schemars(with = "Option<Vec<SkillName>>"))]
     pub skills: Vec<SkillName>,
-    /// The system prompt, which is in `prompt_file`; here it counts only whether there is one.
+    /// The agent's prompt. The steps read it from `prompt_file`; here they only look whether it is
+    /// empty.
     #[serde(default, deserialize_with = "or_default")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub prompt: String,
-    /// The agent's own identity lies over the bottle's.
+    /// The agent's own git identity, which takes precedence over the bottle's.
     #[serde(default)]
     pub git: Option<Strict<OnlyUser>>,
-    /// The same in the second way.
+    /// The same in the second form.
     #[serde(default)]
     pub git_user: Option<Strict<Identity>>,
-    /// The same in the third way.
+    /// The same in the third form.
     #[serde(default, rename = "git-gate")]
     pub git_gate: Option<Strict<OnlyUser>>,
 }
 
-/// An agent's own identity.
+/// An agent's own git identity.
 #[derive(Default, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct OnlyUser {
@@ -327,7 +331,7 @@ pub(crate) struct OnlyUser {
     pub user: Strict<Identity>,
 }
 
-/// Keys that sound like git and are no way to write it are refused.
+/// Returns a schema that rejects keys that resemble a key of git without being one.
 #[cfg(test)]
 fn no_soundalikes() -> Value {
     let sounds = "[Gg][Ii][Tt]|[Gg][Aa][Tt][Ee]|[Rr][Ee][Mm][Oo][Tt][Ee]|[Rr][Ee][Pp][Oo]";
@@ -337,51 +341,52 @@ fn no_soundalikes() -> Value {
     ]})
 }
 
-/// Pipelock's part.
+/// The part of the plan for pipelock.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct ProxyPlan {
-    /// The certificate to trust when there are no egress routes.
+    /// The file of the certificate to trust if there are no egress routes.
     #[serde(default, deserialize_with = "unless_unset")]
     #[cfg_attr(test, schemars(with = "Unset<HostPath>"))]
     pub ca_cert_host_path: Option<HostPath>,
 }
 
-/// The egress proxy's part.
+/// The part of the plan for the egress proxy.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct EgressPlan {
-    /// Not empty: the egress proxy's certificate is the one to trust.
+    /// The routes. If there are any, the guest trusts the egress proxy's certificate.
     #[serde(default, deserialize_with = "or_default")]
     #[cfg_attr(test, schemars(with = "Option<Vec<Opaque>>"))]
     pub routes: Vec<Opaque>,
-    /// That certificate, alone in its file.
+    /// The file that contains only this certificate.
     #[serde(default, deserialize_with = "unless_unset")]
     #[cfg_attr(test, schemars(with = "Unset<HostPath>"))]
     pub mitmproxy_ca_cert_only_host_path: Option<HostPath>,
 }
 
-/// Nothing in it is for us; that it is there turns the step on.
+/// The part of the plan for the supervisor. The steps read nothing in it, but if it is there, they
+/// register the supervisor.
 #[derive(Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct SupervisePlan {}
 
-/// The gate's part.
+/// The part of the plan for the git gate.
 #[derive(Default, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct GitGatePlan {
-    /// What the gate stands in front of. When there is something, the bottle has to have remotes.
+    /// The repositories behind the gate. If there are any, the bottle must have remotes.
     #[serde(default, deserialize_with = "or_default")]
     #[cfg_attr(test, schemars(with = "Option<Vec<Opaque>>"))]
     pub upstreams: Vec<Opaque>,
 }
 
-/// A repository behind the gate, in whichever way it was written.
+/// A repository behind the gate, whichever form the git section has.
 #[derive(Debug)]
 pub struct Remote {
     /// The repository's name at the gate.
     pub name: RemoteName,
-    /// Where it really is.
+    /// The repository's real address.
     pub url: RemoteUrl,
 }
 
@@ -394,7 +399,7 @@ impl From<RemoteEntry> for Remote {
     }
 }
 
-/// The identity that git gets in the guest.
+/// The git identity in the guest.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 pub struct Identity {
@@ -409,7 +414,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Whether there is anything to set.
+    /// Whether a name or an email is set.
     #[must_use]
     pub fn is_set(&self) -> bool {
         self.name.is_some() || self.email.is_some()

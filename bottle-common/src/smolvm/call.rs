@@ -21,25 +21,25 @@ pub enum Call<S = Source> {
 /// Copies a file into the guest.
 #[derive(Clone, Debug)]
 pub struct Copy<S = Source> {
-    /// What this does to which thing. The message starts with it if the call fails.
+    /// What the call does to which thing. The error message begins with it.
     pub purpose: String,
     /// What is copied.
     pub from: S,
     /// The path in the guest.
     pub to: GuestPath,
-    /// Whose it is there, where smolvm can be told so.
+    /// The owner of the copy, if this smolvm can set it.
     pub owner: Hands,
-    /// Its mode there, likewise.
+    /// The mode of the copy, if this smolvm can set it.
     pub mode: &'static str,
 }
 
-/// A user of the guest: who runs a command, or has a file.
+/// A user of the guest, who runs a command or owns a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Hands {
-    /// root, for what only root may do.
+    /// root, for everything that only root can do.
     Root,
-    /// node, for what is in node's home: wherever a link leads that a running agent plants, node
-    /// can do there no more than before.
+    /// node, for everything in node's home. A running agent can plant links there, but a command
+    /// that runs as node can do nothing with them that the agent could not do itself.
     Node,
 }
 
@@ -50,9 +50,9 @@ pub enum Source {
     File(PathBuf),
     /// A file with this content, which has to be staged.
     Text(String),
-    /// The first part of a directory's tar.
+    /// The first part of the tar of a directory.
     Archive(Box<Archive>),
-    /// The next part of the last archive.
+    /// The next part of the tar of the last [`Source::Archive`].
     NextPart,
 }
 
@@ -61,9 +61,9 @@ pub enum Source {
 pub struct Archive {
     /// The directory.
     pub tree: PinnedTree,
-    /// How long the tar is at most, in bytes.
+    /// The maximum length of the tar, in bytes.
     pub size: u64,
-    /// The length that a part may have, in bytes.
+    /// The maximum length of a part, in bytes.
     pub max_part: u64,
 }
 
@@ -78,11 +78,11 @@ impl Archive {
 /// Runs a command in the guest.
 #[derive(Clone, Debug)]
 pub struct Exec {
-    /// What this does to which thing. The message starts with it if the call fails.
+    /// What the call does to which thing. The error message begins with it.
     pub purpose: String,
     /// The command and its arguments.
     pub argv: Vec<String>,
-    /// Who runs it, where smolvm can be told so.
+    /// The user that runs the command, if this smolvm and the machine can choose one.
     pub by: Hands,
     /// Environment variables that are set for the command.
     pub env: Vec<(&'static str, &'static str)>,
@@ -133,7 +133,7 @@ pub struct Calls<S = Source> {
 }
 
 impl<S> Call<S> {
-    /// What this does to which thing.
+    /// What the call does to which thing.
     #[must_use]
     pub fn purpose(&self) -> &str {
         match self {
@@ -144,7 +144,7 @@ impl<S> Call<S> {
 }
 
 impl Hands {
-    /// Who works at `path`: node in node's home, root anywhere else.
+    /// The user that makes changes at `path`: node in node's home, and root anywhere else.
     #[must_use]
     pub fn at(path: &GuestPath) -> Self {
         let is_below = path
@@ -162,7 +162,7 @@ impl Hands {
         }
     }
 
-    /// The number of the user and of the group.
+    /// The ID of the user, which is also the ID of the user's group.
     #[must_use]
     pub fn id(self) -> &'static str {
         match self {
@@ -173,13 +173,13 @@ impl Hands {
 }
 
 impl Call {
-    /// Copies `from` to `to`, as root's and for everybody to read.
+    /// Copies `from` to `to`. The copy belongs to root, and everybody can read it.
     #[must_use]
     pub fn copy(from: Source, to: GuestPath) -> Self {
         Self::copy_for(Hands::Root, "644", from, to)
     }
 
-    /// Copies `from` to `to`, as the file of `owner` with this mode.
+    /// Copies `from` to `to`. The copy belongs to `owner` and has the mode `mode`.
     #[must_use]
     pub fn copy_for(owner: Hands, mode: &'static str, from: Source, to: GuestPath) -> Self {
         Self::Copy(Copy {
@@ -219,7 +219,7 @@ impl<S> From<Exec> for Call<S> {
 }
 
 impl Exec {
-    /// Runs `argv`, as root unless [`by`](Self::by) says who else.
+    /// Runs `argv`, as root unless [`by`](Self::by) names another user.
     #[must_use]
     pub fn new(argv: &[&str]) -> Self {
         Self {
@@ -232,7 +232,7 @@ impl Exec {
         }
     }
 
-    /// Runs a shell script, which gets `parameters` as `$1` and so on.
+    /// Runs a shell script with `parameters` as `$1`, `$2` and so on.
     #[must_use]
     pub fn script(purpose: impl Into<String>, script: &str, parameters: &[&str]) -> Self {
         let argv = [&["sh", "-c", script, "sh"], parameters].concat();
@@ -242,8 +242,9 @@ impl Exec {
         }
     }
 
-    /// Runs `argv` as the agent's user by way of root, which works with every smolvm and machine.
-    /// runuser(1) does not set HOME and USER, so smolvm does.
+    /// Runs `argv` as node with runuser(1), which root starts. Unlike [`by`](Self::by), this works
+    /// with every smolvm and on every machine. runuser(1) does not set HOME and USER, so smolvm
+    /// does.
     #[must_use]
     pub fn as_node(purpose: impl Into<String>, argv: &[&str]) -> Self {
         let argv = [&["runuser", "-u", "node", "--"], argv].concat();
@@ -254,7 +255,7 @@ impl Exec {
         }
     }
 
-    /// Has `hands` run it.
+    /// Makes `hands` the user that runs the command.
     #[must_use]
     pub fn by(mut self, hands: Hands) -> Self {
         self.by = hands;
@@ -297,7 +298,7 @@ impl<S> From<Vec<Call<S>>> for Group<S> {
 }
 
 impl Calls {
-    /// No calls.
+    /// Makes an empty list of calls.
     #[must_use]
     pub fn none() -> Self {
         Self::from(Vec::new())

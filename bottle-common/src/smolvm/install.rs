@@ -1,4 +1,4 @@
-//! The calls that put a directory of the host in place in the guest.
+//! The calls that install a directory of the host in the guest.
 
 use anyhow::Result;
 use sha2::{Digest, Sha256};
@@ -9,11 +9,13 @@ use crate::host::tree::{PinnedTree, Tree};
 use crate::plan::values::GuestPath;
 use crate::smolvm::call::{Archive, Call, Copy, Exec, Group, Hands, Recovery, Source};
 
-/// The longest file that `smolvm machine cp` takes, in bytes (1.32.2). A longer tar goes in parts.
+/// The maximum length of a file that `smolvm machine cp` accepts, in bytes (1.32.2). A longer tar
+/// is copied in parts.
 pub const MAX_COPY: u64 = 4 << 30;
-/// The size of a tar from which on the guest is asked for room before anything is copied, in bytes.
+/// From this tar size on, the guest is asked for free space before the copy, in bytes.
 const BIG: u64 = 256 << 20;
-/// The directory in the guest in which tars wait to be unpacked is one of root's own in here.
+/// The parent of the guest's directory into which tars are copied. Only root can enter that
+/// directory.
 const STORE: &str = "/var/lib";
 
 const ENTER: &str = include_str!("../guest/scripts/enter.sh");
@@ -25,34 +27,34 @@ const UNPACK: &str = include_str!("../guest/scripts/unpack.sh");
 const UNLOCK: &str = include_str!("../guest/scripts/unlock.sh");
 const WAIT: &str = include_str!("../guest/scripts/wait.sh");
 
-/// What PLACE prints when it left the target as it was.
+/// What [`PLACE`] prints if it kept the existing directory.
 const KEPT: &str = "kept";
-/// What it prints before the number of a target that it moved aside.
+/// What [`PLACE`] prints before the number of an existing directory that it renamed.
 const BROKEN: &str = "broken ";
 
-/// What becomes of a directory that is already in the guest.
+/// What to do with a directory that is already in the guest.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Existing {
-    /// It stays, and the new one is dropped.
+    /// Keep it, and do not install the new one.
     Keep,
-    /// It stays where this shell program, run by node with its name, succeeds. Elsewhere it is
-    /// moved aside.
+    /// Keep it if this shell program succeeds, which node runs with the directory's name as `$1`.
+    /// Otherwise rename it and install the new one.
     KeepIf(&'static str),
-    /// The new one takes its place.
+    /// Replace it by the new one.
     Replace,
 }
 
-/// What became of a directory that was already in the guest.
+/// What was done with a directory that was already in the guest.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Found {
-    /// It stayed.
+    /// It was kept.
     Kept,
-    /// It has the suffix `.broken-N` now.
+    /// It was renamed: it now has the suffix `.broken-N`, with this number.
     Broken(u32),
 }
 
 impl Found {
-    /// Reads what unpacking printed.
+    /// Reads the output of the call that unpacks a directory.
     #[must_use]
     pub fn parse(answer: &str) -> Option<Self> {
         let answer = answer.trim();
@@ -64,7 +66,8 @@ impl Found {
     }
 }
 
-/// Makes the directory `dir` in the guest, with its parents.
+/// Creates the directory `dir` in the guest, with its parents. In node's home, directories that
+/// root created become node's if node cannot write in them.
 #[must_use]
 pub fn make_directory(dir: &GuestPath) -> Exec {
     let hand_over = Exec::script(
@@ -80,7 +83,7 @@ pub fn make_directory(dir: &GuestPath) -> Exec {
     })
 }
 
-/// Removes the directory `path` of the guest, which may be one that may not be written.
+/// Removes the directory `path` in the guest, even if it contains read-only directories.
 #[must_use]
 pub fn remove_directory(path: &GuestPath) -> Exec {
     let hands = Hands::at(path);
@@ -93,13 +96,15 @@ pub fn remove_directory(path: &GuestPath) -> Exec {
     })
 }
 
-/// Makes what was installed at `path` node's, as it is already. Node does it itself: a hard link to
-/// a file that is not node's stays what it is.
+/// Makes node the owner of what was installed at `path`. Everything there should belong to node
+/// already. The command runs as node, so that it cannot change the owner of a file to which the
+/// agent made a hard link.
 #[must_use]
 pub fn give_to_node(path: &GuestPath) -> Exec {
     let wait = Exec::script(format!("wait for {path}"), WAIT, &[path]).by(Hands::Node);
     let give = Exec::new(&["chown", "-R", paths::OWNER, path]).by(Hands::Node);
-    // Somebody else is at work there: the agent, or another run that replaces it.
+    // A file may disappear meanwhile, if the agent works there or another run replaces the
+    // directory.
     give.recover_with(Recovery {
         words: "No such file or directory",
         guard: None,
@@ -107,20 +112,20 @@ pub fn give_to_node(path: &GuestPath) -> Exec {
     })
 }
 
-/// Makes `tree` the directory `parent/name` of the guest.
+/// Makes the calls that install `tree` as the directory `parent/name` in the guest.
 ///
 /// # Errors
 ///
-/// When the tree cannot be read, or a signal comes.
+/// If the tree cannot be read, or if a signal comes.
 pub fn install(tree: Tree, parent: &GuestPath, name: &str, existing: Existing) -> Result<Group> {
     install_pinned(tree.pin()?, parent, name, existing)
 }
 
-/// Does the same as [`install`] with a tree whose layers were found.
+/// Does the same as [`install`] for a pinned tree.
 ///
 /// # Errors
 ///
-/// As [`install`].
+/// The errors of [`install`].
 pub fn install_pinned(
     tree: PinnedTree,
     parent: &GuestPath,
@@ -193,12 +198,14 @@ fn copy(from: Source, to: GuestPath, target: &GuestPath) -> Call {
     })
 }
 
-/// Where the tar of `target` waits: the same place for every run, and another for every target.
+/// Returns the path in the guest to which the tar of `target` is copied. It is the same for every
+/// run, and differs between targets.
 fn tar_of(target: &GuestPath) -> GuestPath {
     let digest = format!("{:x}", Sha256::digest(target.as_bytes()));
     GuestPath::trusted(format!("{STORE}/bottle/{}.tar", &digest[..16]))
 }
 
+/// Returns the path of a further part of the tar at `tar`.
 fn suffixed(tar: &GuestPath, part: u64) -> GuestPath {
     GuestPath::trusted(format!("{tar}.{part}"))
 }

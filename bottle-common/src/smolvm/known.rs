@@ -1,5 +1,5 @@
-//! What the steps of scripts/provision tell each other about smolvm, so that only the first step
-//! has to ask it.
+//! A file through which the steps of scripts/provision tell each other what they know about smolvm,
+//! so that only the first step has to ask it.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -8,10 +8,11 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 use semver::Version;
 
-/// The length that a version cannot have, in bytes.
+/// The maximum length of the file, in bytes. No version is as long.
 const MAX_LENGTH: u64 = 256;
 
-/// A file that the steps share. It contains a word for the user, and smolvm's version.
+/// The file that the steps share. Its first line is a word that says whether smolvm accepts
+/// `--user`, and its second line is smolvm's version.
 #[derive(Debug)]
 pub struct Known(File);
 
@@ -47,8 +48,8 @@ impl Known {
             .map(Self)
     }
 
-    /// Gives what is known. If nothing is known, calls `ask` and writes the answer to the file. The
-    /// other steps wait meanwhile.
+    /// Returns what the file says. If it is empty, calls `ask` and writes the answer to the file.
+    /// The other steps wait meanwhile.
     ///
     /// # Errors
     ///
@@ -73,7 +74,7 @@ impl Known {
         self.write(word(user));
     }
 
-    /// Overwrites the beginning of the file. If that fails, the next step asks smolvm itself.
+    /// Overwrites the beginning of the file. If this fails, the next step asks smolvm itself.
     fn write(&self, text: &str) {
         let mut file = &self.0;
         let _ = file.rewind().and_then(|()| file.write_all(text.as_bytes()));
@@ -92,13 +93,14 @@ impl Known {
     }
 }
 
-/// Gives the text of the file: the word for the user, and the version in the second line.
+/// Returns the text of the file.
 fn text(KnownSmolvm { version, user }: &KnownSmolvm) -> String {
     let version = version.as_ref().map(ToString::to_string);
     format!("{}{}\n", word(*user), version.unwrap_or_default())
 }
 
-/// Gives the word for the user. All words have the same length, so that one overwrites another.
+/// Returns the word for `user`, with the end of its line. All words have the same length, so that
+/// one can overwrite another.
 fn word(user: KnownUser) -> &'static str {
     match user {
         KnownUser::UnlessRefused => "try\n",

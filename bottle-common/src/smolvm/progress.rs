@@ -1,4 +1,4 @@
-//! The progress of a long copy, on a line that changes.
+//! Shows the progress of a long copy, on a line that changes.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// How progress is shown.
 #[derive(Clone, Copy)]
 pub struct Progress {
-    /// Replaces the text that was shown before; `None` shows no progress.
+    /// Shows a text in place of the one before; `None` if no progress is shown.
     pub show: Option<fn(&str)>,
 }
 
@@ -46,8 +46,9 @@ impl Meter {
         self.show(|meter| line(&meter.name, done, meter.total, elapsed));
     }
 
-    /// Shows the progress that smolvm (1.32.2) prints for its own copy. It prints texts such as
-    /// `Uploading FILE -> PATH: 6 B / 6 B (100.0%, 5.9 KB/s)`, each after a carriage return.
+    /// Shows the progress that smolvm prints. `words` is a part of its output: smolvm 1.32.2 prints
+    /// texts such as `Uploading FILE -> PATH: 6 B / 6 B (100.0%, 5.9 KB/s)`, each after a carriage
+    /// return.
     pub fn relay(&mut self, words: &str) {
         for line in words.rsplit(['\r', '\n']) {
             if let Some((_, progress)) = line.rsplit_once(": ") {

@@ -1,106 +1,75 @@
-//! Makes a step's calls: as which user, how often, for how long.
+//! Runs a step's smolvm calls: finds the user, repeats transient failures, limits the time.
 
-use std::borrow::Cow;
-use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::Output;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::thread::{self, sleep};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Deserializer, Value};
 
-use crate::error::Code;
-use crate::host::{process, signals};
-use crate::plan::values::MachineName;
-use crate::smolvm::call::{Call, Calls, Copy, Exec, Group, Guard, Hands, Recovery};
+use crate::host::signals;
+use crate::smolvm::call::{Call, Calls, Copy, Exec, Group, Guard, Recovery};
+use crate::smolvm::discovery::Discovery;
 use crate::smolvm::failure::{self, CallFailure, Reason};
-use crate::smolvm::known::{Known, KnownSmolvm, KnownUser};
 use crate::smolvm::progress::Progress;
-use crate::smolvm::version::{self, ExecUser, OLDEST};
+use crate::smolvm::settings::{Settings, presentable};
+use crate::smolvm::version;
 use crate::text;
 
-/// What a bare machine says to any `--user` (smolvm 1.32.2).
-const USER_REFUSED: &str = "needs an image machine; a bare VM runs every command as root";
-/// SIGKILL, which early execs get from some versions although nothing is wrong.
+/// The exit status after SIGKILL. Some versions of smolvm kill early execs for no reason.
 const KILLED: i32 = 137;
-/// Failures of smolvm's own that are gone when it is asked again: two calls at once, and (on a bare
-/// machine) a file by the name that it gives to a copy's beginning, left by an agent that ended in
-/// the middle of a copy. The next name is free.
+/// Errors of smolvm that do not occur again if the call is repeated. The first one comes from two
+/// calls at once. The second one comes from a bare machine whose smolvm agent ended in the middle
+/// of a copy: the temporary file of that copy is still there. The repeated copy uses another name.
 const TRANSIENT: [&str; 2] = [
     "database is locked",
     "failed to open staging file: File exists",
 ];
-/// How often a call is repeated that failed for no fault of its own.
+/// The maximum number of times that a call is repeated after a transient failure.
 const MAX_REPEATS: u32 = 3;
-/// How long to wait before that.
+/// The time to wait before a call is repeated.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How long it may take to undo something: somebody may be waiting for the end.
+/// The time limit for an undo call, which is short because somebody may be waiting for the end.
 const UNDO_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many groups go on side by side. More than a few gain nothing.
+/// The number of groups that are run side by side. More of them gain nothing.
 const SIDE_BY_SIDE: usize = 4;
 
-/// How calls are made, from the command line.
-#[derive(Clone)]
-pub struct Settings {
-    /// The smolvm to run.
-    pub program: OsString,
-    /// The machine that the calls are for.
-    pub machine: MachineName,
-    /// The user that guest commands run as.
-    pub user: ExecUser,
-    /// How long one call may take.
-    pub timeout: Duration,
-    /// Gets each call as lines for a shell, with what came of it and what it printed.
-    pub trace: Option<fn(&[String])>,
-    /// Where progress is shown.
-    pub progress: Progress,
-    /// The file in which a chain of steps keeps what it knows of smolvm.
-    pub known: Option<PathBuf>,
-}
-
-/// smolvm, set up for one machine.
+/// Runs smolvm calls for one machine.
 #[derive(Clone)]
 pub struct Runner {
     settings: Settings,
-    smolvm: Option<KnownSmolvm>,
-    known: Option<Arc<Known>>,
+    discovery: Discovery,
     calls: u32,
 }
 
 impl Runner {
-    /// Sets smolvm up. Nothing is run yet.
+    /// Makes a runner. This does not run smolvm.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        // Without the file this step finds out by itself.
-        let known = settings
-            .known
-            .as_deref()
-            .and_then(|file| Known::open(file).ok());
         Self {
+            discovery: Discovery::new(&settings),
             settings,
-            smolvm: None,
-            known: known.map(Arc::new),
             calls: 0,
         }
     }
 
-    /// How many calls for the machine were made so far, repeated ones counted.
+    /// The number of calls for the machine so far, including repeated ones.
     #[must_use]
     pub fn calls(&self) -> u32 {
         self.calls
     }
 
-    /// Makes `calls` up to the first that fails, and gives what each printed on stdout.
+    /// Makes `calls` in order, and stops at the first that fails. Returns what each call printed on
+    /// stdout.
     ///
     /// # Errors
     ///
-    /// The failure of the call that did not do what it was for.
+    /// The failure of that call.
     pub fn run(&mut self, calls: &Calls<String>) -> Result<Vec<String>, CallFailure> {
         let mut answers = self.run_group(&calls.first)?;
         let groups = &calls.side_by_side;
-        // A few groups are done before it would pay to make them side by side.
+        // For a few groups, threads would not pay off.
         if groups.len() > SIDE_BY_SIDE {
             answers.extend(self.run_side_by_side(groups)?);
         } else {
@@ -111,7 +80,7 @@ impl Runner {
         Ok(answers)
     }
 
-    /// Makes one call, which has no recovery.
+    /// Makes one call, without its recovery.
     ///
     /// # Errors
     ///
@@ -120,7 +89,7 @@ impl Runner {
         self.attempt(&Call::Exec(exec.clone()))
     }
 
-    /// Makes the calls of a few groups at a time. When one has failed, no further group is begun.
+    /// Runs several groups at a time. After a failure, no further group is started.
     fn run_side_by_side(&mut self, groups: &[Group<String>]) -> Result<Vec<String>, CallFailure> {
         let next = AtomicUsize::new(0);
         let has_failed = AtomicBool::new(false);
@@ -152,15 +121,15 @@ impl Runner {
         });
         self.calls += calls.into_inner();
         let mut all = Vec::new();
-        // A group that was not begun has no answer; one that failed before it ends the loop.
+        // Groups are started in order. So a group without an answer comes after a failed one, at
+        // which this loop ends.
         for answer in answers.into_iter().filter_map(OnceLock::into_inner) {
             all.extend(answer?);
         }
         Ok(all)
     }
 
-    /// When a call of `group` fails, what the group left half done is taken back, as far as the
-    /// guest still answers.
+    /// Makes the calls of `group`. If one of them fails, makes the group's undo call.
     fn run_group(&mut self, group: &Group<String>) -> Result<Vec<String>, CallFailure> {
         let mut answers = Vec::new();
         for call in &group.calls {
@@ -169,7 +138,7 @@ impl Runner {
                 Err(failure) => {
                     if let Some(undo) = &group.undo {
                         self.settings.timeout = self.settings.timeout.min(UNDO_TIMEOUT);
-                        // The failure that is told of is the first.
+                        // If this fails, too, only the first failure is reported.
                         let _ = signals::deferred(|| self.ask(undo));
                     }
                     return Err(failure);
@@ -179,6 +148,7 @@ impl Runner {
         Ok(answers)
     }
 
+    /// Makes `call`, with its recovery if it fails as expected.
     fn run_call(&mut self, call: &Call<String>) -> Result<String, CallFailure> {
         let result = self.attempt(call);
         let Call::Exec(Exec {
@@ -194,6 +164,8 @@ impl Runner {
         }
     }
 
+    /// Asks the guard whether the failed `call` is needed at all. If it is, makes the calls of
+    /// `recovery` and repeats `call`.
     fn recover(&mut self, call: &Call<String>, recovery: &Recovery) -> Result<String, CallFailure> {
         let mut answer = None;
         if let Some(guard) = &recovery.guard {
@@ -207,7 +179,7 @@ impl Runner {
             answer = Some(text);
         }
         for exec in &recovery.calls {
-            // Whether it helped, the repeated call shows.
+            // If this fails, the repeated call shows whether that matters.
             if let Err(failure) = self.ask(exec) {
                 failure.unless_failed()?;
             }
@@ -216,13 +188,13 @@ impl Runner {
         Ok(answer.unwrap_or(printed))
     }
 
-    /// Makes `call`, again where the failure is not its own.
+    /// Makes `call`. Repeats it if `--user` was refused, and after a transient failure.
     fn attempt(&mut self, call: &Call<String>) -> Result<String, CallFailure> {
         let mut repeats = 0;
         loop {
             let output = self.invoke(call)?;
             let is_exec = matches!(call, Call::Exec(_));
-            if is_exec && self.is_refused(&output) {
+            if is_exec && self.discovery.is_user_refused(&self.settings, &output) {
                 continue;
             }
             let is_killed = is_exec && output.status.code() == Some(KILLED);
@@ -235,31 +207,8 @@ impl Runner {
         }
     }
 
-    /// Learns from the first exec with `--user` whether the machine takes it; gives whether it was
-    /// refused, so that the call has to be made again.
-    fn is_refused(&mut self, output: &Output) -> bool {
-        let Some(smolvm) = &mut self.smolvm else {
-            return false;
-        };
-        let is_open = smolvm.user == KnownUser::UnlessRefused;
-        if !is_open || !matches!(self.settings.user, ExecUser::Auto) {
-            return false;
-        }
-        smolvm.user = if !failure::is_smolvms_own(output) {
-            KnownUser::Taken
-        } else if String::from_utf8_lossy(failure::end(&output.stderr)).contains(USER_REFUSED) {
-            KnownUser::None
-        } else {
-            return false;
-        };
-        if let Some(known) = &self.known {
-            known.set(smolvm.user);
-        }
-        smolvm.user == KnownUser::None
-    }
-
-    /// Whether smolvm failed in a way that is gone when it is asked again. A machine that has too
-    /// many calls at once is said not to run.
+    /// Whether smolvm itself failed, with an error that does not occur again if the call is
+    /// repeated. If a machine has too many calls at once, smolvm says that it is not running.
     fn is_transient(&self, output: &Output) -> bool {
         let stderr = String::from_utf8_lossy(failure::end(&output.stderr));
         let busy = format!(
@@ -270,6 +219,7 @@ impl Runner {
         failure::is_smolvms_own(output) && words.into_iter().any(|words| stderr.contains(words))
     }
 
+    /// Returns the stdout of a call that succeeded, or the failure of one that did not.
     fn judge(&self, call: &Call<String>, output: &Output) -> Result<String, CallFailure> {
         if output.status.success() {
             return Ok(text::lossless(&output.stdout));
@@ -279,15 +229,14 @@ impl Runner {
             Call::Copy(_) => None,
         };
         let output = presentable(call, output);
-        Err(self.failure(
-            call,
-            Reason::Failed {
-                output: &output,
-                program,
-            },
-        ))
+        let reason = Reason::Failed {
+            output: &output,
+            program,
+        };
+        Err(self.settings.failure(call, reason))
     }
 
+    /// Makes `call` once.
     fn invoke(&mut self, call: &Call<String>) -> Result<Output, CallFailure> {
         self.calls += 1;
         match call {
@@ -303,19 +252,18 @@ impl Runner {
     ) -> Result<Output, CallFailure> {
         let target = format!("{}:{}", self.settings.machine, copy.to);
         let mut args = vec!["machine", "cp"];
-        let (smolvm, id) = (self.smolvm(call)?, copy.owner.id());
+        let smolvm = self.discovery.smolvm(&self.settings, call)?;
+        let id = copy.owner.id();
         if version::copies_for(smolvm.version.as_ref()) {
             args.extend(["--mode", copy.mode, "--uid", id, "--gid", id]);
         }
         args.extend([copy.from.as_str(), &target]);
-        self.start(
-            call,
-            &args.into_iter().map(str::to_owned).collect::<Vec<_>>(),
-        )
+        let args: Vec<_> = args.into_iter().map(str::to_owned).collect();
+        self.settings.start(call, &args)
     }
 
     fn invoke_exec(&mut self, call: &Call<String>, exec: &Exec) -> Result<Output, CallFailure> {
-        let user = self.user(call, exec.by)?;
+        let user = self.discovery.user(&self.settings, call, exec.by)?;
         let machine = &self.settings.machine;
         let mut args = ["machine", "exec", "--name", machine]
             .map(str::to_owned)
@@ -328,119 +276,11 @@ impl Runner {
         }
         args.push("--".to_owned());
         args.extend_from_slice(&exec.argv);
-        self.start(call, &args)
-    }
-
-    fn start(&self, call: &Call<String>, args: &[String]) -> Result<Output, CallFailure> {
-        let Settings {
-            program,
-            timeout,
-            progress,
-            ..
-        } = &self.settings;
-        let started = Instant::now();
-        let words = args.iter().map(String::as_str);
-        let result = if progress.show.is_some() && matches!(call, Call::Copy(_)) {
-            let mut meter = progress.start(call.purpose(), 0);
-            process::run_watched(program, words, *timeout, move |words| meter.relay(words))
-        } else {
-            process::run(program, words, *timeout)
-        };
-        if let Some(trace) = self.settings.trace {
-            let end = match &result {
-                Ok(output) => failure::status(output.status),
-                Err(unfinished) => unfinished.to_string(),
-            };
-            let millis = started.elapsed().as_millis();
-            let mut lines = vec![format!("{}  # {end}, {millis} ms", self.shell_line(args))];
-            if let Ok(output) = &result {
-                for line in failure::printed(&presentable(call, output)) {
-                    lines.push(format!("    {line}"));
-                }
-            }
-            trace(&lines);
-        }
-        result.map_err(|unfinished| self.failure(call, Reason::Unfinished(&unfinished)))
-    }
-
-    /// A call of smolvm as a line for a shell.
-    fn shell_line(&self, args: &[String]) -> String {
-        let program = self.settings.program.to_string_lossy();
-        let words = [program.as_ref()]
-            .into_iter()
-            .chain(args.iter().map(String::as_str));
-        // Only a NUL has no place in a shell's line, and there is none in an argument.
-        shlex::try_join(words).unwrap_or_default()
-    }
-
-    /// Gives the value of `--user` for a command that is to be run by `hands`.
-    fn user(&mut self, call: &Call<String>, hands: Hands) -> Result<Option<String>, CallFailure> {
-        match &self.settings.user {
-            ExecUser::None => return Ok(None),
-            ExecUser::User(user) => return Ok(Some(user.clone())),
-            ExecUser::Auto => {}
-        }
-        let is_taken = self.smolvm(call)?.user != KnownUser::None;
-        Ok(is_taken.then(|| hands.name().to_owned()))
-    }
-
-    /// Gives what is known of smolvm. At first its version is asked.
-    fn smolvm(&mut self, call: &Call<String>) -> Result<&KnownSmolvm, CallFailure> {
-        let smolvm = match (self.smolvm.take(), &self.known) {
-            (Some(smolvm), _) => smolvm,
-            (None, Some(known)) => known.get_or_ask(|| self.ask_version(call))?,
-            (None, None) => self.ask_version(call)?,
-        };
-        if let (ExecUser::Auto, Some(version)) = (&self.settings.user, &smolvm.version)
-            && *version < OLDEST
-        {
-            return Err(self.failure(call, Reason::TooOld(version)));
-        }
-        Ok(self.smolvm.insert(smolvm))
-    }
-
-    /// Asks smolvm for its version. When it does not answer, the calls themselves may yet work.
-    fn ask_version(&self, call: &Call<String>) -> Result<KnownSmolvm, CallFailure> {
-        let version = match self.start(call, &["--version".to_owned()]) {
-            Ok(output) => version::parse(&String::from_utf8_lossy(&output.stdout)),
-            Err(failure) if failure.error.code == Some(Code::Timeout) => None,
-            Err(failure) => return Err(failure),
-        };
-        let user = if version::has_user(version.as_ref()) {
-            KnownUser::UnlessRefused
-        } else {
-            KnownUser::None
-        };
-        Ok(KnownSmolvm { version, user })
-    }
-
-    fn failure(&self, call: &Call<String>, reason: Reason) -> CallFailure {
-        let command = match call {
-            Call::Copy(_) => "cp",
-            Call::Exec(_) => "exec",
-        };
-        let doing = format!("{}: smolvm machine {command}", call.purpose());
-        CallFailure::new(
-            &doing,
-            reason,
-            &self.settings.machine,
-            self.settings.timeout,
-        )
+        self.settings.start(call, &args)
     }
 }
 
-/// What people may see of `output`.
-fn presentable<'a>(call: &Call<String>, output: &'a Output) -> Cow<'a, Output> {
-    match call {
-        Call::Exec(exec) if exec.is_private => Cow::Owned(Output {
-            stdout: Vec::new(),
-            ..output.clone()
-        }),
-        _ => Cow::Borrowed(output),
-    }
-}
-
-/// Whether `answer` shows that all is well.
+/// Whether `answer` shows that the failed call is not needed.
 fn is_satisfied(guard: &Guard, answer: &str) -> bool {
     let first = Deserializer::from_str(answer).into_iter::<Value>().next();
     let json = first.and_then(Result::ok).unwrap_or_default();
@@ -463,6 +303,7 @@ mod tests {
     use crate::error::Code;
     use crate::plan::values::{GuestPath, MachineName};
     use crate::smolvm::call::{Call, Calls, Copy, Exec, Group, Guard, Hands, Recovery};
+    use crate::smolvm::discovery::ask_version;
     use crate::smolvm::known::KnownUser;
     use crate::smolvm::progress::Progress;
     use crate::smolvm::version::ExecUser;
@@ -819,7 +660,7 @@ mod tests {
     fn a_smolvm_that_does_not_tell_its_version_is_not_asked_for_root() {
         let mut smolvm = Smolvm::new(ExecUser::Auto, "exec sleep 1000");
         smolvm.runner.settings.timeout = Duration::from_millis(50);
-        let asked = smolvm.runner.ask_version(&exec("a").into()).unwrap();
+        let asked = ask_version(&smolvm.runner.settings, &exec("a").into()).unwrap();
         assert_eq!((asked.version, asked.user), (None, KnownUser::None));
     }
 }

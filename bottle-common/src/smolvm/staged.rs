@@ -1,4 +1,4 @@
-//! Stages what a step's calls copy, so that every source is a file on the host.
+//! Stages what the calls of a step copy, so that every source is a file on the host.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::smolvm::progress::Progress;
 pub struct Staged {
     /// The calls.
     pub calls: Calls<String>,
-    /// The directories that they copy, in the order of the calls.
+    /// The directories that the calls copy, in the order of the calls.
     pub packed: Vec<Packed>,
     _files: Vec<NamedTempFile>,
 }
@@ -27,7 +27,8 @@ impl Staged {
     ///
     /// # Errors
     ///
-    /// When `stage_dir` is not safe or has no room, when a directory cannot be read, or a signal comes.
+    /// If `stage_dir` is not safe or has no room, if a directory cannot be read, or if a signal
+    /// comes.
     pub fn new(calls: Calls, stage_dir: &Path, progress: Progress) -> Result<Self> {
         let stage_dir = if needs_staging(&calls) {
             let stage_dir = StageDir::open(stage_dir)?;
@@ -54,18 +55,18 @@ impl Staged {
 }
 
 struct Stager {
-    /// Where files are made; none where none is needed.
+    /// The directory in which files are created; `None` if no file is needed.
     stage_dir: Option<StageDir>,
     progress: Progress,
     packed: Vec<Packed>,
-    /// The files that were staged so far. They stay open, because a staged file holds a lock.
+    /// The files that have been staged. They stay open, because a staged file is locked.
     files: Vec<NamedTempFile>,
-    /// The parts of the last archive that no call copies yet. The next part is at the end.
+    /// The parts of the last archive that no call copies yet. The next part is the last element.
     parts: Vec<NamedTempFile>,
 }
 
 impl Stager {
-    /// Gives the path of a file with the content of `source`, which is staged if necessary.
+    /// Returns the path of a file with the content of `source`, which is staged if necessary.
     fn stage(&mut self, source: Source) -> Result<String> {
         let file = match source {
             Source::File(path) => match fit(&path) {
@@ -105,7 +106,7 @@ impl Stager {
             .create_file()
     }
 
-    /// Packs `archive` and gives its first part.
+    /// Packs `archive` and returns its first part.
     fn pack(&mut self, archive: &Archive) -> Result<NamedTempFile> {
         let tree = &archive.tree;
         let mut files = Vec::new();
@@ -141,7 +142,7 @@ fn needs_staging(calls: &Calls) -> bool {
     })
 }
 
-/// Gives the length of all archives together, in bytes.
+/// Returns the length of all archives together, in bytes.
 fn archives_size(calls: &Calls) -> u64 {
     let mut size = 0;
     for call in calls.iter() {

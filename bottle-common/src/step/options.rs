@@ -55,7 +55,7 @@ pub struct Common {
     #[arg(long)]
     pub check: bool,
 
-    /// Write the tar that is copied to PATH in the guest to stdout; for the script of --dry-run
+    /// Write to stdout the tar that is copied to PATH in the guest; for the script of --dry-run
     #[arg(
         long, hide = true, value_name = "PATH",
         conflicts_with_all = ["output", "check", "dry_run"]

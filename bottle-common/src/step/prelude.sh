@@ -1,12 +1,12 @@
 #!/bin/sh
-# Makes the smolvm calls that the steps of bottle would make, but repeats none, and sets no time
-# limit.
+# Makes the smolvm calls that the steps of bottle would make, but repeats none, sets no time limit,
+# and does not refuse an old smolvm.
 # shellcheck disable=SC2016,SC2154,SC2317 # quoted programs; variables set later; unused functions
 set -eu
 umask 077
 
-# copy MODE OWNER FROM TO: sets the mode and the owner if smolvm can, as it does since 1.9.0. No call
-# may read this script's stdin, because the script itself may be on it.
+# copy MODE OWNER FROM TO: sets the mode and the owner if smolvm can, as it does since 1.9.0. No
+# call may read this script's stdin, because the script itself may be on it.
 copy() {
     options=''
     ! is_since 9 || options="--mode $1 --uid $2 --gid $2"

@@ -30,16 +30,16 @@ pub fn schema(name: &str) -> Validator {
     jsonschema::validator_for(&serde_json::from_str(&text).unwrap()).unwrap()
 }
 
-/// What every man page ends with.
+/// The end of every man page.
 const EXIT_STATUS: &str = "\
 .SH EXIT STATUS
 .TP
 0
-Done, or nothing to do; with \\fB--check\\fR, in place.
+Done, or nothing to do; with \\fB--check\\fR, everything is in place.
 .TP
 1
-A host file is not usable, a guest command failed, a deadline passed, or stdout was closed; with \\fB--check\\fR, it
-cannot be told.
+A host file cannot be used, smolvm or a guest command failed, a call timed out, or stdout was
+closed; with \\fB--check\\fR, it cannot tell.
 .TP
 2
 Wrong usage.
@@ -48,15 +48,17 @@ Wrong usage.
 \\fB--check\\fR found a difference.
 .TP
 65
-The plan is not valid, empty or cut short; nothing was touched.
+The plan is invalid, empty or truncated; nothing was changed.
 .TP
 69
-smolvm cannot be run.
+smolvm was not found, or is too old.
 .TP
 129, 130, 143
-Interrupted by SIGHUP, SIGINT or SIGTERM; the running smolvm call was ended, and staged files were removed.
+Interrupted by SIGHUP, SIGINT or SIGTERM; the running smolvm call was ended and staged files were
+removed.
 .SH SEE ALSO
-bottle-provision(1), bottle-ca(1), bottle-prompt(1), bottle-skills(1), bottle-git(1), bottle-supervise(1)
+bottle-provision(1), bottle-ca(1), bottle-prompt(1), bottle-skills(1), bottle-git(1),
+bottle-supervise(1)
 ";
 
 /// Asserts that the man page and the completions of `command` are up to date. `description` is in
@@ -122,10 +124,9 @@ pub fn step_documents(command: &Command) {
     let key = command.get_name().trim_start_matches("bottle-");
     let about = command.get_about().unwrap();
     let description = format!(
-        "{about}. It reads a plan (JSON) on stdin, makes calls of \\fBsmolvm machine\\fR for the machine that the plan\n\
-         names, and prints the plan with a receipt of what it did as \\fBreceipts.{key}\\fR. When it fails it prints\n\
-         nothing on stdout, so that the next step of a pipeline fails, too.\n\
-         .PP\nThe same plan gives the same guest: the step can be run again at any time, also after it was killed."
+        "{about}. It reads a plan (JSON) on stdin, provisions the machine that the plan names,\n\
+         and prints the plan, adding a receipt under \\fBreceipts.{key}\\fR. A step that fails\n\
+         prints no plan. Every step is idempotent, even after being killed."
     );
     command_documents(command, &description);
 }

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Functions for root's scripts that work where node may be at work, too.
+# Functions for scripts that root runs in places where node can make changes at the same time.
 set -eu
 
 fail() {
@@ -7,16 +7,16 @@ fail() {
     exit 1
 }
 
-# lock NAME: waits until nobody else works on NAME. What is started from here holds the lock, too: a
-# program that goes on without us keeps the next run waiting.
+# lock NAME: takes the lock NAME, and waits while somebody else holds it. Programs that are started
+# later hold it, too. So if this script is killed and its program goes on, the next run waits.
 lock() {
     exec 9>"/run/claude-bottle-$1.lock"
     flock 9
 }
 
-# enter DIR HOME: makes DIR the working directory, or ends with status 1 where it is missing. Below
-# HOME no link is followed, and a directory that root made for everybody to enter becomes node's.
-# (Node could put one of its own in that place, so this gives it nothing.)
+# enter DIR HOME: changes to the directory DIR, or returns 1 if it is missing. Below HOME, no link
+# is followed, and a directory that root created with mode 755 becomes node's. (Node could replace
+# that directory by its own anyway, so this gives it no new rights.)
 enter() {
     case $1 in
         "$2"/?*) ;;
@@ -40,7 +40,8 @@ enter() {
     done
 }
 
-# The working directory is what it is, whatever is put in its place meanwhile.
+# take_over: makes sure that the working directory belongs to node. Even if somebody replaces the
+# directory at its path, the working directory stays the same.
 take_over() {
     case $(stat -c '%U:%G %a' .) in
         node:node\ *) ;;

@@ -1,6 +1,7 @@
 # shellcheck shell=sh
-# list DEPTH:PATH...: prints the attributes of what is at each PATH, and below it as deep as DEPTH,
-# then the checksums of the regular files among it, in the same order. Every field ends with a NUL.
+# list DEPTH:PATH...: prints the attributes of each PATH and of the files below it, down to DEPTH
+# levels. Then it prints the checksums of the regular files among them, in the same order. Every
+# field ends with a NUL.
 set -eu
 
 each() {

@@ -1,9 +1,11 @@
 # shellcheck shell=sh
-# Unpacks the tar on stdin as $1 in the working directory: it is there complete, or not at all. What
-# is beside it meanwhile has a name that begins with .bottle-$2, as nothing else has. The command $3
-# makes the files, if there is one. With $4 = keep, a target that is there stays, and "kept" is
-# printed, unless the program $5 fails on it: then the target is moved aside, and "broken" is printed
-# with its number.
+# Unpacks the tar on stdin as the target $1 in the working directory. The target is either complete
+# or not there at all. All other files that this script creates have names that begin with
+# .bottle-$2, and nothing else has such a name. If $3 is not empty, it is a command that runs tar as
+# node.
+#
+# If $4 is "keep", an existing target is kept, and "kept" is printed. But if there is a program $5
+# and it fails on the target, the target is renamed, and "broken" is printed with its number.
 set -eu
 name=$1 own=.bottle-$2 as_node=$3 existing=$4 probe=$5
 old=$own.old
@@ -11,7 +13,7 @@ aside=$old number=1
 
 is_there() { [ -e "./$1" ] || [ -L "./$1" ]; }
 
-# In a directory that may not be written not even its owner can remove anything.
+# Even the owner of a read-only directory cannot remove anything in it, so it is made writable.
 remove() {
     rm -rf -- "$@" 2>/dev/null && return
     chmod -R u+rwX -- "$@"
@@ -33,10 +35,10 @@ fi
 
 new=$(mktemp -d "$own.XXXXXXXX")
 [ -z "$as_node" ] || chown node:node "$new"
-# Files get the present time (-m), because the tar has none. The new directory is the tar's root: one
-# that may not be written could not be moved to another parent.
+# Files get the current time (-m), because the tar contains no times. The root of the tar becomes
+# the new directory itself: if it were a read-only directory in there, it could not be moved out.
 $as_node tar -xpmf - --no-same-owner --transform "s,^root,$new,Sh"
-# Without this, a machine that is killed later has all the files, and nothing in them.
+# Without this, all files would be there but empty after the machine is killed.
 sync -f .
 if is_there "$name"; then mv -T "./$name" "./$aside"; fi
 mv -T "$new" "./$name"

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
-# Fails unless each of the directories $1 and $2 has room for $3 KiB, or for twice as much where they
-# are on the same disk. Where that cannot be asked, or $4, which would be kept, is there, no room is
-# needed.
+# Fails unless the disks of the directories $1 and $2 each have $3 KiB free, or twice as much if it
+# is the same disk. Succeeds if the free space cannot be found out, or if $4 exists, because then
+# nothing is unpacked.
 set -eu
 [ -z "$4" ] || [ ! -e "$4" ] || exit 0
 needed=$3

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
-# Takes back what unpacking $4 began of $1/$2: what was there before is there again, and nothing is
-# beside it. $3 is node's home.
+# Undoes an unpacking of the tar $4 as $1/$2 that failed: restores what was there before, and
+# removes all temporary files. $3 is node's home.
 dir=$1 name=$2 home=$3 tar=$4
 id=${tar##*/} id=${id%.tar}
 
@@ -16,6 +16,6 @@ take_back() {
 }
 
 lock "$id"
-# A parent that cannot be entered is no reason to leave the tar.
+# Even if the directory cannot be entered, the tar is removed.
 (take_back) || :
 rm -f "$tar" "$tar".[0-9]* "${tar%.tar}.taken" "${tar%.tar}.taken".*

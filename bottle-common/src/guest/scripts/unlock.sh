@@ -1,4 +1,4 @@
 # shellcheck shell=sh
-# Makes it possible to remove the directory $1: in one that may not be written not even its owner can
-# remove anything.
+# Makes the directory $1 writable, so that it can be removed: even the owner of a read-only
+# directory cannot remove anything in it.
 chmod -R u+rwX -- "$1"

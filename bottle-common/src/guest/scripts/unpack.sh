@@ -1,16 +1,17 @@
 # shellcheck shell=sh
-# Unpacks $4, a tar in $5 parts, as $1/$2. The owner of $1 runs the program $6, which does that and
-# has the other parameters. $3 is node's home.
+# Unpacks $4, a tar in $5 parts, as $1/$2. $3 is node's home. The program $6 does the unpacking, and
+# gets the other parameters. It runs as the owner of $1, and creates the files as node.
 #
-# The tar is removed last: while it is there, the work is not done. Under the lock it gets a name of
-# its own, so that a tar which another run copies meanwhile is not taken for this one.
+# The tar is removed last: as long as it is there, the work is not done. It is renamed while the
+# lock is held, so that it cannot be confused with a tar that another run copies meanwhile.
 dir=$1 name=$2 home=$3 tar=$4 parts=$5 program=$6
 shift 6
 id=${tar##*/} id=${id%.tar}
 store=${tar%/*}
 taken=$store/$id.taken
 
-# take PARAMETERS OF THE PROGRAM...
+# take PARAMETER...: renames the parts of the tar, unpacks them if there are any, and removes the
+# first part. The program gets the PARAMETERs.
 take() {
     part=0
     from=$tar to=$taken
@@ -28,6 +29,7 @@ take() {
     rm -f "$taken"
 }
 
+# all: prints the parts of the tar in order.
 all() {
     cat "$taken"
     part=1
@@ -37,7 +39,8 @@ all() {
     done
 }
 
-# In a directory of root's, node owns only what is unpacked.
+# unpack PARAMETER...: runs the program as the owner of the working directory, with the tar on
+# stdin. If that is root, only the unpacked files belong to node.
 unpack() {
     case $(stat -c %U .) in
         node) runuser -u node -- sh -c "$program" sh "$name" "$id" '' "$@" ;;
@@ -46,14 +49,15 @@ unpack() {
     esac
 }
 
-# Removes what copies left that have ended: those from before the machine was started, and those that
-# have written nothing for two minutes. Another run may be copying now.
+# remove_left_over: removes the temporary files of copies that did not finish. These are older than
+# the start of the machine, or have not been written to for two minutes. The temporary file of a
+# copy that another run is making now stays.
 remove_left_over() {
     stat=$(cat /proc/1/stat)
     read -r uptime _ </proc/uptime
-    # shellcheck disable=SC2086 # words without blanks
+    # shellcheck disable=SC2086 # no word contains a blank
     set -- ${stat##*) }
-    # In hundredths of a second: the time of day when process 1 began.
+    # The time at which process 1 was started, in hundredths of a second since 1970.
     started=$(($(date +%s%N) / 10000000 - (${uptime%.*}${uptime#*.} - ${20})))
     find "$store" -maxdepth 1 -type f -name '*.smolvm-*' \
         '(' ! -newermt "@${started%??}.${started#"${started%??}"}" -o -mmin +2 ')' -exec rm -f {} +
