@@ -13,16 +13,16 @@ use std::os::unix::fs::PermissionsExt;
 use std::thread::sleep;
 use std::time::Duration;
 
-use harness::{MACHINE, Outcome, Sandbox, converges_in, tar_of, wait_for};
+use harness::{COPIED, KEPT, MACHINE, Outcome, Sandbox, converges_in, tar_of, wait_for};
 use serde_json::json;
 
-/// Of the programs, this test's own; the others are beside it.
+/// One of the programs; the others are in the same directory.
 const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
 const REPOSITORY: &str = "/home/node/workspace/.git";
 const SKILL: &str = "/home/node/.claude/skills/verify";
-/// A machine as people have them: commands run as node unless smolvm is told another user.
+/// An image machine, on which commands run as node unless smolvm is given another user.
 const IMAGE: [&str; 4] = ["--image", "node:22", "--user", "node"];
-/// What is root's, and stays as it is.
+/// Makes files of root, which the agent must not be able to change or read.
 const SECRET: &str =
     "mkdir -p /etc/own/skills && echo secret >/etc/own/secret && chmod 600 /etc/own/secret";
 
@@ -33,7 +33,7 @@ fn image() -> Sandbox {
     sandbox
 }
 
-/// What the agent may not change.
+/// Lists the files of root that the agent may not change.
 fn roots(sandbox: &Sandbox) -> String {
     sandbox.guest("cd /etc/own && find . -printf '%M %u:%g %p\\n' | sort; cat secret")
 }
@@ -42,8 +42,8 @@ fn run(sandbox: &Sandbox, step: &str) -> Outcome {
     sandbox.sh(&format!("bottle-{step} < plan.json"))
 }
 
-/// Runs `step` with a smolvm behind whose copies, and the calls that have `moment` in them, the
-/// agent runs `attack`.
+/// Runs `step`. After each copy, and after each call that contains `moment`, the agent runs
+/// `attack`.
 fn attacked(sandbox: &Sandbox, step: &str, moment: &str, attack: &str) -> Outcome {
     let smolvm = format!(
         "#!/bin/sh\nsmolvm \"$@\"\nstatus=$?\ncase \"$*\" in 'machine cp '* | *'{moment}'*)\n    \
@@ -55,7 +55,7 @@ fn attacked(sandbox: &Sandbox, step: &str, moment: &str, attack: &str) -> Outcom
 }
 
 #[test]
-fn a_link_that_is_put_in_the_place_of_a_copied_file_leads_nowhere() {
+fn a_link_that_replaces_a_copied_file_changes_nothing_of_roots() {
     let sandbox = image();
     let before = roots(&sandbox);
     for path in [".claude-bottle-prompt.txt", ".gitconfig"] {
@@ -84,7 +84,7 @@ fn a_link_that_is_put_in_the_place_of_a_copied_file_leads_nowhere() {
     );
 }
 
-/// On a bare machine, too, where root looks before anything is unpacked.
+/// This holds also on a bare machine, where root checks the parents before it unpacks anything.
 #[test]
 fn a_parent_that_is_a_link_or_not_nodes_is_an_error_that_names_it() {
     for (options, is_image) in [(&IMAGE[..], true), (&[], false)] {
@@ -132,7 +132,7 @@ fn a_parent_that_is_a_link_or_not_nodes_is_an_error_that_names_it() {
 }
 
 #[test]
-fn a_directory_that_root_made_becomes_nodes() {
+fn a_directory_of_root_becomes_nodes() {
     let sandbox = image();
     sandbox.guest("mkdir -p /home/node/.claude /home/node/workspace");
     for step in ["skills", "git"] {
@@ -143,7 +143,7 @@ fn a_directory_that_root_made_becomes_nodes() {
 }
 
 #[test]
-fn a_hard_link_to_a_file_of_roots_stays_roots() {
+fn a_hard_link_to_a_file_of_root_stays_roots() {
     let sandbox = image();
     for step in ["skills", "git"] {
         assert_eq!(run(&sandbox, step).status, 0);
@@ -155,14 +155,14 @@ fn a_hard_link_to_a_file_of_roots_stays_roots() {
     let why =
         format!("chown: changing ownership of '{REPOSITORY}/hard': Operation not permitted\n");
     assert!(outcome.stderr.contains(&why), "{}", outcome.stderr);
-    // In what is installed anew the link goes.
+    // A skill is replaced, so the link disappears.
     sandbox.guest(&format!("ln /etc/own/secret {SKILL}/hard"));
     assert_eq!(run(&sandbox, "skills").status, 0);
     assert_eq!(roots(&sandbox), before);
 }
 
-/// Where root unpacks, node has a directory of links and programs ready: what is unpacked is node's
-/// all the same, and what it is unpacked over is node's.
+/// The agent prepares links and programs where root would unpack. The unpacked files belong to node
+/// nevertheless, and so does everything that they replace.
 #[test]
 fn nothing_is_unpacked_as_root_where_node_may_write() {
     let sandbox = image();
@@ -180,7 +180,7 @@ fn nothing_is_unpacked_as_root_where_node_may_write() {
 }
 
 #[test]
-fn a_directory_that_may_not_be_written_is_replaced() {
+fn a_read_only_directory_is_replaced() {
     let sandbox = image();
     let deep = sandbox.write("home/.claude/skills/verify/deep/file", "");
     let dirs = [
@@ -218,13 +218,13 @@ fn the_steps_converge_in_an_image_machine_wherever_they_were_killed() {
     }
 }
 
-/// No failure behind the copy leaves the prompt for others to read.
+/// A failure after the copy does not leave a prompt that others can read.
 #[test]
-fn a_copied_file_is_nodes_from_the_beginning() {
+fn a_copied_file_belongs_to_node_from_the_start() {
     for options in [&IMAGE[..], &[]] {
         let sandbox = Sandbox::with_guest_of(options);
         sandbox.set_up(BUILT);
-        // Whose default a copy is depends on who ran the first command.
+        // The default owner of a copy depends on the user of the first command.
         sandbox.guest("true");
         let run = sandbox.run("bottle-prompt").args(["-f", "plan.json"]);
         assert_eq!(run.env("STAND_IN_FAIL", "2 1 no").end().status, 1);
@@ -234,7 +234,7 @@ fn a_copied_file_is_nodes_from_the_beginning() {
 }
 
 #[test]
-fn two_runs_at_once_neither_fail_nor_mix() {
+fn two_runs_at_once_do_not_disturb_each_other() {
     let sandbox = image();
     for number in 0..50 {
         sandbox.write(format!("home/.claude/skills/verify/{number}"), "x");
@@ -257,9 +257,9 @@ fn two_runs_at_once_neither_fail_nor_mix() {
     }
 }
 
-/// A killed run's call may still be at work in the guest.
+/// A call of a killed run may still run in the guest.
 #[test]
-fn a_run_waits_for_what_is_still_at_work_in_the_guest() {
+fn a_run_waits_for_calls_that_still_run_in_the_guest() {
     let sandbox = image();
     for (step, target) in [("git", REPOSITORY), ("skills", SKILL)] {
         let lock = tar_of(target)
@@ -293,9 +293,9 @@ fn a_run_waits_for_what_is_still_at_work_in_the_guest() {
     }
 }
 
-/// Otherwise a machine that is killed afterwards has every file, and nothing in it.
+/// Otherwise, a machine that is killed afterwards may have every file, but empty.
 #[test]
-fn what_is_unpacked_is_on_the_disk_before_it_has_its_name() {
+fn unpacked_files_are_synced_before_the_rename() {
     let sandbox = image();
     let sync = "#!/bin/sh\n{ echo \"$* in $PWD as $(id -un)\"; find . -path './.bottle*' -type f | sed 's,.*/,,'; \
                 ls -A | sed 's,^.bottle-.*,new,'; } >>/tmp/synced\n";
@@ -314,11 +314,9 @@ fn a_repository_that_git_cannot_read_is_moved_aside() {
     sandbox.write("plan.json", plan.to_string());
     sandbox.commit("project", "README", "hello\n");
     sandbox.git("project", &["pack-refs", "--all"]);
-    let copied = "bottle-git: DIR/project/.git in /home/node/workspace/.git (_s)\n";
-    run(&sandbox, "git").is(0, &plan, copied);
-    let kept = "bottle-git: warning: /home/node/workspace/.git was there already and is kept; --replace-repository \
-                replaces it\nbottle-git: /home/node/workspace/.git as it was (_s)\n";
-    // What the agent may have made of it, which git can read.
+    run(&sandbox, "git").is(0, &plan, COPIED);
+    let kept = &format!("{KEPT}bottle-git: /home/node/workspace/.git as it was (_s)\n");
+    // Changes by the agent, after which git can still read the repository.
     for state in [
         "git -c user.name=N -c user.email=n@n commit -q --allow-empty -m new",
         "echo '[' >/home/node/.gitconfig",
@@ -328,7 +326,7 @@ fn a_repository_that_git_cannot_read_is_moved_aside() {
         sandbox.as_node(&format!("rm -f ../.gitconfig; {state}"));
         run(&sandbox, "git").is(0, &plan, kept);
     }
-    // As a machine has it that was killed before its files were on the disk, wholly or in part.
+    // The state after the machine was killed before all files, or some, were on the disk.
     for (number, state) in [
         "chmod -R u+w .git && find .git -type f -exec truncate -s 0 {} +",
         "truncate -s 0 .git/packed-refs",
@@ -347,7 +345,7 @@ fn a_repository_that_git_cannot_read_is_moved_aside() {
         let number = number + 1;
         let moved = format!(
             "bottle-git: warning: git in the guest could not read /home/node/workspace/.git, which is \
-             /home/node/workspace/.git.broken-{number} now\n{copied}"
+             /home/node/workspace/.git.broken-{number} now\n{COPIED}"
         );
         run(&sandbox, "git").is(0, &plan, &moved);
         assert_eq!(
@@ -365,9 +363,9 @@ fn a_repository_that_git_cannot_read_is_moved_aside() {
     );
 }
 
-/// Whom commands run as, and whose a copy is, for each smolvm; its version is asked once.
+/// For each smolvm: the user of commands, and the owner of copies. Its version is asked once.
 #[test]
-fn whose_hands_by_version() {
+fn the_version_decides_which_user_runs_a_command() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
     for (version, args, user, copies_for) in [

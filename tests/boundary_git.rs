@@ -11,21 +11,18 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
-use harness::{Run, Sandbox};
+use harness::{CLONE, COPIED, Run, Sandbox};
 use serde_json::json;
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-git");
-const DONE: &str = "bottle-git: DIR/project/.git in /home/node/workspace/.git (_s)\n";
-const CLONE: &str =
-    "hint: a clone has all of it: git clone --no-local OLD NEW, with NEW as spec.user_cwd\n";
 const REPAIR: &str = "git worktree repair, or git submodule update, mends what has been moved";
 const WHOLE: &str = "while the other one is there, git repack -a -d && rm \
     .git/objects/info/alternates makes it whole, and git clone --dissociate a whole copy";
-/// How much memory the step and the programs that it starts may ask for: less than the largest
-/// files of these tests.
+/// The memory limit of the step and of the programs that it starts. The largest files of these
+/// tests are larger.
 const MEMORY: &str = "--as=1073741824";
 
-/// A host with a secret beside the project, and with a repository of the person's own.
+/// Makes a host with a secret and a private repository outside the project.
 fn host() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.write("home/.ssh/id_ed25519", "s3cret\n");
@@ -47,7 +44,7 @@ fn fifo(sandbox: &Sandbox, name: &str) {
     assert!(Command::new("mkfifo").arg(name).status().unwrap().success());
 }
 
-/// The step, with little memory.
+/// Prepares to run the step with little memory.
 fn step(sandbox: &Sandbox) -> Run<'_> {
     sandbox.run("prlimit").args([MEMORY, STEP])
 }
@@ -76,7 +73,7 @@ fn arrived(sandbox: &Sandbox, args: &[&str]) -> (String, Vec<String>) {
 }
 
 #[test]
-fn what_a_project_borrows_is_in_the_project_or_allowed() {
+fn borrowed_objects_are_in_the_project_or_allowed() {
     let sandbox = host();
     let borrow = |from: &str| {
         sandbox.repository("project", &[]);
@@ -106,7 +103,7 @@ fn what_a_project_borrows_is_in_the_project_or_allowed() {
         hint,
     );
 
-    // By another path, by a link, and from a repository that may lend only to those it knows.
+    // The same by another path, by a link, and from a repository that lends only to known ones.
     borrow("../../../home/.ssh");
     let (why, way_out) = outside("DIR/project/.git/objects/../../../home/.ssh", "DIR/home");
     refused(&sandbox, &[], &why, &way_out);
@@ -118,7 +115,7 @@ fn what_a_project_borrows_is_in_the_project_or_allowed() {
     let (why, way_out) = outside("DIR/private/.git/objects", "DIR/private/.git");
     refused(&sandbox, &[], &why, &way_out);
 
-    // In the project, but no objects of a repository.
+    // In the project, but not the objects of a repository.
     borrow("../../src");
     fs::create_dir(sandbox.path("project/src")).unwrap();
     refused(
@@ -141,7 +138,7 @@ fn what_a_project_borrows_is_in_the_project_or_allowed() {
         format!("hint: --allow-outside DIR/home lets them in if you know them; {WHOLE}\n");
     refused(&sandbox, &[], why, &way_out);
 
-    // The list is itself a link, or behind one.
+    // The list of lenders is itself a link, or is behind one.
     borrow("");
     sandbox.write("list", format!("{ssh}\n"));
     link(
@@ -158,7 +155,7 @@ fn what_a_project_borrows_is_in_the_project_or_allowed() {
 }
 
 #[test]
-fn of_objects_only_objects_go_along() {
+fn nothing_but_objects_is_copied_from_a_directory_of_objects() {
     let sandbox = Sandbox::with_guest();
     sandbox.repository("project", &[]);
     sandbox.commit("project", "second", "second\n");
@@ -198,7 +195,7 @@ fn of_objects_only_objects_go_along() {
         stderr,
         format!(
             "bottle-git: warning: repository: DIR/project/.git/objects/pack/other.pack is left out: it has no name that git \
-             gives a pack\n{DONE}"
+             gives a pack\n{COPIED}"
         )
     );
     assert_eq!(sandbox.search("s3cret"), "");
@@ -213,7 +210,7 @@ fn of_objects_only_objects_go_along() {
 }
 
 #[test]
-fn a_git_directory_is_in_the_project_or_names_it() {
+fn a_git_directory_is_in_the_project_or_names_the_project() {
     let sandbox = host();
     sandbox.git("private", &["worktree", "add", "-q", "../tree"]);
     sandbox.repository("private/library", &[]);
@@ -256,7 +253,7 @@ fn a_git_directory_is_in_the_project_or_names_it() {
         sandbox.write("project/.git", format!("gitdir: {target}\n"));
         refused(&sandbox, &[], &why, &hint);
     }
-    // A copy of a worktree's directory is none that the repository knows.
+    // The repository does not know a copy of a worktree's directory.
     sandbox.write("project/.git", "gitdir: own/worktrees/tree\n");
     sandbox.write("project/own/worktrees/tree/HEAD", "ref: refs/heads/main\n");
     sandbox.write(
@@ -266,15 +263,15 @@ fn a_git_directory_is_in_the_project_or_names_it() {
     let file = sandbox.path("project/.git");
     sandbox.write("project/own/worktrees/tree/gitdir", file.to_str().unwrap());
     refused(&sandbox, &[], &why, &hint);
-    // Nor is one that is reached by a link.
+    // Nor does it know one that is behind a link.
     sandbox.write("project/.git", "gitdir: own/worktrees/tree\n");
     link(&sandbox, "../private/.git", "project/own");
     refused(&sandbox, &[], &why, &hint);
-    // A directory that claims to be a worktree's.
+    // A directory that claims to belong to a worktree.
     sandbox.repository("project", &[]);
     sandbox.write("project/.git/commondir", "../../private/.git\n");
     refused(&sandbox, &[], &why, &hint);
-    // The list of a repository's worktrees that names another project.
+    // The entry of a worktree that names another project.
     sandbox.write("project/.git", "gitdir: ../home/.ssh\n");
     let why = "DIR/project/.git leads to no repository: DIR/home/.ssh: it is no repository";
     refused(&sandbox, &[], why, &format!("hint: {REPAIR}\n"));
@@ -292,7 +289,7 @@ fn a_git_directory_is_in_the_project_or_names_it() {
 }
 
 #[test]
-fn parts_of_a_repository_that_are_links_are_never_followed() {
+fn links_in_a_repository_are_never_followed() {
     let sandbox = host();
     sandbox.write("list", "[http]\n\textraheader = s3cret\n");
     for part in [
@@ -349,7 +346,7 @@ fn parts_of_a_repository_that_are_links_are_never_followed() {
         let why = format!("DIR/project/.git/{name} is a link, and git makes none there");
         refused(&sandbox, &[], &why, CLONE);
     }
-    // A link to a place in the repository is not read either.
+    // Not even a link to a file in the repository is followed.
     sandbox.repository("project", &[]);
     fs::rename(
         sandbox.path("project/.git/config"),
@@ -362,7 +359,7 @@ fn parts_of_a_repository_that_are_links_are_never_followed() {
 }
 
 #[test]
-fn what_a_worktree_configures_is_filtered_whatever_git_thinks_of_it() {
+fn the_configuration_of_a_worktree_is_always_filtered() {
     let sandbox = Sandbox::with_guest();
     for value in [
         None,
@@ -401,7 +398,7 @@ fn what_a_worktree_configures_is_filtered_whatever_git_thinks_of_it() {
         };
         assert_eq!(
             stderr,
-            format!("{}{}{DONE}", left_out(""), left_out("modules/lib/")),
+            format!("{}{}{COPIED}", left_out(""), left_out("modules/lib/")),
             "{value:?}"
         );
         assert_eq!(sandbox.search("s3cret"), "");
@@ -414,9 +411,9 @@ fn what_a_worktree_configures_is_filtered_whatever_git_thinks_of_it() {
     }
 }
 
-/// Also where each worktree says so for itself.
+/// This holds also if each worktree has a setting of its own.
 #[test]
-fn whether_a_repository_is_bare_is_gits_to_say() {
+fn git_decides_whether_a_repository_is_bare() {
     let sandbox = Sandbox::new();
     let hint = "hint: git --git-dir DIR/project/.git worktree add NEW, or git clone DIR/project/.git NEW, with NEW as \
                 spec.user_cwd\n";
@@ -436,7 +433,7 @@ fn whether_a_repository_is_bare_is_gits_to_say() {
 }
 
 #[test]
-fn files_that_git_does_not_know_stay_and_its_own_go_along() {
+fn only_files_that_git_knows_are_copied() {
     let sandbox = Sandbox::with_guest();
     sandbox.repository("project", &[]);
     let oid = "0123456789abcdef".repeat(4);
@@ -495,7 +492,7 @@ fn files_that_git_does_not_know_stay_and_its_own_go_along() {
         format!("bottle-git: warning: repository: DIR/project/.git/{name} {why}\n")
     };
     let warnings: String = names.iter().map(warning).collect();
-    assert_eq!(stderr, format!("{warnings}{DONE}"));
+    assert_eq!(stderr, format!("{warnings}{COPIED}"));
     assert_eq!(sandbox.search("s3cret"), "");
     let usual = [
         "COMMIT_EDITMSG",
@@ -514,7 +511,7 @@ fn files_that_git_does_not_know_stay_and_its_own_go_along() {
 
     sandbox.guest("rm -r /home/node/workspace");
     let (stderr, files) = arrived(&sandbox, &["--keep-config"]);
-    assert_eq!(stderr, DONE);
+    assert_eq!(stderr, COPIED);
     assert!(
         files.contains(&"git-crypt/keys/default".to_owned()),
         "{files:?}"
@@ -522,7 +519,7 @@ fn files_that_git_does_not_know_stay_and_its_own_go_along() {
 }
 
 #[test]
-fn no_address_has_a_secret_wherever_it_is_written_down() {
+fn no_address_in_any_file_contains_a_secret() {
     let sandbox = Sandbox::with_guest();
     sandbox.repository("project", &[]);
     let url = "https://host/repo.git?private_token=s3cret";
@@ -568,8 +565,8 @@ fn no_address_has_a_secret_wherever_it_is_written_down() {
     );
 }
 
-/// Paths without end, directories without end, FIFOs and files of any size: the step ends, and
-/// takes little memory.
+/// Endless paths, endless directories, FIFOs and files of any size: the step ends, and needs little
+/// memory.
 #[test]
 fn nothing_in_a_repository_keeps_the_step_from_ending() {
     let sandbox = host();
@@ -624,7 +621,7 @@ fn nothing_in_a_repository_keeps_the_step_from_ending() {
     fifo(&sandbox, "project/.git");
     let why = "read DIR/project/.git: neither a directory nor a file";
     refused(&sandbox, &[], why, "");
-    // These the step does not need. git hangs on them, in a guest as on the host.
+    // The step does not need these files. git hangs on them, on the host and in a guest.
     for name in [
         "HEAD",
         "packed-refs",
@@ -669,9 +666,9 @@ fn nothing_in_a_repository_keeps_the_step_from_ending() {
     );
 }
 
-/// A warning names what a person may want to know, and no more than can be read.
+/// A warning is short enough to be read.
 #[test]
-fn a_warning_is_as_long_as_can_be_read() {
+fn the_length_of_a_warning_is_limited() {
     let sandbox = Sandbox::new();
     sandbox.repository("project", &[]);
     let entries: Vec<_> = (0..50_000).map(|number| format!("b{number}\n")).collect();
@@ -681,15 +678,15 @@ fn a_warning_is_as_long_as_can_be_read() {
     let names: Vec<_> = (0..50).map(|number| format!("a.b{number}")).collect();
     let stderr = format!(
         "bottle-git: warning: left out of DIR/project/.git/config in the guest: {} and 49950 more; --keep-config keeps \
-         it\n{DONE}",
+         it\n{COPIED}",
         names.join(", ")
     );
     let plan = sandbox.plan_with_repository();
     step(&sandbox).plan(&plan).end().is(0, &plan, &stderr);
 }
 
-/// git is run on the host for one file at a time, and in no repository, also not in the one where
-/// the person is.
+/// On the host, git runs for one file at a time and in no repository, not even in the one of the
+/// working directory.
 #[test]
 fn git_is_run_in_no_repository() {
     let sandbox = host();
@@ -719,7 +716,7 @@ fn git_is_run_in_no_repository() {
         .run(STEP)
         .plan(&plan)
         .end()
-        .is(0, &plan, &format!("{stderr}{DONE}"));
+        .is(0, &plan, &format!("{stderr}{COPIED}"));
     let ran = fs::read_to_string(sandbox.path("git.log")).unwrap();
     let mut commands: Vec<_> = ran
         .lines()
@@ -734,9 +731,9 @@ fn git_is_run_in_no_repository() {
     assert_eq!(commands, expected);
 }
 
-/// The proof is git's own, so whoever uses git as it is meant has nothing to say.
+/// git's own files prove it, so normal worktrees and submodules need no option.
 #[test]
-fn what_git_has_linked_itself_is_the_projects() {
+fn links_that_git_made_itself_belong_to_the_project() {
     let sandbox = Sandbox::with_guest();
     sandbox.repository("main", &[]);
     sandbox.repository("library", &[]);
@@ -752,10 +749,10 @@ fn what_git_has_linked_itself_is_the_projects() {
         ],
     );
     sandbox.git("main", &["commit", "-q", "-m", "submodule"]);
-    // A worktree of a submodule, a nested submodule, and paths that are relative.
+    // A worktree of a submodule, a nested submodule, and relative paths.
     sandbox.git("main/lib", &["worktree", "add", "-q", "../../project"]);
     let (stderr, _) = arrived(&sandbox, &[]);
-    assert_eq!(stderr, DONE);
+    assert_eq!(stderr, COPIED);
     sandbox.guest("rm -r /home/node/workspace");
     sandbox.git("main/lib", &["worktree", "remove", "../../project"]);
     sandbox.git(
@@ -771,14 +768,14 @@ fn what_git_has_linked_itself_is_the_projects() {
     );
     let gitdir = sandbox.path("main/.git/worktrees/project/gitdir");
     fs::write(gitdir, "../../../../project/.git\n").unwrap();
-    assert_eq!(arrived(&sandbox, &[]).0, DONE);
+    assert_eq!(arrived(&sandbox, &[]).0, COPIED);
 
     let mut plan = sandbox.plan_with_repository();
     plan["spec"]["user_cwd"] = json!(sandbox.path("main/lib"));
     sandbox.guest("rm -r /home/node/workspace");
-    let stderr = DONE.replace("project/.git", "main/lib/.git");
+    let stderr = COPIED.replace("project/.git", "main/lib/.git");
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);
-    // Where the submodule has a configuration for each of its worktrees.
+    // A submodule with a configuration for each of its worktrees.
     sandbox.git("main/lib", &["config", "extensions.worktreeConfig", "true"]);
     sandbox.git(
         "main/lib",
@@ -796,11 +793,11 @@ fn what_git_has_linked_itself_is_the_projects() {
     );
     sandbox.guest("rm -r /home/node/workspace");
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);
-    // The layout of a repository in the project, with the worktree that git is told about.
+    // A repository inside the project that is not called .git.
     fs::remove_dir_all(sandbox.path("project")).unwrap();
     sandbox.git("", &["clone", "-q", "library", "project"]);
     fs::rename(sandbox.path("project/.git"), sandbox.path("project/.own")).unwrap();
     sandbox.write("project/.git", "gitdir: ./.own\n");
     sandbox.guest("rm -r /home/node/workspace");
-    assert_eq!(arrived(&sandbox, &[]).0, DONE);
+    assert_eq!(arrived(&sandbox, &[]).0, COPIED);
 }

@@ -81,7 +81,7 @@ fn a_name_that_leads_to_a_skill_md_that_is_a_link_is_refused() {
 }
 
 #[test]
-fn a_name_that_leads_to_a_skill_elsewhere_is_said_but_not_one_of_an_installer() {
+fn a_link_to_a_skill_elsewhere_is_warned_about_unless_an_installer_made_it() {
     let sandbox = Sandbox::new();
     let skill = "---\nname: pdf\n---\n";
     for (place, target, is_said) in [
@@ -104,7 +104,7 @@ fn a_name_that_leads_to_a_skill_elsewhere_is_said_but_not_one_of_an_installer() 
     }
 }
 
-/// Both are usually links, as dotfiles are kept.
+/// Both are often links into a directory of dotfiles.
 #[test]
 fn the_skills_directory_and_the_agents_own_may_be_links() {
     let sandbox = Sandbox::new();
@@ -150,7 +150,7 @@ fn a_skill_md_that_leads_to_another_file_of_the_skill_is_read() {
 }
 
 #[test]
-fn fifos_and_sockets_are_left_out_and_nobody_waits_for_them() {
+fn fifos_and_sockets_are_left_out_without_waiting() {
     let sandbox = Sandbox::with_guest();
     sandbox.write_skill("pdf");
     make(&sandbox, "mkfifo pdf/fifo; mkdir pdf/d; mkfifo pdf/d/fifo");
@@ -164,7 +164,7 @@ fn fifos_and_sockets_are_left_out_and_nobody_waits_for_them() {
 }
 
 #[test]
-fn a_tree_without_an_end_is_refused() {
+fn an_endless_tree_is_refused() {
     let sandbox = Sandbox::new();
     sandbox.write_skill("pdf");
     make(
@@ -181,7 +181,7 @@ fn a_tree_without_an_end_is_refused() {
     assert!(sandbox.calls().is_empty());
 }
 
-/// Gives the directory that the plan has for staged files another owner, or takes one of another's.
+/// Gives a directory that belongs to another user, and the user's number.
 fn of_another_user(sandbox: &Sandbox) -> (String, u32) {
     let path = sandbox.path("anothers");
     fs::create_dir(&path).unwrap();
@@ -246,7 +246,7 @@ fn a_stage_dir_in_which_others_can_write_is_refused() {
         &format!("bottle-skills: stage_dir DIR/open/stage {why}\n{another}"),
     );
 
-    // As /tmp is.
+    // The mode of /tmp.
     set_mode(&open, 0o1777);
     let mut plan = with_skill(&sandbox, "pdf");
     plan["stage_dir"] = json!(open.join("state/stage"));
@@ -258,7 +258,7 @@ fn a_stage_dir_in_which_others_can_write_is_refused() {
     }
 }
 
-/// Files of killed runs are removed from our own directory alone.
+/// Files of killed runs are removed only from a directory of our own.
 #[test]
 fn nothing_is_removed_from_a_stage_dir_that_is_refused() {
     let sandbox = Sandbox::new();

@@ -8,26 +8,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 
-use harness::{Certificate, Sandbox, certificate, converges, cp_for};
+use harness::{Certificate, Sandbox, certificate, converges, cp_for, fingerprint};
 use serde_json::{Value, json};
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-ca");
 const PATH: &str = "/usr/local/share/ca-certificates/claude-bottle-mitm.crt";
 const UPDATE: &str = "run update-ca-certificates";
 const KEY: &str = "proxy_plan.ca_cert_host_path";
-
-fn fingerprint(path: &std::path::Path) -> String {
-    let args = ["x509", "-noout", "-fingerprint", "-sha256", "-in"];
-    let output = Command::new("openssl")
-        .args(args)
-        .arg(path)
-        .output()
-        .expect("openssl");
-    let text = String::from_utf8(output.stdout).unwrap();
-    text.trim().split_once('=').unwrap().1.to_owned()
-}
 
 fn with_routes(sandbox: &Sandbox) -> Value {
     certificate(&Certificate::Ca).write(&sandbox.path("egress.pem"));
@@ -136,7 +124,7 @@ fn dies_when_no_certificate_was_added() {
 }
 
 #[test]
-fn what_is_no_ca_certificate_alone_fails_before_the_first_call() {
+fn anything_but_one_ca_certificate_fails_before_the_first_call() {
     let sandbox = Sandbox::new();
     let plan = sandbox.plan();
     let ca = certificate(&Certificate::Ca);
@@ -234,19 +222,21 @@ fn what_is_no_ca_certificate_alone_fails_before_the_first_call() {
     assert!(sandbox.calls().is_empty());
 }
 
+/// The number of certificates in the guest's bundle.
+fn number_trusted(sandbox: &Sandbox) -> u32 {
+    let number = sandbox.guest("grep -c BEGIN /etc/ssl/certs/ca-certificates.crt");
+    number.trim().parse().unwrap()
+}
+
 const TRUSTED: &str = "cd /etc/ssl/certs && readlink claude-bottle-mitm.pem && \
     openssl verify -CApath /etc/ssl/certs claude-bottle-mitm.pem && \
     openssl verify -no-CApath -CAfile ca-certificates.crt claude-bottle-mitm.pem && \
     grep -c BEGIN ca-certificates.crt; ls | grep -c -x 'ca-certificates.crt.new'";
 
 #[test]
-fn the_guest_trusts_it_and_still_all_others() {
+fn the_guest_trusts_the_certificate_and_all_others() {
     let sandbox = Sandbox::with_guest();
-    let before: u32 = sandbox
-        .guest("grep -c BEGIN /etc/ssl/certs/ca-certificates.crt")
-        .trim()
-        .parse()
-        .unwrap();
+    let before = number_trusted(&sandbox);
     let plan = sandbox.plan();
     let outcome = sandbox.run(STEP).plan(&plan).end();
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
@@ -259,39 +249,35 @@ fn the_guest_trusts_it_and_still_all_others() {
 }
 
 #[test]
-fn another_certificate_replaces_it_also_after_a_run_killed_in_the_middle() {
+fn another_certificate_replaces_the_first_even_after_a_killed_run() {
     let sandbox = Sandbox::with_guest();
     let plan = sandbox.plan();
     assert_eq!(sandbox.run(STEP).plan(&plan).end().status, 0);
-    let count = sandbox.guest("grep -c BEGIN /etc/ssl/certs/ca-certificates.crt");
-    // What a killed update-ca-certificates leaves: the next one appends to it.
+    let before = number_trusted(&sandbox);
+    // A killed update-ca-certificates leaves this file, and the next one appends to it.
     sandbox.guest("echo rubbish > /etc/ssl/certs/ca-certificates.crt.new");
     certificate(&Certificate::Ca).write(&sandbox.path("ca.pem"));
     let outcome = sandbox.run(STEP).plan(&plan).end();
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
     let seen = sandbox.guest(&format!("{TRUSTED} || :"));
     let verified = "claude-bottle-mitm.pem: OK\n";
-    assert_eq!(seen, format!("{PATH}\n{verified}{verified}{count}0\n"));
+    assert_eq!(seen, format!("{PATH}\n{verified}{verified}{before}\n0\n"));
     let links = "find /etc/ssl/certs -lname claude-bottle-mitm.pem | wc -l; grep -c rubbish /etc/ssl/certs/*.crt || :";
     assert_eq!(sandbox.guest(links), "1\n0\n");
 }
 
 #[test]
-fn four_at_once_are_one_after_another() {
+fn four_runs_at_once_wait_for_each_other() {
     let sandbox = Sandbox::with_guest();
-    let before: u32 = sandbox
-        .guest("grep -c BEGIN /etc/ssl/certs/ca-certificates.crt")
-        .trim()
-        .parse()
-        .unwrap();
+    let before = number_trusted(&sandbox);
     sandbox.write("plan.json", sandbox.plan().to_string());
     let runs = [(); 4].map(|()| sandbox.run(STEP).args(["-f", "plan.json"]).start());
     for run in runs {
         let outcome = sandbox.outcome(run);
         assert_eq!(outcome.status, 0, "{}", outcome.stderr);
     }
-    let seen = sandbox.guest("grep -c BEGIN /etc/ssl/certs/ca-certificates.crt; ls /run");
-    assert_eq!(seen, format!("{}\nlock\n", before + 1));
+    assert_eq!(number_trusted(&sandbox), before + 1);
+    assert_eq!(sandbox.guest("ls /run"), "lock\n");
 }
 
 #[test]
@@ -313,7 +299,7 @@ fn exchange_at_copy(sandbox: &Sandbox, content: &[u8]) -> std::path::PathBuf {
 }
 
 #[test]
-fn a_file_that_is_exchanged_after_it_was_judged_is_not_trusted_and_does_not_stay() {
+fn a_file_that_is_replaced_after_the_check_is_not_trusted_and_is_removed() {
     let sandbox = Sandbox::with_guest();
     let plan = sandbox.plan();
     let bundle = "cd /etc/ssl/certs; sha256sum ca-certificates.crt; ls | sha256sum";
@@ -337,10 +323,10 @@ fn a_file_that_is_exchanged_after_it_was_judged_is_not_trusted_and_does_not_stay
     );
 }
 
-/// Of damaged DER the parser here takes more than OpenSSL does, which then would read nothing of the
-/// bundle behind it.
+/// The parser of this program accepts damaged DER that OpenSSL does not accept. OpenSSL would then
+/// read nothing that follows in the bundle.
 #[test]
-fn a_certificate_that_openssl_cannot_read_is_not_trusted_and_does_not_stay() {
+fn a_certificate_that_openssl_cannot_read_is_not_trusted_and_is_removed() {
     let sandbox = Sandbox::with_guest();
     let plan = sandbox.plan();
     let before = sandbox.guest("sha256sum /etc/ssl/certs/ca-certificates.crt");
@@ -380,7 +366,7 @@ fn a_certificate_without_its_hash_link_is_an_error() {
 }
 
 #[test]
-fn what_update_ca_certificates_says_is_not_believed_alone() {
+fn the_output_of_update_ca_certificates_is_not_trusted_alone() {
     let sandbox = Sandbox::with_guest();
     let plan = sandbox.plan();
     let added = "1 added, 0 removed; done.";
@@ -409,14 +395,14 @@ fn what_update_ca_certificates_says_is_not_believed_alone() {
 }
 
 #[test]
-fn a_hash_link_to_another_certificate_is_none_to_ours() {
+fn a_hash_link_to_another_certificate_does_not_count() {
     let sandbox = Sandbox::with_guest();
     let plan = sandbox.plan();
     assert_eq!(sandbox.run(STEP).plan(&plan).end().status, 0);
     let check = || sandbox.run(STEP).args(["--check", "-q"]).plan(&plan).end();
     assert_eq!(check().status, 0);
     let hash = format!("cd /etc/ssl/certs && hash=$(openssl x509 -noout -hash -in {PATH})");
-    // Another one of the same subject comes first.
+    // Another certificate with the same subject has the first hash link.
     sandbox.guest(&format!(
         "{hash} && mv $hash.0 $hash.1 && cp {PATH} $hash.0"
     ));

@@ -8,10 +8,10 @@
 
 use std::fs;
 
-use harness::{MACHINE, STEPS, Sandbox};
+use harness::{MACHINE, STEPS, Sandbox, fingerprint};
 use serde_json::{Value, json};
 
-/// Of the programs, this test's own; the others are beside it.
+/// One of the programs; the others are in the same directory.
 const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
 const SKILL: &str = "/home/node/.claude/skills/verify";
 const PROMPT: &str = "/home/node/.claude-bottle-prompt.txt";
@@ -31,7 +31,7 @@ fn provisioned() -> (Sandbox, Value) {
     (sandbox, plan)
 }
 
-/// The differences that a step finds, as it prints them; also that it says a line for each.
+/// Gives the differences that a step prints. Asserts that it prints one line for each.
 #[track_caller]
 fn found(sandbox: &Sandbox, plan: &Value, step: &str) -> Vec<Value> {
     let outcome = sandbox.sh(&format!("bottle-{step} --check -q < plan.json"));
@@ -50,7 +50,7 @@ fn difference(what: &str, path: &str, plan: impl Into<Value>, guest: impl Into<V
 }
 
 #[test]
-fn a_guest_in_place_is_left_as_it_is() {
+fn a_check_of_a_provisioned_guest_changes_nothing() {
     let (sandbox, plan) = provisioned();
     let tree = sandbox.tree();
     for step in STEPS {
@@ -76,7 +76,7 @@ fn a_guest_in_place_is_left_as_it_is() {
 }
 
 #[test]
-fn the_prompt() {
+fn a_check_finds_every_change_of_the_prompt() {
     let (sandbox, plan) = provisioned();
     sandbox.guest(&format!("chmod 644 {PROMPT}; chown root {PROMPT}"));
     let outcome = sandbox.sh("bottle-prompt --check -o receipt < plan.json");
@@ -122,7 +122,7 @@ fn the_prompt() {
 }
 
 #[test]
-fn the_skills() {
+fn a_check_finds_every_change_of_the_skills() {
     let (sandbox, plan) = provisioned();
     sandbox.guest(&format!(
         "cd {SKILL}; mkdir -p more/deep; touch more/deep/file; chmod 755 bin/run; echo x >> SKILL.md; ln -s x '*\n'; \
@@ -168,13 +168,10 @@ fn the_skills() {
 }
 
 #[test]
-fn the_certificate() {
+fn a_check_finds_every_change_of_the_certificate() {
     let (sandbox, plan) = provisioned();
     let bundle = "/etc/ssl/certs/ca-certificates.crt";
-    let fingerprint = sandbox
-        .sh("openssl x509 -noout -fingerprint -sha256 -in ca.pem")
-        .stdout;
-    let fingerprint = fingerprint.trim().split_once('=').unwrap().1;
+    let fingerprint = fingerprint(&sandbox.path("ca.pem"));
     sandbox.guest("cd /etc/ssl/certs; find . -lname claude-bottle-mitm.pem -delete");
     assert_eq!(
         found(&sandbox, &plan, "ca"),
@@ -190,7 +187,7 @@ fn the_certificate() {
         found(&sandbox, &plan, "ca"),
         [
             difference("hash link", "/etc/ssl/certs", CA, Value::Null),
-            difference("certificate", bundle, fingerprint, Value::Null),
+            difference("certificate", bundle, &*fingerprint, Value::Null),
             difference("number of certificates", bundle, linked.trim(), "1"),
         ]
     );
@@ -231,7 +228,7 @@ fn the_certificate() {
     clippy::too_many_lines,
     reason = "one guest, broken in one way after another"
 )]
-fn git() {
+fn a_check_finds_every_change_of_git() {
     let (sandbox, plan) = provisioned();
     let gate = "git://127.0.0.1:55555/claude-bottle.git";
     // The agent's own rules: one that goes around the gate, in the repository, and one with a
@@ -360,7 +357,7 @@ fn git() {
         Value::Null,
         "there"
     )));
-    // A part alone.
+    // Only one part is checked.
     let outcome = sandbox.sh("bottle-git --check --only identity -o receipt < plan.json");
     assert_eq!(
         (outcome.status, outcome.stderr.lines().count()),
@@ -370,7 +367,7 @@ fn git() {
 }
 
 #[test]
-fn the_supervisor() {
+fn a_check_finds_every_change_of_the_supervisor() {
     let (sandbox, plan) = provisioned();
     let file = "/home/node/.claude.json";
     let url = "http://127.0.0.1:55556/";
@@ -424,7 +421,7 @@ fn the_supervisor() {
 }
 
 #[test]
-fn all_steps_are_checked_also_when_one_differs_or_cannot_tell() {
+fn all_steps_are_checked_even_if_one_differs_or_fails() {
     let (sandbox, _) = provisioned();
     sandbox.guest(&format!("chmod 640 {PROMPT}; rm -r {SKILL}"));
     let outcome = sandbox.sh("provision --check -q --keep-plan kept.json < plan.json");
@@ -437,7 +434,7 @@ fn all_steps_are_checked_also_when_one_differs_or_cannot_tell() {
         fs::read_to_string(sandbox.path("kept.json")).unwrap(),
         outcome.stdout
     );
-    // A pipeline goes on, too.
+    // A pipeline does not stop either.
     let outcome = sandbox.sh("bottle-prompt --check -q < plan.json | bottle-skills --check -q");
     assert_eq!((outcome.status, outcome.stderr.lines().count()), (3, 2));
 
@@ -460,7 +457,7 @@ fn all_steps_are_checked_also_when_one_differs_or_cannot_tell() {
 }
 
 #[test]
-fn nothing_to_check_and_a_guest_that_does_not_answer() {
+fn a_check_without_work_succeeds_and_one_without_an_answer_fails() {
     let sandbox = Sandbox::new();
     let plan = sandbox.set_up(BUILT);
     let empty = sandbox.plan();

@@ -41,7 +41,7 @@ fn claude(sandbox: &Sandbox, args: &str) -> String {
     ))
 }
 
-/// The agent's settings without what has a time or is random.
+/// Gives the agent's settings without times and random values.
 fn settings(sandbox: &Sandbox) -> (Value, Value) {
     let settings: Value =
         serde_json::from_str(&sandbox.guest("cat /home/node/.claude.json")).unwrap();
@@ -54,7 +54,7 @@ fn entry(port: u16) -> Value {
 
 #[test]
 #[ignore = "needs CLAUDE_BOTTLE_TEST_MACHINE, a machine of a real smolvm"]
-fn registers_and_a_second_run_with_another_port_changes_the_url() {
+fn a_second_run_with_another_port_changes_the_registered_url() {
     let sandbox = with_claude();
     let first = plan(&sandbox, 9100);
     sandbox
@@ -125,7 +125,7 @@ fn an_entry_of_another_scope_is_warned_about_and_left_alone() {
         .plan(&plan)
         .end()
         .is(0, &plan, &format!("{local}{}", done(9100)));
-    // It is the one that the agent would talk to.
+    // The agent would use this server.
     assert!(claude(&sandbox, "get supervise").contains("URL: http://127.0.0.1:1/"));
 
     claude(
@@ -145,7 +145,7 @@ fn an_entry_of_another_scope_is_warned_about_and_left_alone() {
         entry_at("http://127.0.0.1:1/")
     );
 
-    // What Claude Code wrote there is what a project on the host brings with it.
+    // A project on the host may contain what Claude Code wrote there.
     sandbox.write(
         "project/.mcp.json",
         sandbox.guest("cat /home/node/workspace/.mcp.json"),
@@ -163,7 +163,7 @@ fn entry_at(url: &str) -> Value {
 
 #[test]
 #[ignore = "needs CLAUDE_BOTTLE_TEST_MACHINE, a machine of a real smolvm"]
-fn a_claude_that_is_not_on_the_path() {
+fn a_claude_that_is_not_on_the_path_is_a_warning() {
     let sandbox = with_claude();
     let plan = plan(&sandbox, 9100);
     let quote = if sandbox.is_image() {

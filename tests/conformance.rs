@@ -15,18 +15,17 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use harness::{
-    Certificate, STEPS, Sandbox, certificate, converges_in, keys, send, tar_of, wait_for,
+    Certificate, KEPT, STEPS, Sandbox, certificate, converges_in, fingerprint, keys, send, tar_of,
+    wait_for,
 };
 use serde_json::{Value, json};
 
-/// Of the programs, this test's own; the others are beside it.
+/// One of the programs; the others are in the same directory.
 const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
 const LIST: &str =
     "find . -printf '%P %y %m %l\\n' | sort; find . -type f -print0 | sort -z | xargs -0 sha256sum";
-const KEPT: &str = "bottle-git: warning: /home/node/workspace/.git was there already and is kept; --replace-repository \
-                    replaces it\n";
 
-/// What the plans of a test have in common: another host, whose files a sandbox uses as its own.
+/// The files that all plans of a test refer to, on a host of their own.
 struct Host(Sandbox);
 
 impl Host {
@@ -83,7 +82,7 @@ impl Host {
         plan
     }
 
-    /// Asserts that the guest has what this host has, as node's.
+    /// Asserts that the guest has what this host has, and that it belongs to node.
     #[track_caller]
     fn is_in(&self, sandbox: &Sandbox) {
         for (here, there) in [
@@ -129,8 +128,8 @@ impl Host {
     }
 }
 
-/// What bottle-supervise says at the end, which depends on what is in the guest; with `-q` where it
-/// `is_quiet`.
+/// What bottle-supervise prints at the end, which depends on whether the guest has Claude Code.
+/// `is_quiet` is for `-q`.
 fn supervised(sandbox: &Sandbox, is_quiet: bool) -> String {
     let url = "http://127.0.0.1:55556/";
     if !sandbox.guest("command -v claude || :").is_empty() {
@@ -146,26 +145,13 @@ fn supervised(sandbox: &Sandbox, is_quiet: bool) -> String {
         "bottle-supervise: warning: runuser -u node -- env HOME=/home/node claude mcp add --scope \
          user --transport http supervise {url}: smolvm machine exec: exit status 127: env: \
          {open}claude{close}: No such file or directory\n\
-         hint: Claude Code is not on the guest's PATH: `npm install -g @anthropic-ai/claude-code` \
-         in the image puts it there\n"
+         hint: Claude Code is not on the guest's PATH: install it in the image with `npm install -g \
+         @anthropic-ai/claude-code` or, if its own installer put it into ~/.local/bin, run `ln -s \
+         /home/node/.local/bin/claude /usr/local/bin/`\n"
     )
 }
 
-fn fingerprint(path: &Path) -> String {
-    let output = Command::new("openssl")
-        .args(["x509", "-noout", "-fingerprint", "-sha256", "-in"])
-        .arg(path)
-        .output();
-    String::from_utf8(output.unwrap().stdout)
-        .unwrap()
-        .trim()
-        .split_once('=')
-        .unwrap()
-        .1
-        .to_owned()
-}
-
-/// After a call is before the next one.
+/// To be killed after a call is the same as before the next one.
 #[test]
 #[ignore = "needs CLAUDE_BOTTLE_TEST_MACHINE, a machine of a real smolvm"]
 fn every_step_converges_wherever_it_was_killed() {
@@ -185,7 +171,7 @@ fn every_step_converges_wherever_it_was_killed() {
 
 #[test]
 #[ignore = "needs CLAUDE_BOTTLE_TEST_MACHINE, a machine of a real smolvm"]
-fn provision_says_what_it_did_and_another_plan_takes_the_place_of_the_first() {
+fn a_second_plan_replaces_the_first() {
     let host = Host::new();
     host.commit();
     host.write_skill("verify", 4);
@@ -226,7 +212,7 @@ fn provision_says_what_it_did_and_another_plan_takes_the_place_of_the_first() {
 
 #[test]
 #[ignore = "needs CLAUDE_BOTTLE_TEST_MACHINE, a machine of a real smolvm"]
-fn a_script_makes_the_same_guest_and_a_check_finds_it_in_place() {
+fn a_script_provisions_the_same_guest_and_a_check_accepts_it() {
     let host = Host::new();
     host.commit();
     host.write_skill("it's $HOME \"q\" é", 4);
@@ -255,7 +241,7 @@ fn a_script_makes_the_same_guest_and_a_check_finds_it_in_place() {
         assert_eq!(sandbox.tree(), tree, "a check changed the guest");
         let checked: Value = serde_json::from_str(&outcome.stdout).unwrap();
         assert_eq!(checked["spec"], plan["spec"]);
-        // What Claude Code writes down of each run of its own.
+        // Claude Code writes to these files whenever it runs.
         let its_own = ["/.claude.json", "/.claude/backups", "/.claude/telemetry"];
         let lines = tree
             .lines()
@@ -269,7 +255,7 @@ fn a_script_makes_the_same_guest_and_a_check_finds_it_in_place() {
 /// 300 MiB of repository and 40 skills with 3,000 files, interrupted and killed in the middle.
 #[test]
 #[ignore = "needs CLAUDE_BOTTLE_TEST_MACHINE, a machine of a real smolvm"]
-fn a_large_project_arrives_whatever_happened_before() {
+fn a_large_project_arrives_after_interrupts_and_kills() {
     let host = Host::new();
     let random = fs::File::open("/dev/urandom").unwrap();
     fs::create_dir(host.0.path("project")).unwrap();
@@ -283,13 +269,15 @@ fn a_large_project_arrives_whatever_happened_before() {
     let plan = host.plan(&sandbox);
 
     interrupt_the_copy(&sandbox);
-    // The copy and the unpacking of .git, after five calls and the skills' mkdir, four calls for
-    // each, and its own mkdir.
-    let git = 5 + 1 + 4 * 40 + 1;
-    // Said outright: otherwise each step of a bare machine would ask once more, and the counts be
-    // others.
+    // The steps are killed during the copy and the unpacking of .git. Before these are five calls
+    // of bottle-ca and bottle-prompt; the mkdir of bottle-skills, and for each skill the rm, the
+    // copy, the unpacking and the chown; the mkdir of bottle-git; and one call that makes room,
+    // because the tar of .git is larger than 256 MiB.
+    let room = 5 + 1 + 4 * 40 + 1 + 1;
+    // The user is given: otherwise, each step on a bare machine would make one more call, which the
+    // machine refuses.
     let user = if sandbox.is_image() { "root" } else { "none" };
-    for call in [git + 1, git + 2] {
+    for call in [room + 1, room + 2] {
         let _ = fs::remove_file(sandbox.path("log.count"));
         let killed = format!("{call} during");
         let run = sandbox
@@ -309,7 +297,7 @@ fn a_large_project_arrives_whatever_happened_before() {
         );
     }
     let outcome = sandbox.sh("provision -q < plan.json");
-    // The second may have been killed when all was in place but its tar.
+    // The second run may have been killed when only the removal of its tar was left.
     let kept = if outcome.stderr.starts_with(KEPT) {
         KEPT
     } else {
@@ -329,7 +317,7 @@ fn a_large_project_arrives_whatever_happened_before() {
     );
 }
 
-/// Ctrl-C, which the terminal sends to all of a pipeline, while the repository is on its way.
+/// Sends the signal of Ctrl-C to the whole process group while the repository is copied.
 fn interrupt_the_copy(sandbox: &Sandbox) {
     let run = sandbox
         .run_interruptible("provision")
@@ -338,7 +326,7 @@ fn interrupt_the_copy(sandbox: &Sandbox) {
     wait_for("the copy", || {
         sandbox.log().contains(&tar_of("/home/node/workspace/.git"))
     });
-    // Into the middle of it: 300 MiB take seconds.
+    // This is in the middle of the copy, because 300 MiB take seconds.
     sleep(Duration::from_millis(300));
     send("INT", &format!("-{}", child.id()));
     sandbox

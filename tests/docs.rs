@@ -65,7 +65,7 @@ fn blocks_of(name: &str, language: &str) -> Vec<Block> {
     blocks
 }
 
-/// A host with all that the page's plans name.
+/// Makes a host with all files that the page's plans name.
 fn host() -> Sandbox {
     let sandbox = Sandbox::new();
     prepare(&sandbox);
@@ -99,7 +99,7 @@ fn smallest_plan(sandbox: &Sandbox) -> Value {
     parse(sandbox, &blocks("json")[0].text)
 }
 
-/// Lays `block` over `plan`, objects member by member.
+/// Merges `block` into `plan`, objects member by member.
 fn merge(plan: &mut Value, block: &Value) {
     let Value::Object(members) = block else {
         *plan = block.clone();
@@ -145,7 +145,7 @@ fn each_without_one(value: &Value) -> Vec<(String, Value)> {
 }
 
 #[test]
-fn the_smallest_plan_has_no_key_too_many() {
+fn the_smallest_plan_needs_every_key() {
     let sandbox = host();
     let plan = smallest_plan(&sandbox);
     let receipts = provision(&sandbox, &plan, "");
@@ -174,7 +174,7 @@ fn the_smallest_plan_has_no_key_too_many() {
     assert!(sandbox.calls().is_empty());
 }
 
-/// What the page claims of the block under each heading: the step that it changes, and a value of
+/// What the page says about the block under each heading: the step that it changes, and a value in
 /// the step's receipt.
 fn claims(heading: &str) -> (&'static str, &'static str, Value) {
     let gate = |scheme: &str| json!([format!("{scheme}://127.0.0.1:9418/app.git")]);
@@ -257,7 +257,7 @@ fn python(sandbox: &Sandbox, which: &[usize], more: &str) -> Outcome {
 }
 
 #[test]
-fn the_python_hands_a_plan_over_and_sets_the_environment() {
+fn the_python_code_provisions_and_sets_the_environment() {
     let sandbox = host();
     let plan = smallest_plan(&sandbox);
     sandbox.write("given.json", plan.to_string());
@@ -285,7 +285,7 @@ fn the_python_hands_a_plan_over_and_sets_the_environment() {
 }
 
 #[test]
-fn the_python_reads_errors() {
+fn the_python_code_reads_errors() {
     let sandbox = host();
     let mut plan = smallest_plan(&sandbox);
     plan["agent_name"] = json!("demo");
@@ -294,7 +294,7 @@ fn the_python_reads_errors() {
     let said = "RuntimeError: bottle-ca: agent_name: unknown key `agent_name` (exit status 65, \
                 PLAN_INVALID)\n";
     assert!(outcome.stderr.ends_with(said), "{}", outcome.stderr);
-    // What does not come from a step is no JSON.
+    // Output that is not a step's is not JSON.
     let run = sandbox.run("python3").args(["launcher.py"]);
     let outcome = run.env("TMPDIR", "/nowhere").end();
     let last = outcome.stderr.lines().last().unwrap();
@@ -330,7 +330,7 @@ fn ending(outcome: &Outcome) -> (i32, String) {
 }
 
 #[test]
-fn the_table_of_exit_statuses_is_complete_and_true() {
+fn the_table_of_exit_statuses_is_complete_and_correct() {
     let sandbox = host();
     let plan = smallest_plan(&sandbox);
     let run = || {

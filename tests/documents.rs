@@ -14,7 +14,7 @@ use harness::{STEPS, Sandbox, command_documents, repository, schema};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-/// Of the programs, this test's own; the others are beside it.
+/// One of the programs; the others are in the same directory.
 const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
 
 #[track_caller]
@@ -33,7 +33,7 @@ fn provision(help: &str) -> Command {
     let handed_on = steps
         .get_arguments()
         .filter(|arg| !["output", "archive", "receipt", "known"].contains(&arg.get_id().as_str()));
-    // Made anew: what an option cannot be used with is not among ours.
+    // These are new options, because the originals conflict with options that are not in this list.
     let handed_on = handed_on.map(|arg| {
         let new = Arg::new(arg.get_id().clone())
             .long(arg.get_long().unwrap())
@@ -92,7 +92,7 @@ fn provision(help: &str) -> Command {
 }
 
 #[test]
-fn the_documents_of_provision_are_those_of_its_command_line() {
+fn the_documents_of_provision_match_its_command_line() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
     std::os::unix::fs::symlink(
@@ -109,7 +109,7 @@ fn the_documents_of_provision_are_those_of_its_command_line() {
          .PP\nNothing is changed in the guest before every step has accepted its options, the plan and the files on the\n\
          host. When a step fails, the later ones do not run, and the exit status is that of the step.",
     );
-    // As many options as its own text has, and each is known to it.
+    // The script's own help has the same number of options, and the script accepts each.
     command.build();
     let long = |word: &str| {
         word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '-')
@@ -171,7 +171,7 @@ fn the_examples_in_the_help_work() {
 }
 
 #[test]
-fn the_schemas_take_what_the_steps_read_and_print() {
+fn the_schemas_accept_what_the_steps_read_and_print() {
     let (plan, receipts, checks) = (schema("plan"), schema("receipts"), schema("checks"));
     let sandbox = Sandbox::with_guest();
     fits(&plan, &sandbox.plan());

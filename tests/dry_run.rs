@@ -12,10 +12,10 @@ use std::os::unix::fs::PermissionsExt;
 use harness::{Certificate, STEPS, Sandbox, certificate};
 use serde_json::{Value, json};
 
-/// Of the programs, this test's own; the others are beside it.
+/// One of the programs; the others are in the same directory.
 const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
 
-/// What a shell, or a here-document, could make something else of.
+/// Text that a shell or a here-document could misread.
 const ODD: &str = "it's \"q\" $HOME `id` $(id) \\ é  x";
 
 /// A plan with odd values wherever it may have them.
@@ -67,15 +67,15 @@ fn the_script_of_each_step_does_what_the_step_does() {
         assert_eq!(outcome.status, 0, "{step}: {outcome:?}");
         assert_eq!(scripted.staged(), [""; 0], "{step}: the script left a file");
         assert_eq!(scripted.tree(), done.tree(), "{step}");
-        // Again, on a guest that has it all.
+        // The script runs again, in a guest that has everything already.
         assert_eq!(scripted.sh("sh script").status, 0);
         assert_eq!(scripted.tree(), done.tree(), "{step}, twice");
     }
 }
 
-/// A step's own options are in what its script does, not in how the script is run.
+/// The step's own options decide what is in the script, which has no options itself.
 #[test]
-fn the_script_of_a_step_with_options_of_its_own() {
+fn a_script_does_what_the_steps_own_options_ask_for() {
     let ca = certificate(&Certificate::Ca).pem;
     let [done, scripted] = [(); 2].map(|()| {
         let sandbox = Sandbox::with_guest();
@@ -109,7 +109,7 @@ fn the_script_of_a_step_with_options_of_its_own() {
 }
 
 #[test]
-fn one_script_for_all_steps() {
+fn one_script_does_what_all_steps_do() {
     let ca = certificate(&Certificate::Ca).pem;
     let done = Sandbox::with_guest();
     odd(&done, &ca);
@@ -149,10 +149,10 @@ fn a_script_makes_the_same_calls() {
             assert_eq!(outcome.status, 0, "{outcome:?}");
             let mut scripted = sandbox.calls();
             if user == "auto" {
-                // The question whether the machine takes a user.
+                // The first call asks whether the machine accepts a user.
                 assert_eq!(scripted.remove(0)[4..], ["--user", "root", "--", "true"]);
             }
-            // Files that are made have other names.
+            // Staged files have other names.
             for call in calls
                 .iter_mut()
                 .chain(&mut scripted)
@@ -173,6 +173,38 @@ fn a_script_makes_the_same_calls() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn a_script_finds_the_version_among_other_words() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    for (version, takes_user) in [
+        ("1.40.0 (a1b2c3d 2026-12-01)", true),
+        ("2.0.0 1.2.3", true),
+        ("1.13.1 (2.0.0)", false),
+        ("unknown", false),
+    ] {
+        let run = format!(
+            "bottle-prompt -n < plan.json > script && STAND_IN_VERSION='{version}' sh script"
+        );
+        let outcome = sandbox.sh(&run);
+        assert_eq!(outcome.status, 0, "{version}: {outcome:?}");
+        let calls = sandbox.calls();
+        assert_eq!(
+            calls[0].contains(&"root".to_owned()),
+            takes_user,
+            "{version}: {calls:?}"
+        );
+        let users = calls
+            .iter()
+            .filter(|call| call.contains(&"--user".to_owned()));
+        assert_eq!(
+            users.count(),
+            if takes_user { 3 } else { 0 },
+            "{version}: {calls:?}"
+        );
     }
 }
 
@@ -206,14 +238,14 @@ fn a_script_fails_as_the_step_does() {
         (outcome.status, outcome.stderr.as_str()),
         (69, "./nothing: cannot be run\n")
     );
-    // A filter that fails prints no script.
+    // A step that fails prints no script.
     sandbox
         .sh("echo {} | bottle-git -n")
         .fails(65, "bottle-git: spec: required, but not there\n");
 }
 
 #[test]
-fn what_cannot_be_asked_for_together() {
+fn contradictory_options_are_refused() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
     for args in [

@@ -14,15 +14,15 @@ use std::time::Duration;
 use harness::{Outcome, Sandbox, tar_of, wait_for};
 use serde_json::json;
 
-/// Of the programs, this test's own; the others are beside it.
+/// One of the programs; the others are in the same directory.
 const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
 const PROGRAMS: &str =
     "the guest lacks a program: it needs Debian's ca-certificates, git, tar and util-linux";
 const NODE: &str =
     "the guest needs the user `node` (uid and gid 1000, home /home/node), as in the node image";
 
-/// Runs `step` between two scripts of the guest's root; the guest is as it was before anything is
-/// asserted.
+/// Runs `step` between two scripts that root runs in the guest. The second one restores the guest
+/// before a test can fail.
 fn while_it_is(sandbox: &Sandbox, before: &str, step: &str, after: &str) -> Outcome {
     sandbox.guest(before);
     let outcome = sandbox.sh(&format!("{step} < plan.json"));
@@ -30,7 +30,7 @@ fn while_it_is(sandbox: &Sandbox, before: &str, step: &str, after: &str) -> Outc
     outcome
 }
 
-/// `stderr` with `LINE` for the line of the guest's script that dash names before what is missing.
+/// Replaces the line number that dash prints by `LINE`.
 fn without_line_number(stderr: &str) -> String {
     match stderr.split_once("sh: ") {
         Some((before, after)) => {
@@ -43,7 +43,7 @@ fn without_line_number(stderr: &str) -> String {
 
 #[test]
 #[ignore = "needs CLAUDE_BOTTLE_TEST_MACHINE, a machine of a real smolvm"]
-fn a_guest_without_a_program() {
+fn a_missing_program_in_the_guest_has_a_hint() {
     let sandbox = Sandbox::with_real_guest();
     sandbox.set_up(BUILT);
     let not_started = |program: &str| {
@@ -115,7 +115,7 @@ fn a_guest_without_a_program() {
 
 #[test]
 #[ignore = "needs CLAUDE_BOTTLE_TEST_MACHINE, a machine of a real smolvm"]
-fn a_guest_without_the_user_node() {
+fn a_guest_without_the_user_node_has_a_hint() {
     let sandbox = Sandbox::with_real_guest();
     let plan = sandbox.set_up(BUILT);
     let quote = if sandbox.is_image() {
@@ -160,7 +160,7 @@ fn a_guest_without_the_user_node() {
 
 #[test]
 #[ignore = "needs CLAUDE_BOTTLE_TEST_MACHINE, a machine of a real smolvm"]
-fn a_machine_that_is_not_there_or_not_running() {
+fn a_missing_or_stopped_machine_has_a_hint() {
     let sandbox = Sandbox::with_real_guest();
     sandbox.set_up(BUILT);
     let doing = "bottle-prompt: write /home/node/.claude-bottle-prompt.txt: smolvm machine cp: exit status 1: Error:";
@@ -201,12 +201,12 @@ fn a_machine_that_is_not_there_or_not_running() {
 
 #[test]
 #[ignore = "needs CLAUDE_BOTTLE_TEST_MACHINE, a machine of a real smolvm"]
-fn a_disk_that_is_full() {
+fn a_full_disk_has_a_hint() {
     let sandbox = Sandbox::with_real_guest();
     sandbox.set_up(BUILT);
     sandbox.write("home/.claude/skills/verify/large", vec![b'x'; 100_000]);
     if sandbox.is_image() {
-        // Its root may not mount; /run/lock is small.
+        // root cannot mount there, but /run/lock is small.
         sandbox.write("home/.claude/skills/verify/large", vec![b'x'; 6 << 20]);
         let step = "bottle-skills --guest-skills-dir /run/lock/skills";
         let outcome = while_it_is(&sandbox, "true", step, "rm -rf /run/lock/skills");
@@ -254,11 +254,11 @@ fn a_disk_that_is_full() {
     }
 }
 
-/// Of the real one, from the middle of a copy on; then the machine is started and the same step run
+/// The machine of the real smolvm stops during a copy. It is started again, and the step runs
 /// again.
 #[test]
 #[ignore = "needs CLAUDE_BOTTLE_TEST_MACHINE, a machine of a real smolvm"]
-fn a_machine_that_ends_in_the_middle_of_a_copy() {
+fn a_machine_that_stops_during_a_copy_has_a_hint() {
     let sandbox = Sandbox::with_real_guest();
     let mut plan = sandbox.set_up(BUILT);
     plan["spec"]["manifest"]["bottles"]["dev"]["git"] = json!({});
@@ -276,7 +276,7 @@ fn a_machine_that_ends_in_the_middle_of_a_copy() {
     wait_for("the copy", || {
         sandbox.log().contains(&tar_of("/home/node/workspace/.git"))
     });
-    // Into the middle of it: 300 MiB take seconds.
+    // This is in the middle of the copy, because 300 MiB take seconds.
     sleep(Duration::from_millis(500));
     let smolvm = |verb: &str| {
         assert!(

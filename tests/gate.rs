@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-git");
 /// How many plans are made, with up to 40 remotes each.
 const PLANS: u32 = 100;
-/// Where the seeds of plans are kept that failed, to be tried first the next time.
+/// The file with the seeds of failed plans, which are tried first the next time.
 const FAILURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/gate.failures");
 
 /// An upstream in the parts that decide on its spellings.
@@ -231,7 +231,7 @@ fn destinations(sandbox: &Sandbox, global: &Path, urls: &[&str]) -> Vec<[String;
 proptest! {
     #![proptest_config(Config {
         cases: PLANS,
-        // A failure is shrunk for no longer than that.
+        // The time limit for shrinking a failure, in milliseconds.
         max_shrink_time: 60_000,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(FAILURES))),
         ..Config::default()

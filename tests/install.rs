@@ -13,10 +13,10 @@ use std::path::Path;
 
 use harness::{STEPS, Sandbox, repository};
 
-/// Of the programs, this test's own; the others are beside it.
+/// One of the programs; the others are in the same directory.
 const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
 
-/// A copy of the repository whose programs are built, and a cargo that finds nothing left to build.
+/// Makes a copy of the repository with built programs, and a cargo that has nothing to build.
 fn built() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
@@ -43,7 +43,7 @@ fn built() -> Sandbox {
 }
 
 #[test]
-fn what_is_installed_works() {
+fn the_installed_programs_work() {
     let sandbox = built();
     let done = sandbox.sh("r/scripts/install --prefix 'a b/prefix'");
     assert_eq!((done.status, done.stderr.as_str()), (0, ""));
@@ -80,14 +80,14 @@ fn what_is_installed_works() {
         "33\n"
     );
 
-    // It finds the steps beside itself, also by way of a link.
+    // provision finds the steps in its own directory, even if it is started through a link.
     let provision = "rm -r r bin/bottle-* && ln -s '../a b/prefix/bin/bottle-provision' bin/p && p -q < plan.json";
     let outcome = sandbox.sh(provision);
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
 }
 
 #[test]
-fn it_goes_again() {
+fn installing_twice_and_uninstalling() {
     let sandbox = built();
     let script = "mkdir -p p/bin && touch p/bin/other && r/scripts/install --prefix p && r/scripts/install --prefix=p && \
                   r/scripts/install --uninstall --prefix p && r/scripts/install --uninstall --prefix p && find p ! -type d";
@@ -112,7 +112,7 @@ fn it_goes_again() {
 
 /// Where the programs are built already, cargo is not needed.
 #[test]
-fn it_goes_without_cargo() {
+fn installing_built_programs_needs_no_cargo() {
     let sandbox = built();
     let path = sandbox.only(&["dirname", "install", "mkdir", "readlink"]);
     let install = |prefix: &str| {

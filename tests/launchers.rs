@@ -16,7 +16,7 @@ const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
 const GIT: &str = "/spec/manifest/bottles/dev";
 const AGENT: &str = "/spec/manifest/agents/demo";
 
-/// A host with all that a launcher's plan names.
+/// Makes a host with all files that a launcher's plan names.
 fn host() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
@@ -63,7 +63,7 @@ fn git(sandbox: &Sandbox, plan: &Value) -> (Value, String) {
 }
 
 #[test]
-fn all_ways_to_write_git_come_to_the_same() {
+fn all_ways_to_write_git_give_the_same_result() {
     let sandbox = host();
     for name in ["seed", "dataclasses", "git-gate"] {
         let mut plan = plan(&sandbox, name);
@@ -93,7 +93,7 @@ fn all_ways_to_write_git_come_to_the_same() {
 }
 
 #[test]
-fn what_sounds_like_git_and_is_not_understood_is_refused() {
+fn a_key_that_only_sounds_like_git_is_refused() {
     let sandbox = host();
     let base = plan(&sandbox, "git-gate");
     let gate = base.pointer(GIT).unwrap()["git-gate"].clone();
@@ -149,7 +149,7 @@ fn what_sounds_like_git_and_is_not_understood_is_refused() {
 }
 
 #[test]
-fn a_gate_in_front_of_nothing_is_refused() {
+fn a_gate_without_remotes_is_refused() {
     let sandbox = host();
     let why = "git_gate_plan.upstreams: the gate stands in front of repositories, but \
                spec.manifest.bottles.dev has no git remotes: git would go around the gate";
@@ -167,7 +167,7 @@ fn a_gate_in_front_of_nothing_is_refused() {
 }
 
 #[test]
-fn two_ways_at_once_are_refused() {
+fn two_ways_to_write_git_at_once_are_refused() {
     let sandbox = host();
     let base = plan(&sandbox, "seed");
     let object = json!({"user": {"name": "Ada"}});
@@ -251,7 +251,7 @@ fn a_way_that_is_empty_counts_as_unset() {
 }
 
 #[test]
-fn what_is_in_a_way_to_write_git_is_all_understood() {
+fn every_key_of_a_way_to_write_git_is_checked() {
     let sandbox = host();
     let at = "spec.manifest.bottles.dev";
     let entry = |key: &str| json!({"Name": "a", key: "ssh://h/p"});
@@ -337,7 +337,7 @@ fn what_is_in_a_way_to_write_git_is_all_understood() {
 }
 
 #[test]
-fn the_agents_identity_lies_over_the_bottles() {
+fn the_agents_identity_overrides_the_bottles() {
     let sandbox = host();
     let of_agent = |user: Value| {
         [
@@ -383,7 +383,7 @@ fn the_agents_identity_lies_over_the_bottles() {
 }
 
 #[test]
-fn a_variable_that_leads_past_what_is_set_up_is_warned_about() {
+fn a_variable_that_bypasses_the_bottle_is_warned_about() {
     let sandbox = host();
     let plan = plan(&sandbox, "git-gate");
     let warning = |step: &str| {
@@ -420,7 +420,7 @@ fn a_variable_that_leads_past_what_is_set_up_is_warned_about() {
 }
 
 #[test]
-fn scheme_home_and_proxy_are_read_as_they_are_written() {
+fn scheme_home_and_proxy_are_read() {
     let sandbox = host();
     for (key, value, why) in [
         (
@@ -484,7 +484,7 @@ fn scheme_home_and_proxy_are_read_as_they_are_written() {
     }
 }
 
-/// The launcher of an earlier day, as far as its plan goes: dataclasses, handed over as they are.
+/// The part of an earlier launcher that makes the plan: dataclasses, passed on unchanged.
 const LAUNCHER: &str = r#"
 import dataclasses, json, pathlib, sys
 
@@ -560,7 +560,7 @@ print(json.dumps(dataclasses.asdict(plan), default=str))
 "#;
 
 #[test]
-fn pythons_dataclasses_go_through_a_pipe_as_they_come() {
+fn the_dataclasses_of_python_pass_a_pipeline_unchanged() {
     let sandbox = host();
     sandbox.write("launcher.py", LAUNCHER);
     let outcome = sandbox.sh("python3 launcher.py \"$PWD\" | provision -q");

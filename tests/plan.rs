@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-prompt");
 
-/// Sets the value at a JSON pointer; `null` keys are made on the way.
+/// Sets the value at a JSON pointer, and adds missing keys on the way.
 fn set(plan: &mut Value, pointer: &str, value: Value) {
     let (parent, key) = pointer.rsplit_once('/').unwrap();
     plan.pointer_mut(parent).unwrap()[key] = value;
@@ -31,7 +31,7 @@ fn refused(sandbox: &Sandbox, plan: &Value, why: &str) {
 }
 
 #[test]
-fn text_that_is_no_plan() {
+fn text_that_is_not_a_plan_is_refused() {
     let sandbox = Sandbox::new();
     let half = sandbox.plan().to_string();
     let half = &half[..half.len() / 2];
@@ -91,7 +91,7 @@ fn text_that_is_no_plan() {
 
 #[test]
 #[allow(clippy::too_many_lines, reason = "a table")]
-fn values_that_are_not_right() {
+fn wrong_values_are_refused() {
     let sandbox = Sandbox::new();
     let agent = "/spec/manifest/agents/demo";
     let bottle = "/spec/manifest/bottles/dev";
@@ -390,7 +390,7 @@ fn values_that_are_not_right() {
 }
 
 #[test]
-fn keys_that_are_not_there() {
+fn missing_keys_are_refused() {
     let sandbox = Sandbox::new();
     for key in [
         "spec",
@@ -430,7 +430,7 @@ fn keys_that_are_not_there() {
 }
 
 #[test]
-fn remotes_that_cannot_be_told_apart() {
+fn remotes_that_cannot_be_told_apart_are_refused() {
     let sandbox = Sandbox::new();
     let mut plan = sandbox.plan();
     let mut remotes = |one: Value, two: Value| {
@@ -456,7 +456,7 @@ fn remotes_that_cannot_be_told_apart() {
 }
 
 #[test]
-fn what_we_do_not_read_passes_untouched() {
+fn values_that_are_not_read_pass_unchanged() {
     let sandbox = Sandbox::new();
     let plan = sandbox.plan().to_string();
     let odd = r#""guest_env": {"Z": 1.50e400, "A": 10000000000000000000000.0, "ü\u0000": [null, {"\"": -0}]}, "bundle_ip": 7,"#;
@@ -478,7 +478,7 @@ fn what_we_do_not_read_passes_untouched() {
 }
 
 #[test]
-fn other_agents_and_bottles_are_other_plans_business() {
+fn other_agents_and_bottles_are_not_checked() {
     let sandbox = Sandbox::new();
     let mut plan = sandbox.plan();
     plan["spec"]["manifest"]["agents"]["other"] = json!({"bottle": "none", "skils": [".hidden"]});
@@ -507,7 +507,7 @@ fn receipts_of_other_steps_stay() {
 }
 
 #[test]
-fn the_documented_plan_is_a_plan() {
+fn the_documented_plan_is_accepted() {
     let text = fs::read_to_string(repository().join("docs/plan.md")).unwrap();
     let example = text
         .split_once("```json\n")

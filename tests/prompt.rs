@@ -6,6 +6,7 @@
     reason = "a test that cannot go on has to panic"
 )]
 
+use std::fs;
 use std::os::unix::net::UnixListener;
 
 use harness::{Sandbox, converges, cp_for, exec_as};
@@ -133,7 +134,7 @@ fn a_prompt_file_that_cannot_be_copied_fails_before_the_first_call() {
 }
 
 #[test]
-fn a_path_that_smolvm_does_not_take_goes_by_way_of_stage_dir() {
+fn a_path_that_smolvm_does_not_take_is_copied_through_stage_dir() {
     let sandbox = Sandbox::with_guest();
     sandbox.write("a:b/prompt.txt", "by way of stage_dir\n");
     let mut plan = with_prompt(&sandbox, "x");
@@ -158,7 +159,52 @@ fn a_path_that_smolvm_does_not_take_goes_by_way_of_stage_dir() {
 }
 
 #[test]
-fn another_machine_than_the_plans() {
+fn a_link_needs_a_temporary_directory_without_a_colon() {
+    let sandbox = Sandbox::new();
+    sandbox.write("a:b/prompt.txt", "by way of a link\n");
+    let mut plan = sandbox.plan();
+    plan["prompt_file"] = json!(sandbox.path("a:b/prompt.txt"));
+    let run = sandbox.run(STEP).env("TMPDIR", sandbox.path("a:b"));
+    run.plan(&plan).end().fails(
+        1,
+        &format!(
+            "bottle-prompt: write {PATH}: smolvm machine cp: make a link for a path with a colon: \
+             TMPDIR must be a path without a colon\n"
+        ),
+    );
+    assert!(sandbox.calls().is_empty());
+    let left: Vec<_> = fs::read_dir(sandbox.path("a:b")).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}
+
+/// smolvm is there, but the host has no descriptor left to start it.
+#[test]
+fn a_host_without_descriptors_is_not_told_to_install_smolvm() {
+    let sandbox = Sandbox::new();
+    let plan = sandbox.plan();
+    let mut said = String::new();
+    // The loop ends with the first number of descriptors that is enough.
+    for number in 4.. {
+        let script = format!("ulimit -n {number}; exec \"$0\"");
+        let run = sandbox.run("sh").args(["-c", &script, STEP]);
+        let outcome = run.plan(&plan).end();
+        if outcome.status == 0 {
+            break;
+        }
+        assert_eq!((outcome.status, &*outcome.stdout), (1, ""), "{outcome:?}");
+        let why = "Too many open files (os error 24)\n";
+        assert!(outcome.stderr.ends_with(why), "{outcome:?}");
+        said += &outcome.stderr;
+    }
+    assert!(!said.contains("hint: "), "{said}");
+    assert!(
+        said.contains("smolvm machine cp: cannot be started: "),
+        "{said}"
+    );
+}
+
+#[test]
+fn the_machine_option_overrides_the_plan() {
     let sandbox = Sandbox::new();
     let plan = sandbox.plan();
     sandbox
@@ -183,7 +229,7 @@ fn a_variable_that_is_empty_counts_as_unset() {
 }
 
 #[test]
-fn on_path_only_a_file_that_can_be_run_is_the_program() {
+fn only_an_executable_file_on_path_is_run() {
     let sandbox = Sandbox::new();
     let plan = sandbox.plan();
     sandbox.write("text/smolvm", "no program");
@@ -199,7 +245,7 @@ fn on_path_only_a_file_that_can_be_run_is_the_program() {
 }
 
 #[test]
-fn an_error_in_json_is_one_line_of_text_in_one_line_of_json() {
+fn an_error_in_json_is_one_line() {
     let sandbox = Sandbox::new();
     let args = ["-f", "a\nb\u{1b}", "--error-format", "json"];
     let message =

@@ -10,13 +10,10 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use harness::{Sandbox, converges, tar_of};
+use harness::{CLONE, COPIED, Sandbox, converges, tar_of};
 use serde_json::{Value, json};
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-git");
-const DONE: &str = "bottle-git: DIR/project/.git in /home/node/workspace/.git (_s)\n";
-const CLONE: &str =
-    "hint: a clone has all of it: git clone --no-local OLD NEW, with NEW as spec.user_cwd\n";
 
 /// Provisions and asserts that git, as node, says of the guest's repository what it says of the
 /// host's.
@@ -25,7 +22,7 @@ fn arrives(sandbox: &Sandbox, stderr: &str) {
     arrives_with(sandbox, &[], stderr);
 }
 
-/// The same with options.
+/// Does the same as [`arrives`] with options.
 #[track_caller]
 fn arrives_with(sandbox: &Sandbox, args: &[&str], stderr: &str) {
     let plan = sandbox.plan_with_repository();
@@ -59,7 +56,7 @@ fn a_linked_worktree_is_a_repository_of_its_own() {
     );
     sandbox.commit("project", "topic", "of the worktree\n");
     sandbox.commit("main", "other", "of the main one\n");
-    // What each worktree has for itself: an index, a stopped merge, a stash, refs.
+    // Each worktree has an index, a stopped merge and refs of its own.
     sandbox.write("project/README", "changed\n");
     sandbox.git("project", &["stash", "-q"]);
     sandbox.write("project/staged", "staged\n");
@@ -68,17 +65,17 @@ fn a_linked_worktree_is_a_repository_of_its_own() {
     sandbox.git("main", &["merge", "-q", "--no-commit", "--no-ff", "topic"]);
     sandbox.git("main", &["update-ref", "refs/worktree/mains", "HEAD"]);
     sandbox.write("project/untracked", "untracked\n");
-    arrives(&sandbox, DONE);
+    arrives(&sandbox, COPIED);
     assert_eq!(sandbox.as_node("git worktree list | wc -l"), "1\n");
 }
 
 #[test]
-fn a_worktree_of_a_bare_repository_has_its_work_tree() {
+fn a_worktree_of_a_bare_repository_has_a_work_tree() {
     let sandbox = Sandbox::with_guest();
     sandbox.repository("main", &[]);
     sandbox.git("", &["clone", "-q", "--bare", "main", "bare"]);
     sandbox.git("bare", &["worktree", "add", "-q", "../project", "main"]);
-    arrives(&sandbox, DONE);
+    arrives(&sandbox, COPIED);
 
     sandbox.guest("rm -rf /home/node/workspace");
     sandbox.git("bare", &["config", "extensions.worktreeConfig", "true"]);
@@ -88,7 +85,7 @@ fn a_worktree_of_a_bare_repository_has_its_work_tree() {
         "project",
         &["config", "--worktree", "core.autocrlf", "false"],
     );
-    arrives(&sandbox, DONE);
+    arrives(&sandbox, COPIED);
     assert_eq!(sandbox.as_node("git config core.autocrlf"), "false\n");
 }
 
@@ -115,7 +112,7 @@ fn a_worktree_can_keep_its_configuration() {
         .args(["--keep-config"])
         .plan(&plan)
         .end()
-        .is(0, &plan, DONE);
+        .is(0, &plan, COPIED);
     let [host, guest] = sandbox.states("project");
     assert_eq!(host, guest);
     let seen = "git config http.extraHeader; git config http.proxy; cat .git/credentials; \
@@ -128,7 +125,7 @@ fn a_worktree_converges_wherever_it_was_killed() {
     converges(STEP, |sandbox| {
         sandbox.repository("main", &[]);
         sandbox.git("main", &["worktree", "add", "-q", "../project"]);
-        // It holds inode numbers and times.
+        // The index contains inode numbers and times.
         fs::remove_file(sandbox.path("main/.git/worktrees/project/index")).unwrap();
         let logs = sandbox.path("main/.git/worktrees/project/logs");
         fs::remove_dir_all(logs).unwrap();
@@ -137,7 +134,7 @@ fn a_worktree_converges_wherever_it_was_killed() {
 }
 
 #[test]
-fn submodules_come_along_and_one_can_be_the_project() {
+fn submodules_are_copied_and_one_can_be_the_project() {
     let sandbox = Sandbox::with_guest();
     sandbox.repository("library", &[]);
     sandbox.repository("above", &[]);
@@ -157,7 +154,7 @@ fn submodules_come_along_and_one_can_be_the_project() {
         "",
         &["clone", "-q", "--recurse-submodules", "above", "project"],
     );
-    arrives(&sandbox, DONE);
+    arrives(&sandbox, COPIED);
     assert_eq!(
         sandbox.as_node("git -C libs/lib status --porcelain && git -C libs/lib log --format=%s"),
         "README\n"
@@ -169,7 +166,7 @@ fn submodules_come_along_and_one_can_be_the_project() {
     sandbox.git("main", &["worktree", "add", "-q", "../project"]);
     sandbox.git("project", &["submodule", "--quiet", "update", "--init"]);
     let plan = sandbox.plan_with_repository();
-    sandbox.run(STEP).plan(&plan).end().is(0, &plan, DONE);
+    sandbox.run(STEP).plan(&plan).end().is(0, &plan, COPIED);
     let own = "git config -f .git/modules/libs/lib/config core.worktree; mkdir -p libs/lib && \
                git --git-dir .git/modules/libs/lib checkout -q -f && cat libs/lib/README";
     assert_eq!(sandbox.as_node(own), "../../../../libs/lib\nhello\n");
@@ -179,14 +176,14 @@ fn submodules_come_along_and_one_can_be_the_project() {
     fs::rename(sandbox.path("above"), sandbox.path("project")).unwrap();
     let mut plan = sandbox.plan_with_repository();
     plan["spec"]["user_cwd"] = json!(sandbox.path("project/libs/lib"));
-    let stderr = DONE.replace("project/.git", "project/libs/lib/.git");
+    let stderr = COPIED.replace("project/.git", "project/libs/lib/.git");
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);
     let [host, guest] = sandbox.states("project/libs/lib");
     assert_eq!(host, guest);
 }
 
 #[test]
-fn borrowed_objects_come_along() {
+fn borrowed_objects_are_copied() {
     let sandbox = Sandbox::with_guest();
     sandbox.repository("first", &[]);
     sandbox.git("first", &["repack", "-adq"]);
@@ -198,9 +195,9 @@ fn borrowed_objects_come_along() {
     sandbox.git("", &["clone", "-q", "--shared", "second", "project"]);
     sandbox.commit("project", "own", "own\n");
     let args = ["--allow-outside", "first", "--allow-outside", "second/.git"];
-    arrives_with(&sandbox, &args, DONE);
+    arrives_with(&sandbox, &args, COPIED);
 
-    // From one in the project itself, by a path of its own.
+    // A lender inside the project, by a relative path.
     sandbox.guest("rm -rf /home/node/workspace");
     fs::remove_dir_all(sandbox.path("project")).unwrap();
     sandbox.repository("project", &[]);
@@ -215,11 +212,11 @@ fn borrowed_objects_come_along() {
         "project",
         &["update-ref", "refs/heads/borrowed", commit.trim()],
     );
-    arrives(&sandbox, DONE);
+    arrives(&sandbox, COPIED);
 }
 
 #[test]
-fn every_object_format_and_every_kind_of_clone() {
+fn every_object_format_and_every_kind_of_clone_is_copied() {
     let sandbox = Sandbox::with_guest();
     for kind in [
         "sha256",
@@ -247,7 +244,7 @@ fn every_object_format_and_every_kind_of_clone() {
                 &[&["clone", "-q"], options, &[&url, "project"]].concat(),
             )
         };
-        let mut stderr = DONE.to_owned();
+        let mut stderr = COPIED.to_owned();
         match kind {
             "shallow" => drop(clone(&["--depth=1"])),
             "partial" => {
@@ -283,7 +280,7 @@ fn every_object_format_and_every_kind_of_clone() {
 }
 
 #[test]
-fn what_cannot_be_whole_is_refused_with_the_way_out() {
+fn a_repository_that_cannot_be_whole_is_refused_with_a_hint() {
     let sandbox = Sandbox::new();
     let plan = sandbox.plan_with_repository();
     let refused = |why: &str, hint: &str| {
@@ -342,7 +339,7 @@ fn what_cannot_be_whole_is_refused_with_the_way_out() {
 }
 
 #[test]
-fn a_work_tree_that_is_named_is_no_obstacle_where_it_is_the_project() {
+fn a_configured_work_tree_may_be_the_project() {
     let sandbox = Sandbox::with_guest();
     sandbox.repository("project", &[]);
     sandbox.git(
@@ -353,12 +350,12 @@ fn a_work_tree_that_is_named_is_no_obstacle_where_it_is_the_project() {
             sandbox.path("project").to_str().unwrap(),
         ],
     );
-    arrives(&sandbox, DONE);
+    arrives(&sandbox, COPIED);
 }
 
-/// Whichever call fails, the guest has no half of anything, and what was there before is there.
+/// Whichever call fails, the guest keeps what it had before, and has no partial repository.
 #[test]
-fn a_failure_leaves_nothing_half_done() {
+fn a_failed_step_leaves_no_part_of_the_repository() {
     let sandbox = Sandbox::with_guest();
     sandbox.repository("project", &[]);
     let plan = sandbox.plan_with_repository();
@@ -391,7 +388,8 @@ fn a_failure_leaves_nothing_half_done() {
             }
         }
     }
-    // In the middle of unpacking: the old one is put aside, and what took its place is not whole.
+    // The step fails during unpacking, when the old repository was moved aside and the new one is
+    // incomplete.
     let tar = tar_of("/home/node/workspace/.git");
     let own = tar
         .replace("/var/lib/bottle/", ".bottle-")
@@ -409,7 +407,7 @@ fn a_failure_leaves_nothing_half_done() {
 }
 
 #[test]
-fn objects_that_are_elsewhere_by_a_link_are_refused() {
+fn objects_behind_a_link_are_refused() {
     let sandbox = Sandbox::new();
     sandbox.repository("project", &[]);
     sandbox.git("project", &["gc", "-q"]);
@@ -477,7 +475,7 @@ fn provisioned() -> (Sandbox, Value) {
 }
 
 #[test]
-fn the_check_finds_what_leads_around_the_gate() {
+fn the_check_finds_ways_around_the_gate() {
     let (sandbox, plan) = provisioned();
     assert_eq!(
         found(&sandbox, &plan, "git commit -q --allow-empty -m new"),
@@ -570,9 +568,9 @@ fn the_check_finds_another_repository_and_other_hooks() {
     );
 }
 
-/// Hundreds of remotes are one question, and an answer that is cut short is none.
+/// Hundreds of remotes need only one call, and a truncated answer is not an answer.
 #[test]
-fn the_check_asks_once_and_takes_no_half_answer() {
+fn the_check_makes_one_call_and_refuses_a_truncated_answer() {
     let sandbox = Sandbox::with_guest();
     let mut plan = sandbox.plan();
     let remote = |number| {
@@ -610,7 +608,7 @@ fn the_check_asks_once_and_takes_no_half_answer() {
 }
 
 #[test]
-fn what_the_host_sets_for_git_has_no_say() {
+fn the_hosts_settings_for_git_are_ignored() {
     let sandbox = Sandbox::new();
     sandbox.repository("project", &[]);
     let plan = sandbox.plan_with_repository();
@@ -622,12 +620,12 @@ fn what_the_host_sets_for_git_has_no_say() {
         ("GIT_CEILING_DIRECTORIES", "/"),
     ] {
         let run = sandbox.run(STEP).env(name, value).plan(&plan);
-        run.end().is(0, &plan, DONE);
+        run.end().is(0, &plan, COPIED);
     }
 }
 
 #[test]
-fn the_hosts_git_gets_no_configuration_but_the_repositorys() {
+fn the_hosts_git_reads_only_the_repositorys_configuration() {
     let sandbox = Sandbox::new();
     sandbox.repository("project", &[]);
     let plan = sandbox.plan_with_repository();
@@ -640,7 +638,7 @@ fn the_hosts_git_gets_no_configuration_but_the_repositorys() {
     fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
     let run = sandbox.run(STEP).env("GIT_SSH_COMMAND", "x");
     let run = run.env("LC_ALL", "de_DE.UTF-8").plan(&plan);
-    run.end().is(0, &plan, DONE);
+    run.end().is(0, &plan, COPIED);
     let expected = "GIT_CONFIG_GLOBAL=/dev/null\nGIT_CONFIG_NOSYSTEM=1\nLC_ALL=C\n";
     let log = fs::read_to_string(log).unwrap();
     assert_eq!(log.replace(expected, ""), "");
@@ -665,16 +663,16 @@ fn a_git_directory_that_is_bare_is_refused() {
 }
 
 #[test]
-fn the_work_tree_of_the_main_repository_is_none_of_a_linked_ones_business() {
+fn a_linked_worktree_ignores_the_work_tree_of_the_main_repository() {
     let sandbox = Sandbox::with_guest();
     sandbox.repository("main", &[]);
     sandbox.git("main", &["worktree", "add", "-q", "../project"]);
     sandbox.git("main", &["config", "core.worktree", "../../stage"]);
-    arrives(&sandbox, DONE);
+    arrives(&sandbox, COPIED);
 }
 
 #[test]
-fn what_a_submodule_borrows_comes_along() {
+fn objects_that_a_submodule_borrows_are_copied() {
     let sandbox = Sandbox::with_guest();
     sandbox.repository("library", &[]);
     sandbox.git("library", &["repack", "-adq"]);
@@ -694,13 +692,13 @@ fn what_a_submodule_borrows_comes_along() {
         ],
     );
     sandbox.git("project", &["commit", "-q", "-m", "submodule"]);
-    // Nothing stays that is borrowed.
+    // The guest's repository borrows nothing.
     sandbox.git("project/lib", &["repack", "-adlq"]);
     let objects = sandbox.git("project/lib", &["count-objects", "-v"]);
     assert!(objects.starts_with("count: 0\n") && objects.contains("\nin-pack: 0\n"));
     assert!(objects.contains("\nalternate: "), "{objects}");
     let allowed = ["--allow-outside", "library/.git"];
-    arrives_with(&sandbox, &allowed, DONE);
+    arrives_with(&sandbox, &allowed, COPIED);
     assert_eq!(
         sandbox.as_node("git -C lib fsck --connectivity-only && git -C lib log --format=%s"),
         "README\n"

@@ -11,7 +11,7 @@ use std::io::Write;
 
 use harness::{MACHINE, Outcome, Sandbox};
 
-/// Of the programs, this test's own; the others are beside it.
+/// One of the programs; the others are in the same directory.
 const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
 /// A file of the skill that the plan names.
 const LARGE: &str = "home/.claude/skills/verify/large";
@@ -26,7 +26,7 @@ fn with_small_stage(sandbox: &Sandbox, before: &str, step: &str) -> Outcome {
         .end()
 }
 
-/// Makes /srv in the guest a file system of 64 KiB, which is empty again for each call.
+/// Mounts an empty file system of 64 KiB on /srv in the guest, anew for each call.
 fn make_srv_small(sandbox: &Sandbox) {
     sandbox.guest("mkdir /srv");
     let fstab = sandbox.path("machines").join(MACHINE).join("fstab");
@@ -47,7 +47,7 @@ fn a_stage_dir_without_room_for_a_directory_fails_before_the_first_call() {
     assert!(sandbox.calls().is_empty());
 }
 
-/// The room may be gone between the question and the writing.
+/// The room may be gone between the check and the writing.
 #[test]
 fn a_stage_dir_that_is_full_fails_before_the_first_call() {
     let sandbox = Sandbox::new();
@@ -67,7 +67,7 @@ fn a_stage_dir_that_is_full_fails_before_the_first_call() {
     assert!(sandbox.calls().is_empty());
 }
 
-/// From 256 MiB on the guest is asked before the copy begins.
+/// If a tar has 256 MiB or more, the step asks the guest for room before it starts the copy.
 #[test]
 fn a_guest_without_room_for_a_large_directory_fails_before_the_copy() {
     let sandbox = Sandbox::with_guest();

@@ -10,11 +10,10 @@
 use std::fs;
 use std::process::Command;
 
-use harness::Sandbox;
+use harness::{COPIED, Sandbox};
 use serde_json::{Value, json};
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-git");
-const DONE: &str = "bottle-git: DIR/project/.git in /home/node/workspace/.git (_s)\n";
 
 /// The repository's secrets: each holds the word `s3cret`.
 const SECRETS: &[(&str, &str)] = &[
@@ -192,7 +191,7 @@ fn no_secret_of_the_host_reaches_the_guest() {
     assert_eq!(ran.status, 0, "{}", ran.stderr);
     assert_eq!(sandbox.search("s3cret"), "");
     sandbox.as_node("git commit -q --allow-empty -m new");
-    // The commit is another, at another time; modes, owners and names are the same.
+    // The commits differ, but modes, owners and names are the same.
     let listed = |tree: String| -> Vec<String> {
         let is_listed = |line: &&str| line.contains(" -> ") && !line.contains("/objects/");
         tree.lines().filter(is_listed).map(str::to_owned).collect()
@@ -201,7 +200,7 @@ fn no_secret_of_the_host_reaches_the_guest() {
 }
 
 #[test]
-fn who_wants_it_all_gets_it() {
+fn the_option_keep_config_keeps_everything() {
     let sandbox = Sandbox::with_guest();
     let plan = with_secrets(&sandbox);
     sandbox.write("project/.git/credentials", "s3cret\n");
@@ -212,7 +211,7 @@ fn who_wants_it_all_gets_it() {
         .args(args)
         .plan(&plan)
         .end()
-        .is(0, &plan, DONE);
+        .is(0, &plan, COPIED);
     let config = fs::read_to_string(sandbox.path("project/.git/config")).unwrap();
     assert_eq!(
         sandbox.as_node("cat .git/config .git/credentials"),
@@ -227,7 +226,7 @@ fn who_wants_it_all_gets_it() {
 }
 
 #[test]
-fn without_git_on_the_host_nothing_is_copied_unless_as_it_is() {
+fn a_host_without_git_needs_keep_config() {
     let sandbox = Sandbox::with_guest();
     sandbox.repository("project", &[]);
     let plan = sandbox.plan_with_repository();
@@ -238,7 +237,7 @@ fn without_git_on_the_host_nothing_is_copied_unless_as_it_is() {
     assert!(sandbox.calls().is_empty());
     let tools = sandbox.only(&[]);
     let program = sandbox.path("bin/smolvm");
-    // smolvm's own PATH is whole.
+    // Only smolvm gets the full PATH.
     let wrapper = format!(
         "#!/bin/sh\nPATH=/usr/bin:/bin:/usr/sbin:/sbin exec {} \"$@\"\n",
         program.display()
@@ -254,12 +253,12 @@ fn without_git_on_the_host_nothing_is_copied_unless_as_it_is() {
         .env("PATH", tools)
         .args(["--keep-config", "--smolvm"])
         .args([&wrapper]);
-    run.plan(&plan).end().is(0, &plan, DONE);
+    run.plan(&plan).end().is(0, &plan, COPIED);
     assert_eq!(sandbox.as_node("git log --format=%s"), "README\n");
 }
 
 #[test]
-fn what_is_broken_is_copied_without_its_secrets() {
+fn a_broken_repository_is_copied_without_its_secrets() {
     let sandbox = Sandbox::with_guest();
     sandbox.write(
         "project/.git/config",
@@ -270,7 +269,7 @@ fn what_is_broken_is_copied_without_its_secrets() {
     let stderr = format!(
         "bottle-git: warning: DIR/project/.git is no repository that git can read: copied as it is\n\
          bottle-git: warning: left out of DIR/project/.git/config in the guest: http.extraheader; --keep-config keeps \
-         it\n{DONE}"
+         it\n{COPIED}"
     );
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);
     assert_eq!(
@@ -282,7 +281,7 @@ fn what_is_broken_is_copied_without_its_secrets() {
     sandbox.write("project/.git/config", "[http\n\textraheader = s3cret\n");
     let stderr = format!(
         "bottle-git: warning: DIR/project/.git is no repository that git can read: copied as it is\n\
-         bottle-git: warning: DIR/project/.git/config is left out: git cannot read it\n{DONE}"
+         bottle-git: warning: DIR/project/.git/config is left out: git cannot read it\n{COPIED}"
     );
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);
     assert_eq!(sandbox.search("s3cret"), "");
@@ -290,7 +289,7 @@ fn what_is_broken_is_copied_without_its_secrets() {
 
 /// No program that the repository names is run on the host.
 #[test]
-fn nothing_of_the_repository_is_run_on_the_host() {
+fn no_program_of_the_repository_is_run_on_the_host() {
     let sandbox = Sandbox::new();
     sandbox.repository("project", &[]);
     let trap = sandbox.write(
@@ -324,7 +323,7 @@ fn nothing_of_the_repository_is_run_on_the_host() {
         format!("{}\n", sandbox.path("other/.git/objects").display()),
     );
     let plan = sandbox.plan_with_repository();
-    // The variables of a git around us are none of the repository's business either.
+    // The variables of an outer git have no effect either.
     let run = sandbox
         .run(STEP)
         .env("GIT_DIR", "/nowhere")
@@ -336,7 +335,7 @@ fn nothing_of_the_repository_is_run_on_the_host() {
         .end();
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
     assert!(!sandbox.path("sprung").exists());
-    // The trap is one: another git that looks at the repository walks into it.
+    // The trap works: git itself runs the program.
     sandbox.git("project", &["status"]);
     assert!(sandbox.path("sprung").exists());
 }

@@ -192,7 +192,7 @@ fn skills_arrive_as_they_are() {
 }
 
 #[test]
-fn a_skill_that_is_a_link_is_followed_and_one_of_the_agents_own_stays() {
+fn a_link_to_a_skill_is_followed_and_the_agents_own_skill_stays() {
     let sandbox = Sandbox::with_guest();
     sandbox.write(
         "checkout/verify/SKILL.md",
@@ -240,7 +240,7 @@ fn a_skill_that_agents_do_not_find_is_warned_about_and_copied() {
 }
 
 #[test]
-fn what_a_skill_no_longer_has_goes() {
+fn files_that_a_skill_lost_are_removed() {
     let sandbox = Sandbox::with_guest();
     sandbox.write_skill("verify");
     let old = sandbox.write("home/.claude/skills/verify/old", "");
@@ -306,7 +306,7 @@ fn a_stage_dir_that_cannot_be_written_fails_before_the_first_call() {
 }
 
 #[test]
-fn many_skills_go_beside_each_other_each_in_order() {
+fn many_skills_are_copied_side_by_side_each_in_order() {
     let sandbox = Sandbox::with_guest();
     let names: Vec<_> = (0..12).map(|number| format!("skill-{number}")).collect();
     for name in &names {
@@ -370,7 +370,7 @@ fn many_skills_go_beside_each_other_each_in_order() {
         0
     );
 
-    // One that fails ends it; what was begun is taken back, and the next run mends it all.
+    // A failure ends the step and undoes the group, and the next run completes everything.
     sandbox.calls();
     let outcome = sandbox
         .run(STEP)
@@ -397,7 +397,7 @@ fn many_skills_go_beside_each_other_each_in_order() {
 }
 
 #[test]
-fn a_skill_md_that_is_no_file_is_a_warning() {
+fn a_skill_md_that_is_not_a_file_is_a_warning() {
     let sandbox = Sandbox::new();
     for (name, make) in [
         ("pipe", "mkfifo SKILL.md"),
@@ -420,14 +420,14 @@ fn a_skill_md_that_is_no_file_is_a_warning() {
 }
 
 #[test]
-fn what_is_installed_is_nodes_and_what_links_lead_to_is_not() {
+fn skills_become_nodes_but_not_the_targets_of_their_links() {
     let sandbox = Sandbox::with_guest();
     let plan = with_skills(&sandbox, &["own"]);
     sandbox.write_skill("own");
     let skill = sandbox.path("home/.claude/skills/own");
     symlink("/root/secret", skill.join("link")).unwrap();
     sandbox.guest("touch /root/secret");
-    // root takes the tar. node unpacks it, and names it at the end.
+    // root moves the tar; node unpacks it, and moves the directory into place at the end.
     let own = tar_of("/home/node/.claude/skills/own")
         .replace("/var/lib/bottle/", ".bottle-")
         .replace(".tar", "");

@@ -213,9 +213,9 @@ const SAME: &[&[&str]] = &[
     &["delete", "--name", "no-such-machine"],
 ];
 
-/// What the stand-in does otherwise, and why it may. Not to be seen in one call: of a FIFO it
-/// copies nothing, where the real one waits; what a command leaves in the background ends with it,
-/// since each has namespaces of its own. (No step does either.)
+/// How the stand-in differs from the real smolvm, and why it may. Two differences do not show in
+/// one call: it copies nothing from a FIFO, for which the real one waits; and background processes
+/// end with their command, because each command has its own namespaces. No step depends on either.
 const OTHERWISE: &[(&[&str], &str)] = &[
     (
         &["exec", "--name", "M", "--", "sh", "-c", "echo \"$PATH\""],
@@ -231,13 +231,13 @@ const OTHERWISE: &[(&[&str], &str)] = &[
     ),
 ];
 
-/// The same only on bare machines: on image machines the real one's words are others, and for the
-/// second one's path not always the same.
+/// Command lines with the same outcome only on bare machines. The real smolvm prints other words on
+/// image machines, and for the second one not always the same path.
 const SAME_ON_BARE: &[&[&str]] = &[&["cp", "file", "M:"], &["cp", "file", "M:D/owned/x"]];
 
 const DIRECTORY: &str = "/opt/bottle-table";
 
-/// What one of the two makes of a command line.
+/// Gives the outcome of a command line, as one text.
 fn outcome(sandbox: &Sandbox, args: &[&str]) -> String {
     let machine = sandbox.machine();
     let put = |arg: &str| match arg {
@@ -261,8 +261,7 @@ fn outcome(sandbox: &Sandbox, args: &[&str]) -> String {
         .args(args)
         .end();
     let stderr = match outcome.status {
-        // Below that is what clap makes of all options that there are, of which the stand-in has
-        // few.
+        // The lines below list all options, of which the stand-in has only a few.
         2 => outcome.stderr.lines().next().unwrap_or_default().to_owned(),
         _ => without_progress(&outcome.stderr),
     };
@@ -273,7 +272,7 @@ fn outcome(sandbox: &Sandbox, args: &[&str]) -> String {
     .replace(machine, "M")
 }
 
-/// Sizes and rates are printed again and again as the copy goes on.
+/// Removes the progress of a copy, which has different sizes and rates each time.
 fn without_progress(stderr: &str) -> String {
     let mut result = String::new();
     for part in stderr.split('\r') {

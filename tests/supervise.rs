@@ -164,7 +164,7 @@ fn a_second_run_changes_nothing_and_another_port_is_registered() {
 
 #[test]
 fn converges_wherever_it_was_killed() {
-    // The other steps' way of killing, with a claude in the guest.
+    // The same test as for the other steps, with a claude in the guest.
     harness::converges(STEP, |sandbox| {
         sandbox.add_claude();
         with_supervisor(sandbox, URL)
@@ -174,7 +174,7 @@ fn converges_wherever_it_was_killed() {
 #[test]
 fn a_guest_without_claude_is_a_warning() {
     let sandbox = Sandbox::with_guest();
-    // This host may have a claude in /usr, which is the guest's, too.
+    // The host may have a claude in /usr, which the guest shares.
     let env = sandbox.write(
         "guest-bin/env",
         "#!/bin/bash\nPATH=/nowhere exec -a env /usr/bin/env \"$@\"\n",
@@ -198,7 +198,7 @@ fn a_guest_without_claude_is_a_warning() {
 }
 
 #[test]
-fn without_smolvm_it_is_an_error_all_the_same() {
+fn a_missing_smolvm_is_an_error_in_this_step_too() {
     let sandbox = Sandbox::new();
     let plan = with_supervisor(&sandbox, URL);
     let outcome = sandbox
@@ -219,7 +219,7 @@ fn without_smolvm_it_is_an_error_all_the_same() {
 }
 
 #[test]
-fn what_the_guest_says_cannot_move_the_cursor_of_who_reads_the_receipt() {
+fn the_output_of_a_guest_in_the_receipt_cannot_move_the_cursor() {
     let sandbox = Sandbox::new();
     let plan = with_supervisor(&sandbox, URL);
     let run = sandbox.run(STEP).env("STAND_IN_FAIL", "* 1 \u{1b}[2J");
@@ -232,7 +232,7 @@ fn what_the_guest_says_cannot_move_the_cursor_of_who_reads_the_receipt() {
 }
 
 #[test]
-fn a_project_that_is_not_copied_brings_no_server() {
+fn a_project_that_is_not_copied_is_not_searched_for_servers() {
     let sandbox = Sandbox::new();
     let file = sandbox.write("project/.mcp.json", r#"{"mcpServers": {"supervise": {}}}"#);
     let mut plan = with_supervisor(&sandbox, URL);
@@ -242,7 +242,7 @@ fn a_project_that_is_not_copied_brings_no_server() {
                    the place of ours once it is approved in the guest\n";
     let run = sandbox.run(STEP).plan(&plan);
     run.end().is(0, &plan, &format!("{warning}{}", done(URL)));
-    // A file that is no JSON, or not a regular one, brings nothing.
+    // A file that is not JSON or not regular is ignored.
     fs::write(&file, "rubbish").unwrap();
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, &done(URL));
     fs::remove_file(&file).unwrap();

@@ -16,7 +16,7 @@ const STEP: &str = env!("CARGO_BIN_EXE_bottle-supervise");
 const ARGV: &str = "runuser -u node -- env HOME=/home/node claude mcp add --scope user --transport http supervise \
                     http://127.0.0.1:55556/";
 
-/// Those that are there: the version and the program.
+/// Gives the version and the program of each smolvm that is there.
 fn smolvms() -> Vec<(semver::Version, PathBuf)> {
     let directory = std::env::var_os("CLAUDE_BOTTLE_TEST_SMOLVMS");
     let directory = directory.expect("CLAUDE_BOTTLE_TEST_SMOLVMS has to name a directory");
@@ -40,15 +40,15 @@ fn smolvms() -> Vec<(semver::Version, PathBuf)> {
 
 #[test]
 #[ignore = "needs CLAUDE_BOTTLE_TEST_SMOLVMS, a directory of older smolvms"]
-fn each_version_takes_the_calls_that_it_is_made() {
+fn each_version_accepts_the_calls_that_are_made() {
     let sandbox = Sandbox::new();
     let mut plan = sandbox.plan();
     plan["supervise_plan"] = serde_json::json!({});
     for (version, program) in smolvms() {
         let smolvm = |args: &[&str]| sandbox.run(&program).args(args).end();
         assert_eq!(smolvm(&["--version"]).stdout, format!("smolvm {version}\n"));
-        // It is read before the machine is looked for, so that what is wrong with it would be said
-        // instead.
+        // smolvm parses the command line before it looks for the machine, so it would report a
+        // wrong command line instead.
         let not_found = (1, "Error: vm not found: no-such-machine\n".to_owned());
         for args in [
             &["cp", "prompt.txt", "no-such-machine:/x"][..],
@@ -91,7 +91,8 @@ fn each_version_takes_the_calls_that_it_is_made() {
             as_root.stderr
         );
 
-        // bottle asks for the user only where it is taken, and says what to do where one insists.
+        // bottle uses --user only if smolvm accepts it. If the option is forced, the error has a
+        // hint.
         let run = |user: &str| {
             let args = [
                 "-v",

@@ -167,12 +167,16 @@ mod tests {
     use std::path::Path;
     use std::process::{Command, Output};
 
-    use harness::{Certificate as Kind, Pair, certificate};
+    use data_encoding::BASE64;
+    use harness::{Certificate as Kind, Sandbox, certificate};
 
-    use super::Certificate;
+    use super::{
+        BEGIN, Certificate, END, LINE, MAX_SIZE, fingerprint, fingerprints, judge_certificate,
+        single_block,
+    };
 
-    /// Damages `text` at every place in every way that is in reach of an editor, a mailer or a bad
-    /// disk.
+    /// Damages `text` at every place, in every way in which an editor, a mailer or a bad disk may
+    /// damage it.
     fn mutants(text: &[u8]) -> BTreeSet<Vec<u8>> {
         let mut mutants = BTreeSet::new();
         for place in 0..=text.len() {
@@ -188,7 +192,7 @@ mod tests {
             for length in [1, 2, 4, 64, 65] {
                 mutants.insert([before, after.get(length..).unwrap_or_default()].concat());
             }
-            // Another character at the beginning of three bytes of DER.
+            // Changes the first of three bytes of DER.
             if place % 4 == 0 && place < text.len() {
                 mutants.insert([before, b"M", &after[1..]].concat());
             }
@@ -215,7 +219,7 @@ mod tests {
         command.args(args).arg(path).output().unwrap()
     }
 
-    /// What trust.sh asks of the guest's OpenSSL.
+    /// Whether OpenSSL reads `text`; trust.sh asks the guest's OpenSSL the same.
     fn is_read_alone(text: &[u8], directory: &Path) -> bool {
         let path = directory.join("certificate");
         fs::write(&path, text).unwrap();
@@ -223,8 +227,8 @@ mod tests {
         openssl(&args, &path).status.success()
     }
 
-    /// Whether OpenSSL reads all certificates of a bundle in which `text` is the second of three,
-    /// as update-ca-certificates(8) puts it there.
+    /// Whether OpenSSL reads all certificates of a bundle in which `text` is the second of three.
+    /// update-ca-certificates(8) makes such a bundle.
     fn is_read_in_bundle(text: &[u8], other: &str, directory: &Path) -> bool {
         let end: &[u8] = if text.ends_with(b"\n") { b"" } else { b"\n" };
         let bundle = [other.as_bytes(), text, end, other.as_bytes()].concat();
@@ -235,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_accepted_openssl_reads() {
+    fn openssl_reads_whatever_is_accepted() {
         let directory = tempfile::tempdir().unwrap();
         let other = certificate(&Kind::Ca).pem;
         let pem = certificate(&Kind::Ca).pem;
@@ -249,7 +253,7 @@ mod tests {
             if certificate.fingerprint == fingerprint {
                 written_otherwise.insert(shown.replace("\r\n", "\n"));
             } else if !is_read_alone(&text, directory.path()) {
-                // The DER itself is damaged, which the guest finds out before it trusts it.
+                // The DER itself is damaged. The guest finds that out before it trusts it.
                 continue;
             }
             assert!(
@@ -257,13 +261,13 @@ mod tests {
                 "{shown}"
             );
         }
-        // One has no end of its last line, the others have another end of one line.
+        // One lacks the end of its last line; the others end a line with CR LF.
         let expected = [pem.trim_end().to_owned(), pem.clone()];
         assert_eq!(written_otherwise, BTreeSet::from(expected));
     }
 
     #[test]
-    fn what_openssl_and_others_write_is_accepted() {
+    fn the_output_of_openssl_is_accepted() {
         let pem = certificate(&Kind::Ca).pem;
         for text in [
             pem.replace('\n', "\r\n"),
@@ -279,20 +283,164 @@ mod tests {
         assert!(Certificate::judge(&written).is_ok());
     }
 
+    fn judged(text: &[u8]) -> String {
+        match Certificate::judge(text) {
+            Ok(_) => "accepted".to_owned(),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    /// Writes `der` as PEM, in lines of `length` characters.
+    fn pem_of(der: &[u8], length: usize) -> String {
+        let base64 = BASE64.encode(der);
+        let lines: Vec<_> = base64.as_bytes().chunks(length).collect();
+        let body = String::from_utf8(lines.join(&b'\n')).unwrap();
+        format!("{BEGIN}\n{body}\n{END}\n")
+    }
+
     #[test]
-    fn a_key_is_refused_wherever_it_is_and_without_its_markers() {
-        let Pair { pem, key, .. } = certificate(&Kind::Ca);
-        let bare: Vec<_> = key.lines().filter(|line| !line.starts_with('-')).collect();
+    fn only_one_ca_certificate_alone_is_accepted() {
+        let ca = certificate(&Kind::Ca);
+        let pem = &*ca.pem;
+        let other = certificate(&Kind::Ca).pem;
+        let bare: Vec<_> = ca
+            .key
+            .lines()
+            .filter(|line| !line.starts_with('-'))
+            .collect();
         let bare = bare.join("\n") + "\n";
-        for text in [
-            key.clone() + &pem,
-            pem.clone() + &key,
-            bare.clone() + &pem,
-            pem.clone() + &bare,
-            format!("{}\n{pem}", bare.trim_end().replace('\n', "")),
-            pem.replace("\n-----END", &format!("\n{bare}-----END")),
+        let alone = "not one PEM certificate and nothing else, in lines of 64 characters";
+        let key = "the file holds a private key, which must never reach the guest";
+        let two = "2 PEM blocks in it, not one certificate alone";
+        let none = "no PEM certificate in it";
+        let left_over = "not a valid certificate: bytes left over at its end";
+        let longer = [&ca.der[..], b"x"].concat();
+        for (text, result) in [
+            (pem.to_owned(), "accepted"),
+            (pem.trim_end().to_owned(), "accepted"),
+            (pem.replace('\n', "\r\n"), "accepted"),
+            (pem_of(&ca.der, LINE), "accepted"),
+            (certificate(&Kind::CaWithoutKeyUsage).pem, "accepted"),
+            // A private key, with its markers.
+            (format!("{pem}{}", ca.key), key),
+            (format!("{}{pem}", ca.key), key),
+            (ca.key.clone(), key),
+            (format!("{pem}# no PRIVATE KEY here\n"), key),
+            (pem.replace(END, "PRIVATE KEY"), key),
+            // The same without its markers.
+            (format!("{pem}{bare}"), alone),
+            (format!("{bare}{pem}"), alone),
+            (format!("{}\n{pem}", bare.replace('\n', "")), alone),
+            (bare.clone(), none),
+            // Not a certificate, or more than one.
+            (format!("{pem}{other}"), two),
+            (format!("{pem}\n{pem}"), two),
+            (
+                format!("{pem}{pem}{other}"),
+                "3 PEM blocks in it, not one certificate alone",
+            ),
+            (
+                pem.replace("CERTIFICATE", "X509 CRL"),
+                "a `X509 CRL` in it, not a certificate",
+            ),
+            (String::new(), none),
+            ("rubbish".to_owned(), none),
+            // Anything that is not the certificate itself.
+            (format!("Subject: CN=a\n{pem}"), alone),
+            (format!("\n{pem}"), alone),
+            (format!(" {pem}"), none),
+            (format!("{pem}\n"), alone),
+            (format!("{pem} "), alone),
+            (format!("{pem}x"), alone),
+            (format!("{pem}\0"), alone),
+            (format!("\0\n{pem}"), alone),
+            (format!("{} x\n", pem.trim_end()), alone),
+            (format!("{} \n", pem.trim_end()), alone),
+            (format!("{}{other}", pem.trim_end()), alone),
+            (pem.replacen('\n', " \n", 2), alone),
+            (pem.replacen('\n', "\n\n", 1), alone),
+            (pem.replace(END, &format!("\n{END}")), alone),
+            (pem_of(&ca.der, LINE - 1), alone),
+            (pem_of(&ca.der, LINE + 1), alone),
+            // Fit as PEM, but not as a certificate of a CA.
+            (pem_of(&longer, LINE), left_over),
+            (
+                certificate(&Kind::Leaf).pem,
+                "not a CA certificate: the guest would trust nothing that it signed",
+            ),
+            (
+                certificate(&Kind::CaThatMayNotSign).pem,
+                "not a CA certificate: its key usage does not let it sign certificates",
+            ),
         ] {
-            assert!(Certificate::judge(text.as_bytes()).is_err(), "{text}");
+            assert_eq!(judged(text.as_bytes()), result, "{text}");
+        }
+        assert_eq!(judged(&[pem.as_bytes(), b"\xff"].concat()), alone);
+        // What this makes of the base64 depends on the length of the certificate.
+        let within = pem.replace(END, &format!("{bare}{END}"));
+        assert!(Certificate::judge(within.as_bytes()).is_err());
+        for kind in [Kind::ExpiredCa, Kind::FutureCa] {
+            let result = judged(certificate(&kind).pem.as_bytes());
+            assert!(result.starts_with("not in date: valid from "), "{result}");
+        }
+        let error = judge_certificate(&longer).unwrap_err();
+        assert_eq!(error.to_string(), left_over);
+    }
+
+    #[test]
+    fn a_file_that_is_too_long_for_a_certificate_is_not_parsed() {
+        let sandbox = Sandbox::new();
+        let limit = usize::try_from(MAX_SIZE).unwrap();
+        let read = |length: usize| {
+            let file = sandbox.write("ca.pem", vec![b'x'; length]);
+            let message = format!("{:#}", Certificate::read(&file).unwrap_err());
+            message.replace(file.to_str().unwrap(), "FILE")
+        };
+        assert_eq!(read(limit), "FILE: no PEM certificate in it");
+        assert_eq!(read(limit + 1), "read FILE: it is longer than 1.0 MiB");
+    }
+
+    #[test]
+    fn a_bundle_is_read_as_openssl_reads_it() {
+        let pairs = [certificate(&Kind::Ca), certificate(&Kind::Leaf)];
+        let prints = pairs
+            .each_ref()
+            .map(|pair| fingerprint(&single_block(pair.pem.as_bytes()).unwrap()));
+        let (first, second) = (&*pairs[0].pem, &*pairs[1].pem);
+        assert!(prints[0] != prints[1]);
+        for print in &prints {
+            // 32 bytes in hex, with colons between them.
+            let lengths = (print.len(), print.matches(':').count());
+            assert_eq!(lengths, (95, 31), "{print}");
+        }
+        for (bundle, expected) in [
+            (String::new(), &prints[..0]),
+            (first.to_owned(), &prints[..1]),
+            (format!("# a comment\n{first}\n{second}"), &prints[..]),
+            (
+                format!("{first}{second}").replace('\n', "\r\n"),
+                &prints[..],
+            ),
+        ] {
+            assert_eq!(fingerprints(&bundle).unwrap(), expected, "{bundle}");
+        }
+        for (bundle, error) in [
+            (
+                first.replace("CERTIFICATE", "CERTIFICAT"),
+                "a damaged marker",
+            ),
+            (first.replace(END, "-----END X-----"), "a damaged marker"),
+            (format!("{}{second}", first.trim_end()), "a damaged marker"),
+            (
+                format!("{first}{BEGIN}\nAAAA\n{END}\n"),
+                "not a certificate",
+            ),
+        ] {
+            assert_eq!(
+                fingerprints(&bundle).unwrap_err().to_string(),
+                error,
+                "{bundle}"
+            );
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Makes the guest trust the proxy's CA certificate: copies it and adds it to the system's bundle.
 
 mod certificate;
+#[cfg(test)]
+mod fuzz;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -179,7 +181,7 @@ mod tests {
     use crate::certificate::Certificate;
 
     #[test]
-    fn the_documents_are_those_of_the_command_line() {
+    fn the_documents_match_the_command_line() {
         harness::step_documents(&STEP.command());
     }
 
@@ -273,7 +275,7 @@ mod tests {
                 ],
             ),
             (
-                // Where the bundle is missing its number is no news.
+                // The number of certificates in a missing bundle is not reported.
                 format!("f 644 root:root\0{path}\0\0sha256\0{sum}\0\0ab.0\02\0"),
                 vec![
                     format!("{bundle}: type: `file` in the plan, {no_file}"),

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_is_one_line_with_the_first_class_and_hint_that_are_known() {
+    fn a_chain_of_errors_becomes_one_line_with_the_first_class_and_hint() {
         let error = anyhow::Error::from(io::Error::other("no")).context("read a");
         let flat = Error::flatten(Code::HostFile, &error);
         assert_eq!(
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupt_is_found_behind_a_reader_and_says_nothing_else() {
+    fn an_interrupt_inside_an_io_error_replaces_the_message() {
         let read: io::Result<()> = Err(io::Error::other(Error::interrupted(2)));
         let error = read.context("pack a").unwrap_err();
         let flat = Error::flatten(Code::HostFile, &error);

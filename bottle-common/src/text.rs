@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn long_text_is_cut() {
+    fn long_text_is_cut_at_the_end() {
         assert_eq!((shorten("", 0), shorten("äb", 2)), ("".into(), "äb".into()));
         assert_eq!(
             (shorten("a", 0), shorten("äbc", 2)),

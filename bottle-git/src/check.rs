@@ -426,3 +426,475 @@ fn leads_around(entry: &Entry, value: &str, routes: &[Route], knows_remotes: boo
 fn without_credentials(text: &str) -> String {
     String::from_utf8_lossy(&credentials::removed_from_address(text.as_bytes())).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use bottle_common::guest::listing::{Difference, Listing};
+    use bottle_common::plan::wire::Identity;
+
+    use super::{Expected, GuestAnswer, MAX_PARAMETER, declared};
+    use crate::gate::Route;
+
+    const GLOBAL: &str = "file:/home/node/.gitconfig";
+    const OWN: &str = "file:.git/config";
+    const REPOSITORY: &str = "/home/node/workspace/.git";
+    const URL: &str = "git://gate:1/one.git";
+    const SPELLING: &str = "git@host:one";
+
+    /// The attributes of the files that are there when all is well.
+    const FILES: &str = "d 755 node:node\0/home/node/workspace\0\0\
+                         d 755 node:node\0/home/node/workspace/.git\0\0\
+                         f 644 node:node\0/home/node/.gitconfig\0\0";
+
+    /// What the guest says.
+    struct Guest<'a> {
+        files: String,
+        not_nodes: &'a str,
+        unreadable: &'a str,
+        known: &'a str,
+        settings: &'a [[&'a str; 2]],
+        remotes: &'a str,
+    }
+
+    /// A guest in which all is well.
+    const WELL: Guest = Guest {
+        files: String::new(),
+        not_nodes: "",
+        unreadable: "",
+        known: "c0ffee",
+        settings: &[],
+        remotes: "",
+    };
+
+    impl Guest<'_> {
+        fn text(&self) -> String {
+            let files = if self.files.is_empty() {
+                FILES
+            } else {
+                &self.files
+            };
+            let mut settings = String::new();
+            for [file, line] in self.settings {
+                settings += &[file, "\0", line, "\0"].concat();
+            }
+            let number = files
+                .split('\0')
+                .filter(|field| field.starts_with("f "))
+                .count();
+            let sums = format!("{}\0", "0".repeat(64)).repeat(number);
+            let Self {
+                not_nodes,
+                unreadable,
+                known,
+                remotes,
+                ..
+            } = self;
+            format!(
+                "{files}sha256\0{sums}\0{not_nodes}\0{unreadable}\0{known}\0{settings}\0{remotes}\0end\0"
+            )
+        }
+    }
+
+    fn route(spelling: &str) -> Route {
+        Route {
+            spelling: spelling.to_owned(),
+            url: URL.to_owned(),
+        }
+    }
+
+    fn copied() -> Expected {
+        Expected {
+            source: "/project/.git".to_owned(),
+            is_readable: true,
+            keeps_config: false,
+            commits: vec!["c0ffee".to_owned()],
+            settings: HashSet::new(),
+            hooks: None,
+        }
+    }
+
+    fn shown(differences: &[Difference]) -> Vec<String> {
+        differences.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_truncated_answer_is_refused() {
+        let guest = Guest {
+            not_nodes: "/a\0root:root\0",
+            settings: &[[GLOBAL, "user.name\nAda"]],
+            remotes: "bottle-check-0\tx (fetch)",
+            ..WELL
+        };
+        let text = guest.text();
+        let answer = GuestAnswer::parse(&text).unwrap();
+        assert_eq!(answer.not_nodes, Some(("/a", "root:root")));
+        assert_eq!((answer.unreadable, answer.known), ("", "c0ffee"));
+        assert_eq!(answer.remotes, guest.remotes);
+        assert_eq!(answer.settings[0].value(), "Ada");
+        for end in 0..text.len() {
+            assert!(GuestAnswer::parse(&text[..end]).is_err(), "{end}");
+        }
+    }
+
+    #[test]
+    fn every_spelling_leads_to_the_gate() {
+        let routes = [route(SPELLING), route("https://host/one")];
+        let found = |files: &str, remotes: &str| {
+            let files = files.to_owned();
+            let text = Guest {
+                files,
+                remotes,
+                ..WELL
+            }
+            .text();
+            shown(&GuestAnswer::parse(&text).unwrap().gate(&routes))
+        };
+        let says = |number: usize, fetch: &str, push: &str| {
+            let name = format!("bottle-check-{number}");
+            format!("{name}\t{fetch} (fetch)\n{name}\t{push} (push)\n")
+        };
+        let good = says(0, URL, URL) + &says(1, URL, URL);
+        let differs = |spelling: &str, what: &str| {
+            format!("{spelling}: url: `{URL}` in the plan, `{what}` in the guest")
+        };
+        for (remotes, expected) in [
+            (good.clone(), vec![]),
+            (
+                format!("origin\tx (fetch)\n{good}bottle-check-9\tx (push)\n"),
+                vec![],
+            ),
+            (
+                says(0, "https://u:p@host/one", URL) + &says(1, URL, URL),
+                vec![differs(SPELLING, "https://host/one")],
+            ),
+            (
+                says(0, URL, URL) + &says(1, URL, "ssh://x/y"),
+                vec![differs("https://host/one", "ssh://x/y")],
+            ),
+            (
+                says(0, "a:b", URL) + &says(1, "c:d", URL),
+                vec![differs(SPELLING, "a:b"), differs("https://host/one", "c:d")],
+            ),
+            // If git names none of them, its first line says why.
+            (
+                "fatal: bad\nmore".to_owned(),
+                vec![differs(SPELLING, "fatal: bad")],
+            ),
+        ] {
+            assert_eq!(found("", &remotes), expected, "{remotes}");
+        }
+        let lock = format!("{FILES}f 644 node:node\0/home/node/.gitconfig.lock\0\0");
+        let lock_is_there =
+            "/home/node/.gitconfig.lock: lock: nothing in the plan, `there` in the guest";
+        assert_eq!(found(&lock, &good), [lock_is_there]);
+        let other = FILES.replace("f 644 node:node", "f 644 root:root");
+        assert_eq!(
+            found(&other, &good),
+            ["/home/node/.gitconfig: owner: `node:node` in the plan, `root:root` in the guest"]
+        );
+    }
+
+    #[test]
+    fn a_setting_may_lead_nowhere_but_to_the_gate() {
+        let routes = [route(SPELLING)];
+        let found = |line: &str, routes: Option<&[Route]>, copy: Option<&Expected>| {
+            let settings = [[OWN, line]];
+            let text = Guest {
+                settings: &settings,
+                ..WELL
+            }
+            .text();
+            shown(&GuestAnswer::parse(&text).unwrap().rules(routes, copy))
+        };
+        let rule = |shown: &str| {
+            let config = format!("{REPOSITORY}/config");
+            vec![format!(
+                "{config}: rule: nothing in the plan, `{shown}` in the guest"
+            )]
+        };
+        let copy = copied();
+        // With a gate: what does not lead around it, what does, and as it is shown.
+        for (line, shown) in [
+            ("url.git://gate:1/one.git.insteadof\ngit@host:one", ""),
+            ("user.name\nEve", ""),
+            ("protocol.allow\nalways", ""),
+            ("protocol.git.allow\nalways", ""),
+            ("protocol.https.allow\nnever", ""),
+            ("remote.a.pushurl\ngit@host:one", ""),
+            ("remote.a.pushurl\ngit://gate:1/one.git", ""),
+            ("remote.a.url\ngit@host:one", ""),
+            ("remote.pushdefault\norigin", ""),
+            ("remote.pushdefault\ngit@host:one", ""),
+            ("branch.a.remote\n.", ""),
+            ("branch.a.remote\ngit://gate:1/one.git", ""),
+            ("branch.a.pushremote\norigin", ""),
+            ("branch.a.merge\nrefs/heads/a", ""),
+            ("protocol.allow\nnever", "protocol.allow = never"),
+            ("protocol.git.allow\nuser", "protocol.git.allow = user"),
+            (
+                "remote.a.pushurl\nhttps://u:p@host/x",
+                "remote.a.pushurl = https://host/x",
+            ),
+            ("remote.pushdefault\na:b", "remote.pushdefault = a:b"),
+            ("branch.a.remote\n../b", "branch.a.remote = ../b"),
+            ("branch.a.pushremote\na:b", "branch.a.pushremote = a:b"),
+            (
+                "url.https://t@host/.insteadof\ngit@host:one",
+                "url.https://host/.insteadof = git@host:one",
+            ),
+            (
+                "url.git://gate:1/one.git.insteadof\ngit@host:two",
+                "url.git://gate:1/one.git.insteadof = git@host:two",
+            ),
+            (
+                "url.git://gate:1/one.git.pushinsteadof\ngit@host:one",
+                "url.git://gate:1/one.git.pushinsteadof = git@host:one",
+            ),
+            ("core.sshcommand\nx", "core.sshcommand = x"),
+        ] {
+            let expected = if shown.is_empty() {
+                vec![]
+            } else {
+                rule(shown)
+            };
+            assert_eq!(found(line, Some(&routes), None), expected, "{line}");
+            assert_eq!(found(line, Some(&routes), Some(&copy)), expected, "{line}");
+        }
+        // What the remotes should be is known only with the host's repository.
+        for line in ["remote.a.url\na:b", "remote.a.vcs\nx", "lfs.url\nx"] {
+            let expected = rule(&line.replace('\n', " = "));
+            assert_eq!(found(line, Some(&routes), Some(&copy)), expected, "{line}");
+            assert_eq!(found(line, Some(&routes), None), [""; 0], "{line}");
+        }
+        // Without a gate, only what runs a program is a rule.
+        let insteadof = "url.a.insteadof\nb";
+        assert_eq!(found(insteadof, None, Some(&copy)), [""; 0]);
+        assert_eq!(
+            found("core.askpass\nx", None, Some(&copy)),
+            rule("core.askpass = x")
+        );
+        // The host's repository may set anything.
+        let settings = HashSet::from([("url.a.insteadof".to_owned(), "b".to_owned())]);
+        let sets = Expected { settings, ..copy };
+        assert_eq!(found(insteadof, Some(&routes), Some(&sets)), [""; 0]);
+        assert_eq!(
+            found("url.a.insteadof\nc", Some(&routes), Some(&sets)),
+            rule("url.a.insteadof = c")
+        );
+        assert_eq!(
+            found("unreadable", Some(&routes), None),
+            [format!(
+                "{REPOSITORY}/config: git config: `works` in the plan, `unreadable` in the guest"
+            )]
+        );
+    }
+
+    #[test]
+    fn the_last_identity_counts_and_none_overrides_it() {
+        let name = "Ada".to_owned().try_into().ok();
+        let identity = Identity { name, email: None };
+        let ada = [GLOBAL, "user.name\nAda"];
+        let global = "/home/node/.gitconfig: user.name: `Ada` in the plan";
+        let own = format!("{REPOSITORY}/config");
+        for (settings, expected) in [
+            (vec![ada], vec![]),
+            (
+                vec![[GLOBAL, "user.name\nEve"], [OWN, "user.name\nAda"]],
+                vec![],
+            ),
+            (vec![ada, [OWN, "user.email\nx"]], vec![]),
+            (
+                vec![ada, [OWN, "user.name\nEve"]],
+                vec![format!(
+                    "{own}: user.name: `Ada` in the plan, `Eve` in the guest"
+                )],
+            ),
+            (vec![], vec![format!("{global}, nothing in the guest")]),
+            (
+                vec![[GLOBAL, "user.email\na@a"]],
+                vec![format!("{global}, nothing in the guest")],
+            ),
+        ] {
+            let text = Guest {
+                settings: &settings,
+                ..WELL
+            }
+            .text();
+            let found = GuestAnswer::parse(&text).unwrap().identity(&identity);
+            assert_eq!(shown(&found), expected, "{settings:?}");
+        }
+        for key in [
+            "author.name",
+            "author.email",
+            "committer.name",
+            "committer.email",
+        ] {
+            let line = format!("{key}\nx");
+            let settings = [ada, [OWN, &line]];
+            let text = Guest {
+                settings: &settings,
+                ..WELL
+            }
+            .text();
+            let found = GuestAnswer::parse(&text).unwrap().identity(&identity);
+            let extra = format!("{own}: identity: nothing in the plan, `{key} = x` in the guest");
+            assert_eq!(shown(&found), [extra]);
+        }
+    }
+
+    #[test]
+    fn the_repository_is_nodes_and_git_reads_it() {
+        let missing = FILES.replace(&format!("d 755 node:node\0{REPOSITORY}\0\0"), "");
+        let with = |more: &str| format!("{FILES}{more}");
+        let file = |path: &str| format!("f 755 node:node\0{REPOSITORY}/{path}\0\0");
+        let other_owner = format!("{REPOSITORY}/HEAD\0root:root\0");
+        let own_owner = format!("{REPOSITORY}\0root:root\0");
+        let is =
+            |path: &str, words: &str| vec![format!("{REPOSITORY}{path}: {words} in the guest")];
+        let others = is("", "commits: `/project/.git` in the plan, `others`");
+        let unreadable = is("", "git status: `works` in the plan, `fatal: bad`");
+        let hooks = Some(Listing::default());
+        for (guest, copy, expected) in [
+            (WELL, copied(), vec![]),
+            (
+                Guest {
+                    not_nodes: &other_owner,
+                    ..WELL
+                },
+                copied(),
+                is("/HEAD", "owner: `node:node` in the plan, `root:root`"),
+            ),
+            // The listing says whose the directory itself is.
+            (
+                Guest {
+                    not_nodes: &own_owner,
+                    ..WELL
+                },
+                copied(),
+                vec![],
+            ),
+            (
+                Guest {
+                    unreadable: "fatal: bad\nmore",
+                    ..WELL
+                },
+                copied(),
+                unreadable,
+            ),
+            (
+                Guest {
+                    unreadable: "fatal: bad",
+                    ..WELL
+                },
+                Expected {
+                    is_readable: false,
+                    ..copied()
+                },
+                vec![],
+            ),
+            (Guest { known: "", ..WELL }, copied(), others),
+            (
+                Guest { known: "", ..WELL },
+                Expected {
+                    is_readable: false,
+                    ..copied()
+                },
+                vec![],
+            ),
+            (
+                Guest { known: "", ..WELL },
+                Expected {
+                    commits: Vec::new(),
+                    ..copied()
+                },
+                vec![],
+            ),
+            (
+                Guest {
+                    files: missing,
+                    known: "",
+                    ..WELL
+                },
+                copied(),
+                is("", "type: `directory` in the plan, nothing"),
+            ),
+            (
+                Guest {
+                    files: with(&file("hooks/a")),
+                    ..WELL
+                },
+                Expected { hooks, ..copied() },
+                is("/hooks/a", "type: nothing in the plan, `file`"),
+            ),
+            (
+                Guest {
+                    files: with(&file("hooks/a")),
+                    ..WELL
+                },
+                copied(),
+                vec![],
+            ),
+            (
+                Guest {
+                    files: with(&file("branches/a")),
+                    ..WELL
+                },
+                copied(),
+                is("/branches/a", "rule: nothing in the plan, `there`"),
+            ),
+            (
+                Guest {
+                    files: with(&file("remotes/a")),
+                    ..WELL
+                },
+                copied(),
+                is("/remotes/a", "rule: nothing in the plan, `there`"),
+            ),
+            (
+                Guest {
+                    files: with(&file("remotes-a")),
+                    ..WELL
+                },
+                copied(),
+                vec![],
+            ),
+            (
+                Guest {
+                    files: with(&file("remotes/a")),
+                    ..WELL
+                },
+                Expected {
+                    keeps_config: true,
+                    ..copied()
+                },
+                vec![],
+            ),
+        ] {
+            let text = guest.text();
+            let found = GuestAnswer::parse(&text).unwrap().repository(&copy);
+            let found = shown(&found).join("\n");
+            assert_eq!(found, expected.join("\n"), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn no_parameter_grows_too_long() {
+        let routes: Vec<_> = (0..3000)
+            .map(|number| route(&format!("git@host:{number}")))
+            .collect();
+        let parameters = declared(&routes);
+        assert!(parameters.len() > 1);
+        for parameter in &parameters {
+            assert!(parameter.len() < MAX_PARAMETER, "{}", parameter.len());
+        }
+        let lines = parameters.concat();
+        assert_eq!(
+            lines.matches("[remote \"bottle-check-").count(),
+            routes.len()
+        );
+        assert!(lines.contains("[remote \"bottle-check-2999\"]\n\turl = git@host:2999\n"));
+        assert_eq!(declared(&[]), [""; 0]);
+    }
+}

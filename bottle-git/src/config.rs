@@ -410,7 +410,8 @@ mod tests {
     use bottle_common::plan::wire::Identity;
 
     use super::{
-        Entry, Rules, filter_extensions, is_partial, parse, quoted, render, value, without_secrets,
+        Entry, Rules, filter_extensions, is_partial, is_way, parse, quoted, render, value,
+        without_secrets,
     };
 
     fn entry(line: &str) -> Entry {
@@ -431,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_what_git_would_read_otherwise() {
+    fn values_that_git_would_misread_are_quoted() {
         for (value, expected) in [
             ("ssh://git@host/repo.git", "ssh://git@host/repo.git"),
             ("git@host:a b.git", "git@host:a b.git"),
@@ -448,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_read_and_written() {
+    fn a_list_is_parsed_and_rendered() {
         let list = b"core.bare\nfalse\0core.flag\0remote.a.b.url\nx\ny\0remote.a.b.fetch\n+r\0";
         let read = parse(list);
         let expected = entries(&[
@@ -549,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_known_to_be_harmless_goes_along() {
+    fn only_harmless_entries_are_copied() {
         for line in [
             "core.bare=false",
             "branch.main.merge=refs/heads/main",
@@ -565,26 +566,10 @@ mod tests {
             "include.path=/x",
             "credential.helper=store",
             "http.proxy=x",
-            "core.sshcommand=x",
-            "core.hookspath=/x",
-            "core.fsmonitor=x",
-            "core.gitproxy=x",
-            "core.askpass=x",
-            "core.editor=x",
-            "core.pager=x",
-            "remote.a.vcs=x",
-            "remote.a.uploadpack=x",
-            "remote.a.proxy=x",
-            "remote.a.receivepack=x",
-            "push.pushoption=x",
-            "lfs.pushurl=x",
-            "lfs.storage=x",
-            "lfs.customtransfer.a.path=x",
             "user.signingkey=x",
             "protocol.allow=always",
             "url.x.insteadof=y",
             "corex.a=1",
-            "commit.gpgsign=true",
             "user.name=Eve",
             "author.name=Eve",
             "committer.name=Eve",
@@ -620,7 +605,7 @@ mod tests {
     }
 
     #[test]
-    fn a_remote_has_one_address_of_its_own() {
+    fn a_remote_keeps_its_first_address_and_those_of_the_gate() {
         let first = "remote.a.url=git@host:x";
         splits(&[first], false, &[first], &[]);
         splits(
@@ -648,7 +633,7 @@ mod tests {
     }
 
     #[test]
-    fn pushes_go_by_name_or_to_the_gate() {
+    fn a_push_goes_to_a_named_remote_or_to_the_gate() {
         for key in [
             "branch.a.pushremote",
             "branch.a.remote",
@@ -672,7 +657,7 @@ mod tests {
     }
 
     #[test]
-    fn every_class_that_goes_along_does() {
+    fn every_class_of_harmless_entries_is_copied() {
         let lines = [
             "add.ignoreerrors=true",
             "advice.detachedhead=false",
@@ -730,19 +715,36 @@ mod tests {
     }
 
     #[test]
-    fn every_entry_that_stays_does_and_is_named_once() {
+    fn every_entry_that_stays_on_the_host_is_named_once() {
         for line in [
+            "commit.gpgsign=true",
             "commit.template=/x",
             "core.alternaterefscommand=x",
+            "core.askpass=x",
+            "core.editor=x",
+            "core.fsmonitor=x",
+            "core.gitproxy=x",
+            "core.hookspath=/x",
+            "core.pager=x",
+            "core.sshcommand=x",
             "gc.recentobjectshook=x",
+            "lfs.customtransfer.a.path=x",
             "lfs.extension.a.clean=x",
+            "lfs.pushurl=x",
             "lfs.standalonetransferagent=x",
+            "lfs.storage=x",
             "log.showsignature=true",
             "push.gpgsign=true",
+            "push.pushoption=x",
             "receive.certnonceseed=x",
             "remote.a.lfspushurl=x",
+            "remote.a.proxy=x",
             "remote.a.proxyauthmethod=x",
+            "remote.a.pushoption=x",
+            "remote.a.receivepack=x",
             "remote.a.serveroption=x",
+            "remote.a.uploadpack=x",
+            "remote.a.vcs=x",
             "tag.forcesignannotated=true",
             "tag.gpgsign=true",
         ] {
@@ -752,7 +754,7 @@ mod tests {
     }
 
     #[test]
-    fn the_plans_identity_takes_the_place_of_the_repositorys() {
+    fn the_plans_identity_replaces_the_repositorys() {
         let lines = [
             "user.name=Eve",
             "user.email=e@e",
@@ -801,6 +803,65 @@ mod tests {
             let before = entries.clone();
             filter_extensions(&mut entries, "p").unwrap();
             assert_eq!(entries, before);
+        }
+    }
+
+    #[test]
+    fn every_key_that_may_lead_around_the_gate_is_found() {
+        for (keys, expected) in [
+            // Without and with the host's repository, which says what its remotes should be.
+            (
+                &[
+                    "core.alternaterefscommand",
+                    "core.askpass",
+                    "core.fsmonitor",
+                    "core.gitproxy",
+                    "core.hookspath",
+                    "core.sshcommand",
+                    "http.proxy",
+                    "http.https://host/.proxy",
+                    "include.path",
+                    "includeif.gitdir:/x.path",
+                ][..],
+                [true, true],
+            ),
+            (
+                &[
+                    "lfs.customtransfer.a.path",
+                    "lfs.pushurl",
+                    "lfs.standalonetransferagent",
+                    "lfs.https://host/.standalonetransferagent",
+                    "lfs.url",
+                    "remote.a.lfspushurl",
+                    "remote.a.lfsurl",
+                    "remote.a.proxy",
+                    "remote.a.receivepack",
+                    "remote.a.uploadpack",
+                    "remote.a.vcs",
+                ],
+                [false, true],
+            ),
+            (
+                &[
+                    "core.bare",
+                    "core.editor",
+                    "core.pager",
+                    "http.sslverify",
+                    "includes.path",
+                    "lfs.customtransfers",
+                    "lfs.locksverify",
+                    "remote.a.fetch",
+                    "remote.a.url",
+                    "user.name",
+                ],
+                [false, false],
+            ),
+        ] {
+            for key in keys {
+                let entry = entry(&format!("{key}=x"));
+                let found = [false, true].map(|knows_remotes| is_way(&entry, knows_remotes));
+                assert_eq!(found, expected, "{key}");
+            }
         }
     }
 }

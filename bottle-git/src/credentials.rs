@@ -93,7 +93,7 @@ mod tests {
     use super::{removed_from_address, removed_from_text};
 
     #[test]
-    fn credentials_in_urls_go_and_all_else_stays() {
+    fn only_credentials_are_removed_from_urls() {
         let reflog = "Ada <ada@host> 0 +0000\tpull https://a:b@c/d e://f@g:\n";
         for (text, clean) in [
             ("https://ada:s3cret@host/repo.git", "https://host/repo.git"),

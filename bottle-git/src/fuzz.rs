@@ -10,8 +10,8 @@ use harness::mutations::{config, mutated, mutated_text};
 use proptest::prelude::*;
 
 use crate::config::{Rules, render, without_secrets};
-use crate::host_git::{self, Answer};
-use crate::layout::{Part, choose};
+use crate::host_git::{self, GitAnswer};
+use crate::layout::{Scope, choose};
 
 /// Sections that lead around the gate, run a program, or hold a secret. None of them goes along.
 const BAD: &[&str] = &["alias", "credential", "http", "include", "includeif", "url"];
@@ -37,7 +37,7 @@ proptest! {
     )) {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("config"), text).unwrap();
-        let Ok(Some(Answer::Yes(entries))) = host_git::entries(directory.path(), "config") else {
+        let Ok(Some(GitAnswer::Yes(entries))) = host_git::entries(directory.path(), "config") else {
             return Ok(());
         };
         let identity = Identity::default();
@@ -50,7 +50,7 @@ proptest! {
             prop_assert!(!value.contains("u:p@"), "{value}");
         }
         fs::write(directory.path().join("kept"), render(&kept)).unwrap();
-        let Ok(Some(Answer::Yes(read))) = host_git::entries(directory.path(), "kept") else {
+        let Ok(Some(GitAnswer::Yes(read))) = host_git::entries(directory.path(), "kept") else {
             panic!("git cannot read {}", render(&kept));
         };
         prop_assert_eq!(read, kept);
@@ -69,7 +69,7 @@ proptest! {
         fs::write(directory.path().join("file"), "").unwrap();
         let kind = directory.path().join("file").metadata().unwrap().file_type();
         let path = Path::new(&path);
-        for part in [Part::Whole, Part::Shared, Part::Own] {
+        for part in [Scope::Whole, Scope::Shared, Scope::Own] {
             let goes = matches!(choose(part, false)(path, kind), Choice::Include | Choice::Rewrite(_));
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if goes && path.starts_with("objects") {

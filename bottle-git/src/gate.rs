@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_receipt_is_of_the_file_that_is_copied() {
+    fn the_receipt_describes_the_file_that_is_copied() {
         for (scheme, sum) in [
             (
                 "git",

@@ -112,7 +112,7 @@ mod tests {
     use super::{ENTRY_COST, MAX_COST, cost};
 
     #[test]
-    fn a_long_name_of_a_section_counts_for_each_entry() {
+    fn a_long_section_name_counts_for_each_entry() {
         assert_eq!(cost(b"[ab]\nc\n"), 3 * ENTRY_COST + 8 + 5 + 4);
         let many = "[branch \"a-topic-with-a-long-name\"]\n\tremote = origin\n".repeat(10_000);
         assert!(cost(many.as_bytes()) < MAX_COST);

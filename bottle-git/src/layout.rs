@@ -356,163 +356,382 @@ mod tests {
 
     use super::{Scope, choose};
 
-    /// Asserts what becomes of each of `files` that are of the kind of the host's file `like`.
-    #[track_caller]
-    fn becomes(what: &str, part: Scope, keeps_all: bool, like: &str, files: &[&str]) {
-        for file in files {
-            let choice = match choose(part, keeps_all)(Path::new(file), kind(like)) {
-                Choice::Include => "in",
-                Choice::Rewrite(_) => "rewritten",
-                Choice::Exclude => "out",
-                Choice::Warn("it may lead around the gate; --keep-config keeps it") => "around",
-                Choice::Warn("it may hold secrets; --keep-config keeps it") => "secret",
-                Choice::Warn(other) => other,
-            };
-            assert_eq!(choice, what, "{file}");
-        }
-    }
-
-    fn kind(like: &str) -> fs::FileType {
-        fs::symlink_metadata(like).unwrap().file_type()
-    }
-
+    /// Host files of each kind.
     const FILE: &str = "Cargo.toml";
+    const DIRECTORY: &str = "src";
+    const LINK: &str = "/proc/self/exe";
     const DEVICE: &str = "/dev/null";
 
-    /// Files that git keeps in a repository, whichever worktree they belong to.
-    const GITS: &[&str] = &[
-        "HEAD",
-        "ORIG_HEAD",
-        "config",
-        "config.worktree",
-        "index",
-        "description",
-        "packed-refs",
-        "shallow",
-        "refs/heads/token",
-        "refs/tags/a.pem",
-        "hooks/pre-commit",
-        "info/exclude",
-        "info/sparse-checkout",
-        "rebase-merge/auth",
-        "rebase-apply/auth",
-        "sequencer/auth",
-        "refs/bisect/bad",
-    ];
+    /// What may become of a file without and with `--keep-config`.
+    const IN: [&str; 2] = ["in"; 2];
+    const OUT: [&str; 2] = ["out"; 2];
+    const REWRITTEN: [&str; 2] = ["rewritten", "in"];
+    const SECRET: [&str; 2] = ["secret", "in"];
+    const AROUND: [&str; 2] = ["around", "in"];
 
-    #[test]
-    fn what_git_keeps_goes_along() {
-        for keeps_all in [false, true] {
-            becomes("in", Scope::Whole, keeps_all, FILE, GITS);
-            let objects = [
-                format!("objects/aa/{}", "b".repeat(38)),
-                format!("objects/aa/{}", "b".repeat(62)),
-                format!("objects/pack/pack-{}.pack", "c".repeat(40)),
-                format!("objects/pack/pack-{}.idx", "c".repeat(64)),
-                "objects/info/packs".to_owned(),
-                "objects/info/commit-graph".to_owned(),
-            ];
-            for object in &objects {
-                becomes("in", Scope::Whole, keeps_all, FILE, &[object]);
-                // What is written of all objects together is not that of two repositories.
-                let borrowed = object.strip_prefix("objects/").unwrap();
-                let what = if borrowed.starts_with("info/") {
-                    "out"
-                } else {
-                    "in"
-                };
-                becomes(what, Scope::Objects, keeps_all, FILE, &[borrowed]);
+    /// Asserts what becomes of each of `files`, which are of the same kind as the host's file
+    /// `like`, in each of `parts`.
+    #[track_caller]
+    fn becomes(expected: [&str; 2], parts: &[Scope], like: &str, files: &[impl AsRef<str>]) {
+        let kind = fs::symlink_metadata(like).unwrap().file_type();
+        for file in files {
+            let file = file.as_ref();
+            for (number, part) in parts.iter().enumerate() {
+                let found = [false, true].map(|keeps_all| {
+                    match choose(*part, keeps_all)(Path::new(file), kind) {
+                        Choice::Include => "in",
+                        Choice::Rewrite(_) => "rewritten",
+                        Choice::Exclude => "out",
+                        Choice::Warn("it may lead around the gate; --keep-config keeps it") => {
+                            "around"
+                        }
+                        Choice::Warn("it may hold secrets; --keep-config keeps it") => "secret",
+                        Choice::Warn(other) => other,
+                    }
+                });
+                assert_eq!(found, expected, "{file} in part {number}");
             }
-            becomes(
-                "out",
-                Scope::Whole,
-                keeps_all,
-                DEVICE,
-                &["fsmonitor--daemon.ipc"],
-            );
-            let out = [
-                "commondir",
-                "gc.pid",
-                "gitdir",
-                "locked",
-                "objects/info/alternates",
-                "objects/info/http-alternates",
-                "worktrees/a/HEAD",
-                "modules/a/HEAD",
-                "index.lock",
-                "refs/heads/a.lock",
-                "objects/pack/tmp_pack_a",
-            ];
-            becomes("out", Scope::Whole, keeps_all, FILE, &out);
         }
     }
 
-    #[test]
-    fn what_git_does_not_keep_stays() {
-        let unknown = [
-            "credentials",
-            "git-crypt/keys/default",
-            "api_key",
-            "private_key",
-            ".env.local",
-            ".aws/config",
-            "a.asc",
-            "a.pfx",
-            "id_ed25519",
-            "hooks/id_rsa",
-            "info/token",
-            "own",
-        ];
-        for file in unknown {
-            for part in [Scope::Whole, Scope::Shared] {
-                let choice = choose(part, false)(Path::new(file), kind(FILE));
-                let goes = matches!(choice, Choice::Include | Choice::Rewrite(_));
-                assert!(!goes, "{file}");
-            }
-        }
-        for file in ["objects/credentials", "lfs/credentials", "objects/aa/key"] {
-            let choice = choose(Scope::Whole, false)(Path::new(file), kind(FILE));
-            assert!(
-                !matches!(choice, Choice::Include | Choice::Rewrite(_)),
-                "{file}"
-            );
-        }
+    /// Asserts what becomes of files that belong to one worktree.
+    #[track_caller]
+    fn becomes_of_own(expected: [&str; 2], like: &str, files: &[impl AsRef<str>]) {
+        becomes(expected, &[Scope::Whole, Scope::Own], like, files);
+        becomes(OUT, &[Scope::Shared], like, files);
     }
 
+    /// Asserts what becomes of files that all worktrees share.
+    #[track_caller]
+    fn becomes_of_shared(expected: [&str; 2], like: &str, files: &[impl AsRef<str>]) {
+        becomes(expected, &[Scope::Whole, Scope::Shared], like, files);
+        becomes(OUT, &[Scope::Own], like, files);
+    }
+
+    const ALL: &[Scope] = &[Scope::Whole, Scope::Shared, Scope::Own];
+
     #[test]
-    fn where_urls_are_written_down_they_are_rewritten() {
+    fn a_worktrees_own_files_are_copied_with_it_alone() {
         let files = [
+            "AUTO_MERGE",
+            "BISECT_ANCESTORS_OK",
+            "BISECT_EXPECTED_REV",
+            "BISECT_FIRST_PARENT",
+            "BISECT_LOG",
+            "BISECT_NAMES",
+            "BISECT_RUN",
+            "BISECT_START",
+            "BISECT_TERMS",
+            "EDIT_DESCRIPTION",
+            "HEAD",
+            "MERGE_AUTOSTASH",
+            "MERGE_MODE",
+            "MERGE_RR",
+            "NOTES_MERGE_PARTIAL",
+            "NOTES_MERGE_REF",
+            "NOTES_MERGE_WORKTREE",
+            "CHERRY_PICK_HEAD",
+            "ORIG_HEAD",
+            "config.worktree",
+            "index",
+            "sharedindex.ab",
+            "rebase-apply/auth",
+            "rebase-merge/auth",
+            "sequencer/auth",
+            "info/sparse-checkout",
+            "refs/bisect/bad",
+            "refs/rewritten/token",
+            "refs/worktree/a.pem",
+        ];
+        becomes_of_own(IN, FILE, &files);
+        becomes_of_own(IN, LINK, &["HEAD", "index"]);
+        let with_urls = [
             "COMMIT_EDITMSG",
+            "TAG_EDITMSG",
             "FETCH_HEAD",
             "MERGE_MSG",
             "SQUASH_MSG",
             "logs/HEAD",
+            "logs/refs/bisect/bad",
+            "logs/refs/rewritten/a",
+            "logs/refs/worktree/a",
         ];
-        becomes("rewritten", Scope::Whole, false, FILE, &files);
-        becomes("in", Scope::Whole, true, FILE, &files);
+        becomes_of_own(REWRITTEN, FILE, &with_urls);
+        becomes_of_own(IN, DIRECTORY, &["rebase-merge", "refs/bisect"]);
     }
 
     #[test]
-    fn a_worktree_and_what_it_shares_are_two_parts() {
-        let own = [
-            "HEAD",
-            "index",
-            "config.worktree",
-            "rebase-merge/a",
-            "refs/bisect/bad",
-        ];
-        let shared = [
+    fn shared_files_are_copied_without_the_worktrees_own() {
+        let files = [
             "config",
-            "hooks/pre-commit",
+            "description",
+            "git-daemon-export-ok",
+            "info/attributes",
             "info/exclude",
+            "info/grafts",
+            "info/refs",
+            "lost-found/a~",
             "packed-refs",
-            "refs/heads/a",
+            "refs/heads/token",
+            "refs/tags/a.pem",
+            "rr-cache/a/token",
+            "shallow",
+            "annex/index",
+            "stgit/a",
+            "svn/refs/a",
         ];
-        for keeps_all in [false, true] {
-            becomes("in", Scope::Own, keeps_all, FILE, &own);
-            becomes("out", Scope::Shared, keeps_all, FILE, &own);
-            becomes("in", Scope::Shared, keeps_all, FILE, &shared);
-            becomes("out", Scope::Own, keeps_all, FILE, &shared);
+        becomes_of_shared(IN, FILE, &files);
+        becomes_of_shared(IN, LINK, &["refs/heads/a"]);
+        let lfs = format!("lfs/objects/ab/cd/{}", "a".repeat(64));
+        becomes_of_shared(IN, FILE, &[lfs]);
+        becomes_of_shared(REWRITTEN, FILE, &["logs/refs/heads/main", "svn/.metadata"]);
+        becomes_of_shared(AROUND, FILE, &["branches/a", "remotes/origin"]);
+        becomes_of_shared(AROUND, LINK, &["branches/a"]);
+        let directories = [
+            "branches",
+            "remotes",
+            "hooks",
+            "lfs",
+            "lfs/objects",
+            "lfs/objects/ab",
+            "refs/heads",
+            "refs/heads/a.lock",
+            "svn",
+        ];
+        becomes_of_shared(IN, DIRECTORY, &directories);
+        // These lead to shared files as well as to the worktree's own ones.
+        becomes(IN, ALL, DIRECTORY, &["", "info", "refs"]);
+        // Nothing of a directory itself is rewritten.
+        becomes(REWRITTEN, ALL, DIRECTORY, &["logs", "logs/refs"]);
+        becomes_of_shared(REWRITTEN, DIRECTORY, &["logs/refs/heads"]);
+    }
+
+    #[test]
+    fn only_hooks_that_git_knows_are_copied() {
+        let names = [
+            "applypatch-msg",
+            "commit-msg",
+            "fsmonitor-watchman",
+            "p4-changelist",
+            "p4-post-changelist",
+            "p4-pre-submit",
+            "p4-prepare-changelist",
+            "post-applypatch",
+            "post-checkout",
+            "post-commit",
+            "post-index-change",
+            "post-merge",
+            "post-receive",
+            "post-rewrite",
+            "post-update",
+            "pre-applypatch",
+            "pre-auto-gc",
+            "pre-commit",
+            "pre-merge-commit",
+            "pre-push",
+            "pre-rebase",
+            "pre-receive",
+            "prepare-commit-msg",
+            "proc-receive",
+            "push-to-checkout",
+            "reference-transaction",
+            "sendemail-validate",
+            "update",
+        ];
+        let include = |path: &str| {
+            let kind = fs::symlink_metadata(FILE).unwrap().file_type();
+            matches!(super::hooks(Path::new(path), kind), Choice::Include)
+        };
+        for name in names {
+            for end in ["", ".sample", ".legacy"] {
+                let name = format!("{name}{end}");
+                becomes_of_shared(IN, FILE, &[format!("hooks/{name}")]);
+                assert!(include(&name), "{name}");
+            }
         }
+        assert!(include(""));
+        for name in [
+            "id_rsa",
+            "pre-commit.bak",
+            "pre-commit.sample.legacy",
+            "pre-commit/a",
+            "_",
+        ] {
+            becomes(SECRET, ALL, FILE, &[format!("hooks/{name}")]);
+            assert!(!include(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_git_does_not_know_stays_on_the_host() {
+        let files = [
+            "credentials",
+            "git-crypt/keys/default",
+            "id_ed25519",
+            ".env.local",
+            ".aws/config",
+            "configuration",
+            "indexed",
+            "info/token",
+            "lfs/credentials",
+            "lfs/objects/ab/cd/key",
+            "own",
+        ];
+        becomes(SECRET, ALL, FILE, &files);
+        becomes(SECRET, ALL, LINK, &["own"]);
+        becomes(SECRET, ALL, DIRECTORY, &["own", "a.lock", "info/a"]);
+    }
+
+    #[test]
+    fn a_tools_file_with_the_name_of_a_secret_stays_on_the_host() {
+        let names = [
+            "authors",
+            "my-config",
+            "cookies.txt",
+            "credentials",
+            ".gnupg",
+            "keys",
+            ".netrc",
+            ".npmrc",
+            "passwords",
+            ".pgpass",
+            "secrets",
+            "tokens",
+            "a.asc",
+            "a.bak",
+            "a.gpg",
+            "a.old",
+            "a.orig",
+            "a.p12",
+            "a.pem",
+            "a.pfx",
+            "a.swp",
+            "a~",
+            "id_ed25519",
+            ".env.local",
+            "Cookies",
+            "ID_RSA",
+            "A.PEM",
+        ];
+        for name in names {
+            let files = [format!("svn/{name}"), format!("stgit/{name}/a")];
+            becomes(SECRET, ALL, FILE, &files);
+        }
+        for name in ["a_id_", "pem", "a.pem.a", "environment"] {
+            becomes_of_shared(IN, FILE, &[format!("annex/{name}")]);
+        }
+    }
+
+    #[test]
+    fn what_means_nothing_in_the_guest_is_left_out() {
+        let files = [
+            "commondir",
+            "fsmonitor--daemon/cookies/a",
+            "gc.log",
+            "gc.pid",
+            "gitdir",
+            "lfs/cache/a",
+            "lfs/incomplete/a",
+            "lfs/lockcache.db",
+            "lfs/logs/a",
+            "lfs/tmp/a",
+            "locked",
+            "modules/a/HEAD",
+            "worktrees/a/HEAD",
+            "index.lock",
+            "refs/heads/a.lock",
+        ];
+        becomes(OUT, ALL, FILE, &files);
+        becomes(OUT, ALL, LINK, &["index.lock"]);
+        becomes(
+            OUT,
+            ALL,
+            DEVICE,
+            &["fsmonitor--daemon.ipc", "HEAD", "refs/heads/a"],
+        );
+        let directories = [
+            "fsmonitor--daemon",
+            "lfs/cache",
+            "lfs/tmp",
+            "modules",
+            "worktrees",
+        ];
+        becomes(OUT, ALL, DIRECTORY, &directories);
+    }
+
+    /// Asserts what becomes of what is below `objects` in a repository, and in another repository
+    /// that it borrows objects from.
+    #[track_caller]
+    fn becomes_of_objects(expected: &str, borrowed: &str, like: &str, files: &[impl AsRef<str>]) {
+        for file in files {
+            let file = file.as_ref();
+            becomes([borrowed; 2], &[Scope::Objects], like, &[file]);
+            becomes_of_shared([expected; 2], like, &[format!("objects/{file}")]);
+        }
+    }
+
+    #[test]
+    fn only_objects_and_packs_are_copied_of_objects() {
+        let hash = |length: usize| "a0f9b".repeat(13)[..length].to_owned();
+        let mut objects = vec![format!("aa/{}", hash(38)), format!("09/{}", hash(62))];
+        for part in ["bitmap", "idx", "keep", "mtimes", "pack", "promisor", "rev"] {
+            objects.push(format!("pack/pack-{}.{part}", hash(40)));
+            objects.push(format!("pack/pack-{}.{part}", hash(64)));
+        }
+        becomes_of_objects("in", "in", FILE, &objects);
+        becomes_of_objects("in", "in", DIRECTORY, &["", "aa", "pack"]);
+        // What is written about all objects is wrong about the objects of two repositories.
+        let indexes = [
+            "pack/multi-pack-index".to_owned(),
+            format!("pack/multi-pack-index-{}.bitmap", hash(40)),
+            "info/packs".to_owned(),
+            "info/commit-graph".to_owned(),
+            "info/commit-graphs/commit-graph-chain".to_owned(),
+            format!("info/commit-graphs/graph-{}.graph", hash(40)),
+            format!("info/commit-graphs/graph-{}.graph", hash(64)),
+        ];
+        becomes_of_objects("in", "out", FILE, &indexes);
+        becomes_of_objects("in", "out", DIRECTORY, &["info", "info/commit-graphs"]);
+
+        let others = [
+            "aa".to_owned(),
+            "pack".to_owned(),
+            "credentials".to_owned(),
+            "aa/key".to_owned(),
+            format!("aa/{}", hash(37)),
+            format!("aa/{}", hash(39)),
+            format!("aa/{}", hash(38).to_uppercase()),
+            format!("aa/{}", hash(38).replace('b', "g")),
+            format!("AA/{}", hash(38)),
+            format!("a/{}", hash(38)),
+            format!("aa/{}/a", hash(38)),
+            "info/alternates".to_owned(),
+            "info/http-alternates".to_owned(),
+            format!("info/commit-graphs/graph-{}.graph", hash(39)),
+            format!("info/commit-graphs/graph-{}", hash(40)),
+            format!("info/commit-graphs/{}.graph", hash(40)),
+            "pack/tmp_pack_a".to_owned(),
+            "pack/pack-a.idx".to_owned(),
+            "pack/.tmp-1-pack-a.pack".to_owned(),
+            format!("pack/pack-{}.key", hash(40)),
+            format!("pack/pack-{}", hash(40)),
+            format!("pack/{}.idx", hash(40)),
+            format!("pack/a/pack-{}.idx", hash(40)),
+            format!("incoming-a/aa/{}", hash(38)),
+        ];
+        becomes_of_objects("out", "out", FILE, &others);
+        becomes_of_objects(
+            "out",
+            "out",
+            DIRECTORY,
+            &["aaa", "gg", "incoming-a", "info/a"],
+        );
+        let object = format!("aa/{}", hash(38));
+        for like in [DIRECTORY, LINK, DEVICE] {
+            becomes_of_objects("out", "out", like, &[&object]);
+        }
+        // Somebody may believe that git reads these.
+        let odd = "it has no name that git gives a pack";
+        becomes_of_objects(odd, odd, FILE, &["pack/a.pack", "pack/pack-a.pack"]);
     }
 }

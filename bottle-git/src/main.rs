@@ -136,6 +136,6 @@ fn stale_lock() -> Recovery {
 
 #[cfg(test)]
 #[test]
-fn the_documents_are_those_of_the_command_line() {
+fn the_documents_match_the_command_line() {
     harness::step_documents(&STEP.command());
 }

@@ -82,6 +82,6 @@ fn path() -> GuestPath {
 
 #[cfg(test)]
 #[test]
-fn the_documents_are_those_of_the_command_line() {
+fn the_documents_match_the_command_line() {
     harness::step_documents(&STEP.command());
 }

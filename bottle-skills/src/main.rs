@@ -141,6 +141,6 @@ fn find_all(plan: &Plan, options: &Options) -> Result<Vec<Skill>> {
 
 #[cfg(test)]
 #[test]
-fn the_documents_are_those_of_the_command_line() {
+fn the_documents_match_the_command_line() {
     harness::step_documents(&STEP.command());
 }

@@ -150,6 +150,6 @@ fn compare(url: &HttpUrl, answer: &str) -> Result<Vec<Difference>> {
 
 #[cfg(test)]
 #[test]
-fn the_documents_are_those_of_the_command_line() {
+fn the_documents_match_the_command_line() {
     harness::step_documents(&STEP.command());
 }

@@ -60,7 +60,7 @@ mod tests {
     use super::Registration;
 
     #[test]
-    fn only_our_url_by_http_is_ours_and_no_secret_is_shown() {
+    fn only_an_http_server_at_our_url_is_ours_and_no_secret_is_shown() {
         let url = HttpUrl::try_from("http://host:1/".to_owned()).unwrap();
         let differs =
             |found: &str| format!("f: url of supervise: `http://host:1/` in the plan, {found}");
@@ -93,7 +93,7 @@ mod tests {
                 vec![another.clone()],
             ),
             (r#"{"type": "http", "url": "rubbish"}"#, vec![another]),
-            // Of a server that is not there the transport is no news.
+            // The transport of a missing server is not reported.
             (
                 r#"{"type": "stdio"}"#,
                 vec![differs("nothing in the guest")],
@@ -101,7 +101,7 @@ mod tests {
             (r#"{"url": 1}"#, vec![differs("nothing in the guest")]),
             ("{}", vec![differs("nothing in the guest")]),
         ] {
-            // What stands behind it is another file's.
+            // The text that follows belongs to another file.
             let settings =
                 format!(r#"{{"mcpServers": {{"supervise": {entry}}}}} {{"mcpServers": {{}}}}"#);
             let found = Registration::parse(&settings).differences(&url, "f");

@@ -97,7 +97,7 @@ mod tests {
     use super::{brought_by, others};
 
     #[test]
-    fn finds_entries_of_our_name_in_other_scopes() {
+    fn entries_of_our_name_in_other_scopes_are_found() {
         let user = r#"{
             "mcpServers": {"supervise": {}},
             "projects": {"/a": {"mcpServers": {"other": {}}}, "/b": {}}
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_the_writer_of_a_fifo() {
+    fn a_fifo_is_not_waited_for() {
         let sandbox = Sandbox::new();
         let mut mkfifo = Command::new("mkfifo");
         let mkfifo = mkfifo.arg(sandbox.path(".mcp.json"));

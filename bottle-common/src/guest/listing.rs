@@ -317,7 +317,7 @@ mod tests {
     const SUM: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     #[test]
-    fn an_answer_is_read_with_what_follows_it() {
+    fn an_answer_is_parsed_and_what_follows_is_returned() {
         let answer = format!(
             "d 755 node:node\0/a\0\0f 644 root:root\0/a/b\nc\0\0l 777 node:node\0/a/l\0x y\0\
              p 600 node:node\0/a/p\0\0sha256\0{SUM}\0\0behind\0it"
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_cut_or_does_not_add_up_is_refused() {
+    fn a_truncated_or_inconsistent_answer_is_refused() {
         let answer = format!("f 644 a:a\0/a\0\0sha256\0{SUM}\0\0");
         assert!(Listing::parse(&answer).is_ok());
         for end in 0..answer.len() {
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn every_attribute_that_is_expected_is_compared() {
+    fn every_expected_attribute_is_compared() {
         let file = Attributes::file("644", "node:node", SUM);
         let expected = Listing::default().with("/f", file.clone());
         let differences =
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_tree_that_is_missing_or_too_much_only_the_top_is_named() {
+    fn only_the_top_of_a_missing_or_extra_tree_is_named() {
         let directory = || Attributes::directory("node:node");
         let tree = Listing::default()
             .with("/t", directory())
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_of_the_host_comes_to_nodes_files() {
+    fn a_host_tree_is_expected_as_files_of_node() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         fs::create_dir(path("d")).unwrap();

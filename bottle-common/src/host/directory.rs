@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_in_order_and_not_more_than_there_is_room_for() {
+    fn names_are_sorted_and_limited() {
         let temporary = tempfile::tempdir().unwrap();
         for name in ["b", "a", "c.d", "c"] {
             fs::write(temporary.path().join(name), "").unwrap();

@@ -63,7 +63,7 @@ mod tests {
     use super::Parts;
 
     #[test]
-    fn parts_are_the_whole_in_their_order() {
+    fn the_parts_in_order_are_the_whole() {
         let whole: Vec<u8> = (0..250_u8).collect();
         for (limit, number) in [(100, 3), (250, 1), (125, 2), (100, 4)] {
             let files = (0..number).map(|_| NamedTempFile::new().unwrap()).collect();

@@ -281,9 +281,11 @@ fn read_ready(streams: &mut [Stream], wake: Instant) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
-    use std::fs;
     use std::process::Command;
     use std::time::Duration;
+    use std::{fs, io};
+
+    use rustix::io::Errno;
 
     use super::{Unfinished, run};
 
@@ -311,7 +313,45 @@ mod tests {
     }
 
     #[test]
-    fn a_program_has_no_stdin_and_both_streams_are_taken() {
+    fn a_host_without_resources_does_not_make_a_program_missing() {
+        for (errno, is_missing) in [
+            (Errno::NOENT, true),
+            (Errno::ACCESS, true),
+            (Errno::PERM, true),
+            (Errno::NOTDIR, true),
+            (Errno::ISDIR, true),
+            (Errno::NOEXEC, true),
+            (Errno::AGAIN, false),
+            (Errno::NOMEM, false),
+            (Errno::MFILE, false),
+            (Errno::NFILE, false),
+            (Errno::TXTBSY, false),
+            (Errno::TOOBIG, false),
+            (Errno::IO, false),
+            (Errno::INVAL, false),
+        ] {
+            let found = Unfinished::to_start(errno.into());
+            let words = if is_missing {
+                "cannot be run: "
+            } else {
+                "cannot be started: "
+            };
+            assert_eq!(
+                matches!(found, Unfinished::Missing(_)),
+                is_missing,
+                "{errno:?}"
+            );
+            assert!(found.to_string().starts_with(words), "{found}");
+        }
+        let unnamed = io::Error::other("no number");
+        assert!(matches!(
+            Unfinished::to_start(unnamed),
+            Unfinished::NotStarted(_)
+        ));
+    }
+
+    #[test]
+    fn a_program_has_no_stdin_and_both_its_streams_are_read() {
         let script = "readlink /proc/self/fd/0; echo two >&2; echo three; exit 4";
         let output = run(OsStr::new("sh"), ["-c", script], Duration::from_secs(60)).unwrap();
         assert_eq!(output.stdout, b"/dev/null\nthree\n");
@@ -322,19 +362,19 @@ mod tests {
     }
 
     #[test]
-    fn at_the_deadline_all_of_the_group_is_ended() {
+    fn the_whole_process_group_is_killed_at_the_deadline() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("process");
         let script = "sleep 1000 & echo \"$!\" >\"$0.new\" && mv \"$0.new\" \"$0\"; wait";
         let args = ["-c", script, file.to_str().unwrap()];
-        // On a busy host the first deadline may pass before the program has begun.
+        // On a busy host, the first deadline may pass before the program has started.
         let process = [1, 10, 100].iter().find_map(|&tenths| {
             let result = run(OsStr::new("sh"), args, Duration::from_millis(tenths * 100));
             assert!(matches!(result, Err(Unfinished::TimedOut)), "{result:?}");
             fs::read_to_string(&file).ok()
         });
         let process = process.unwrap();
-        // It is gone, or its parent of now has yet to take notice.
+        // The process is gone, or is a zombie that its new parent has not waited for yet.
         let state = || {
             let stat = fs::read_to_string(format!("/proc/{}/stat", process.trim()));
             stat.ok()

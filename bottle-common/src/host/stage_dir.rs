@@ -198,7 +198,7 @@ mod tests {
     use super::StageDir;
 
     #[test]
-    fn what_a_living_run_staged_stays_and_the_rest_goes() {
+    fn only_files_of_dead_runs_are_removed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state/stage");
         let stage_dir = StageDir::open(&path).unwrap();
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn room_is_asked_for() {
+    fn a_directory_without_room_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let stage_dir = StageDir::open(directory.path()).unwrap();
         stage_dir.check_room(0).unwrap();
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn staged_files_are_made_in_the_directory_that_was_judged() {
+    fn staged_files_are_made_in_the_directory_that_was_checked() {
         let directory = tempfile::tempdir().unwrap();
         let [path, moved] = ["stage", "moved"].map(|name| directory.path().join(name));
         let stage_dir = StageDir::open(&path).unwrap();

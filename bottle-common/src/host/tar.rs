@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn the_size_is_known_before() {
+    fn the_size_is_known_in_advance() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("a".repeat(200)), [0; 1000]).unwrap();
         fs::write(directory.path().join("b"), "").unwrap();
@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_a_line_that_is_too_long_is_left_out_and_never_goes_as_it_is() {
+    fn a_file_with_a_line_that_is_too_long_is_left_out() {
         for (length, files) in [(MAX_LINE, 1), (MAX_LINE + 1, 0)] {
             let directory = tempfile::tempdir().unwrap();
             let content = [b"secret\n".to_vec(), one_line(length), b"secret".to_vec()].concat();
@@ -494,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_an_end_to_warnings() {
+    fn the_number_of_warnings_is_limited() {
         let directory = tempfile::tempdir().unwrap();
         for number in 0..MAX_WARNINGS + 7 {
             symlink("/etc", directory.path().join(number.to_string())).unwrap();
@@ -507,9 +507,9 @@ mod tests {
         );
     }
 
-    /// Somebody exchanges the file for a link to a secret and back all the while.
+    /// Replaces the file by a link to a secret and back, again and again.
     #[test]
-    fn a_file_that_is_exchanged_all_the_while_never_gives_another_ones_content() {
+    fn a_file_that_is_replaced_by_a_link_never_gives_the_content_of_its_target() {
         let temporary = tempfile::tempdir().unwrap();
         let directory = temporary.path().canonicalize().unwrap();
         let [root, good, bad] = ["root", "good", "bad"].map(|name| directory.join(name));
@@ -538,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn links_that_lead_out() {
+    fn links_that_lead_out_are_named() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().canonicalize().unwrap();
         fs::create_dir(root.join("a")).unwrap();
@@ -560,7 +560,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tar_has_the_plans_modes_and_nobodys_owner_and_time() {
+    fn a_tar_has_plain_modes_and_no_owners_and_times() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         fs::create_dir(path("d")).unwrap();
@@ -620,7 +620,7 @@ mod tests {
     }
 
     #[test]
-    fn of_layers_the_first_has_its_files_and_what_is_chosen_goes_along() {
+    fn the_first_layer_with_a_file_wins_and_choices_are_followed() {
         let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         for (directory, name, content) in [
             (&first, "z", "first"),
@@ -688,16 +688,16 @@ mod tests {
     }
 
     #[test]
-    fn a_link_leads_out_also_by_way_of_another() {
+    fn a_link_may_lead_out_through_another_link() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().canonicalize().unwrap();
         symlink("/", root.join("top")).unwrap();
         symlink("top/etc", root.join("link")).unwrap();
         assert!(leads_out(&root, &root.join("link"), Path::new("top/etc")));
-        // Of one that leads nowhere its words have to do.
+        // If the target does not exist, its path decides.
         assert!(leads_out(&root, &root.join("none"), Path::new("/nowhere")));
         assert!(!leads_out(&root, &root.join("none"), Path::new("nowhere")));
-        // In the guest the directory is elsewhere.
+        // The directory has another path in the guest.
         assert!(leads_out(&root, &root.join("none"), &root.join("inside")));
     }
 

@@ -222,8 +222,8 @@ mod tests {
         Tree::new("t".to_owned(), source.to_owned()).pin().unwrap()
     }
 
-    /// Walks through `tree`, reading all files, and gives their paths. Each is handed to `before`
-    /// first, between the look and the reading.
+    /// Walks through `tree`, reads all files, and gives their paths. `before` is called with each
+    /// between its examination and the reading.
     fn read(tree: &PinnedTree, mut before: impl FnMut(&Path)) -> Result<Vec<PathBuf>, String> {
         let mut paths = Vec::new();
         let result = tree.walk(|entry| {
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_file_is_exchanged_for_nothing_outside_is_read() {
+    fn nothing_outside_is_read_whatever_replaces_a_file() {
         for (name, make) in [
             ("file", "rm -r file && ln -s ../secret/key file"),
             ("file", "rm -r file && ln -s /etc/passwd file"),
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_removed_before_it_is_looked_at_was_never_there() {
+    fn a_file_that_is_removed_during_the_walk_is_skipped() {
         let temporary = tempfile::tempdir().unwrap();
         let [first, second] = ["first", "second"].map(|name| temporary.path().join(name));
         fs::write(&first, "").unwrap();
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_root_that_is_exchanged_for_a_link_is_an_error() {
+    fn a_root_that_is_replaced_by_a_link_is_an_error() {
         let temporary = tempfile::tempdir().unwrap();
         let directory = temporary.path().canonicalize().unwrap();
         for name in ["root", "secret"] {
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_has_a_depth_and_a_length_that_it_may_not_exceed() {
+    fn the_depth_and_the_path_length_of_a_tree_are_limited() {
         for (name, number, why) in [
             ("d", MAX_DEPTH - 1, None),
             (

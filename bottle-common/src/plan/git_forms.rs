@@ -153,7 +153,7 @@ mod tests {
     use super::{refuse_soundalikes, sounds_like_git};
 
     #[test]
-    fn what_sounds_like_git() {
+    fn keys_that_sound_like_git_are_found() {
         for key in [
             "git_gate",
             "gitgate",

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_proxy_nothing_goes_to_one() {
+    fn nothing_goes_to_a_proxy_without_one() {
         assert!(!env(&[]).has_proxy_for("h"));
         assert!(!env(&[("HTTPS_PROXY", ""), ("NO_PROXY", "x")]).has_proxy_for("h"));
         for name in [

@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_plan() {
+    fn text_that_is_not_a_plan_is_refused() {
         let invalid = "the plan is not valid JSON: ";
         for (text, message) in [
             ("[]", "the plan is not a JSON object".to_owned()),
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_added_leaves_the_rest_as_it_was_written() {
+    fn an_addition_leaves_the_rest_as_it_was_written() {
         let text = r#"{"z": 1.50, "big": 123456789012345678901234567890, "a": "\u00e4", "receipts": {"ca": 1, "git": 2}}"#;
         let plan = parse(text).unwrap();
         assert_eq!(plan.text(), text);
@@ -358,5 +358,24 @@ mod tests {
         let error = plan.read::<HashMap<String, Vec<HashMap<String, bool>>>>();
         let error = error.unwrap_err().to_string();
         assert_eq!(error, "a[0].b: expected a boolean, not a string");
+    }
+
+    #[test]
+    fn a_long_key_and_a_long_path_are_cut() {
+        for (length, shown) in [(100, "é".repeat(100)), (101, "é".repeat(100) + "…")] {
+            let key = "é".repeat(length);
+            let error = parse(&format!(r#"{{"{key}": 1, "{key}": 2}}"#)).unwrap_err();
+            let message = format!("the plan is not valid JSON: key `{shown}` is there twice");
+            assert_eq!(error, message);
+        }
+        for (length, shown) in [(300, "é".repeat(300)), (301, "é".repeat(300) + "…")] {
+            let key = "é".repeat(length);
+            let plan = parse(&format!(r#"{{"{key}": "x"}}"#)).unwrap();
+            let error = plan
+                .read::<HashMap<String, bool>>()
+                .unwrap_err()
+                .to_string();
+            assert_eq!(error, format!("{shown}: expected a boolean, not a string"));
+        }
     }
 }

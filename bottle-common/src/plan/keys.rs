@@ -334,7 +334,7 @@ mod tests {
     use serde::Deserialize;
     use serde_json::json;
 
-    use super::{Opaque, Section, Strict, or_default, refusal, unless_unset};
+    use super::{Opaque, Section, Strict, near_miss, or_default, refusal, unless_unset};
     use crate::plan::values::HostPath;
 
     const KNOWN: &[&str] = &["git", "skills", "prompt", "user_cwd", "Upstream"];
@@ -403,6 +403,18 @@ mod tests {
         assert_eq!(refusal("slu", &known, false), None);
     }
 
+    #[test]
+    fn a_long_key_is_no_near_miss_and_is_cut() {
+        let (longest, longer) = ("a".repeat(100), "a".repeat(101));
+        assert_eq!(near_miss(&longest, &[&longer]), Some(&*longer));
+        assert_eq!(near_miss(&longer, &[&longest]), None);
+        assert_eq!(near_miss(&"a".repeat(102), &[&longer]), None);
+        for (key, shown) in [("x".repeat(100), ""), ("x".repeat(101), "…")] {
+            let message = format!("unknown key `{}{shown}`", "x".repeat(100));
+            assert_eq!(refusal(&key, KNOWN, true), Some(message));
+        }
+    }
+
     #[derive(Debug, Default, Deserialize)]
     struct Example {
         #[serde(default, deserialize_with = "or_default")]
@@ -421,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn a_section_is_an_object_with_fit_keys() {
+    fn a_section_is_an_object_with_valid_keys() {
         let example = read::<true>(json!({"number": 7, "path": "/a", "carried": {"x": [1]}}));
         let example = example.unwrap();
         assert_eq!(
@@ -443,7 +455,7 @@ mod tests {
             );
         }
         assert!(serde_json::from_str::<Strict<Example>>("[]").is_err());
-        // What is carried is passed over, whatever it is.
+        // An opaque value may be anything.
         for carried in ["null", "-1.5e3", r#""x""#, r#"{"x": [1, {}]}"#] {
             let text = format!(r#"{{"carried": {carried}, "number": 7}}"#);
             let example = serde_json::from_str::<Strict<Example>>(&text).unwrap();
@@ -452,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_is_read_has_a_bound() {
+    fn the_number_of_members_is_limited() {
         let members = |number: usize| {
             let members = (0..number).map(|key| (format!("key-{key}"), json!(1)));
             serde_json::Value::Object(members.collect())

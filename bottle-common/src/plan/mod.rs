@@ -325,7 +325,7 @@ mod tests {
         })
     }
 
-    /// Parses the full plan with `value` at `pointer`, where it may have had nothing.
+    /// Parses the full plan with `value` at `pointer`.
     fn parse_with(pointer: &str, value: Value) -> Result<Plan, String> {
         let mut plan = full();
         let (parent, key) = pointer.rsplit_once('/').unwrap();
@@ -381,7 +381,7 @@ mod tests {
             let message = "version: only 1 is supported";
             assert_eq!(parse_with("/version", version).unwrap_err(), message);
         }
-        // The version is told of before anything else.
+        // The version is checked before anything else.
         assert_eq!(
             parse(&json!({"version": 2, "rubbish": 1})).unwrap_err(),
             "version: 2 is not supported, only 1 is"
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_certificate_it_is_depends_on_the_routes() {
+    fn the_routes_decide_whose_certificate_is_used() {
         for (routes, proxy, key, path) in [
             (
                 json!([]),
@@ -417,15 +417,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unset_or_empty() {
+    fn unset_and_empty_values_have_their_meaning() {
         for (prompt, has_prompt) in [(json!(""), false), (json!(null), false), (json!(" "), true)] {
             let plan = parse_with("/spec/manifest/agents/demo/prompt", prompt).unwrap();
             assert_eq!(plan.has_prompt, has_prompt);
         }
-        // Without a supervisor its address is nobody's.
+        // Without a supervisor, its address is not used.
         let plan = parse_with("/supervise_plan", json!(null)).unwrap();
         assert!(plan.supervise_url.is_none());
-        // Without remotes there is no gate, wherever it would be.
+        // Without remotes there is no gate, even if its address is set.
         let plan = parse_with("/spec/manifest/bottles/dev/git/remotes", json!({})).unwrap();
         assert!(plan.gate.is_none());
         for unset in [json!(null), json!(""), json!(".")] {
@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_lead_nowhere() {
+    fn a_name_that_refers_to_nothing_is_refused() {
         let bottles = "spec.manifest.bottles";
         let by = "spec.manifest.agents.demo.bottle";
         for (pointer, value, message) in [
@@ -483,7 +483,55 @@ mod tests {
     }
 
     #[test]
-    fn remotes_are_told_apart() {
+    fn the_number_and_the_length_of_names_in_an_error_are_limited() {
+        let by = "spec.agent_name: no ";
+        let names = |number: usize| {
+            let names = (0..number).map(|number| format!("a{number}"));
+            names.collect::<Vec<_>>()
+        };
+        let parse = |agents: &[String]| {
+            let agents = agents.iter().map(|name| (name.clone(), json!({})));
+            let agents = Value::Object(agents.collect());
+            parse_with("/spec/manifest/agents", agents).unwrap_err()
+        };
+        let shown: Vec<_> = names(20).iter().map(|name| format!("`{name}`")).collect();
+        let shown = shown.join(", ");
+        for (number, more) in [(20, ""), (21, " and 1 more"), (22, " and 2 more")] {
+            let message = format!("{by}`demo` in spec.manifest.agents, only {shown}{more}");
+            assert_eq!(parse(&names(number)), message);
+        }
+        for (length, shown) in [(100, "é".repeat(100)), (101, "é".repeat(100) + "…")] {
+            let long = "é".repeat(length);
+            let message = format!("{by}`demo` in spec.manifest.agents, only `{shown}`");
+            assert_eq!(parse(std::slice::from_ref(&long)), message);
+            let message = format!("{by}`{shown}` in spec.manifest.agents, only `demo`");
+            let result = parse_with("/spec/agent_name", json!(long));
+            assert_eq!(result.unwrap_err(), message);
+        }
+    }
+
+    #[test]
+    fn a_bottle_has_at_most_a_thousand_remotes() {
+        for (number, message) in [
+            // These remotes have the same Name, which is checked after their number.
+            (999, "two git remotes have the Name `one`"),
+            (1000, "two git remotes have the Name `one`"),
+            (1001, "more than 1000 git remotes"),
+            (1002, "more than 1000 git remotes"),
+        ] {
+            let remote = json!({"Name": "one", "Upstream": "ssh://git@host/one"});
+            let remotes = (0..number).map(|key| (key.to_string(), remote.clone()));
+            let remotes = Value::Object(remotes.collect());
+            let result = parse_with("/spec/manifest/bottles/dev/git/remotes", remotes);
+            assert_eq!(
+                result.unwrap_err(),
+                format!("spec.manifest.bottles: {message}")
+            );
+        }
+    }
+
+    #[test]
+    fn remotes_that_cannot_be_told_apart_are_refused() {
         let one = "ssh://git@host/one";
         let other = |name: &str, url: &str| {
             let remotes = json!({
@@ -500,7 +548,7 @@ mod tests {
             ("two", "ssh://git@host/two", Ok(())),
             ("two", "ssh://git@other/one", Ok(())),
             ("two", "ssh://git@host/team/one", Ok(())),
-            // Another case is another name, and another user's repository is another one.
+            // Names and paths are case-sensitive.
             ("One", "git@host:One", Ok(())),
             ("one.gi", "git@host:two", Ok(())),
             ("two.git", "git@host:two", Ok(())),

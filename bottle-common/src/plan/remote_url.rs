@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_in_their_parts() {
+    fn an_address_is_split_into_its_parts() {
         use Protocol::{Https, Ssh};
         for (address, protocol, user, host, port, path) in [
             (
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address() {
+    fn text_that_is_not_an_address_is_refused() {
         for address in [
             "",
             "host",
@@ -308,7 +308,7 @@ mod tests {
         }
     }
 
-    /// The spellings of `address`, those with another end of the path left out.
+    /// Gives the spellings of `address` that end with the path as it is.
     fn spelled(address: &str) -> Vec<String> {
         let spellings = parse(address).unwrap().spellings();
         spellings
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn spellings_with_a_user_and_without_a_port() {
+    fn an_ssh_address_is_spelled_with_and_without_user_and_port() {
         assert_eq!(
             spelled("ssh://ada@host/team/repo"),
             [
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_scp_form_with_another_port() {
+    fn another_port_than_22_has_no_scp_form() {
         let spellings = spelled("ssh://git@host:2222/repo");
         assert_eq!(spellings.len(), 2 * 6 + 5);
         for spelling in &spellings {

@@ -342,7 +342,7 @@ mod tests {
         RemoteName, SkillName,
     };
 
-    /// Asserts which texts `T` takes, unchanged, and which it refuses.
+    /// Asserts which texts `T` accepts unchanged, and which it refuses.
     #[track_caller]
     fn takes<T>(good: &[&str], bad: &[&str])
     where
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn machine_names() {
+    fn machine_names_are_checked() {
         takes::<MachineName>(
             &["a", "7", "claude-bottle-demo_1", "A-", "0_"],
             &[
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn skill_names() {
+    fn skill_names_are_checked() {
         takes::<SkillName>(
             &["verify", "init-prd", "a b", "日本", "a.b", "_x", "a:b", "~"],
             &[
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn remote_names() {
+    fn remote_names_are_checked() {
         takes::<RemoteName>(
             &["app", "a.b_c-D", "...", ".git", "-x", "0"],
             &["", ".", "..", "a/b", "a b", "a\n", "ä", "a:b", "a?", "a\0"],
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_with_ports() {
+    fn hosts_with_ports_are_checked() {
         takes::<HostPort>(
             &[
                 "127.0.0.1:1",
@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn http_urls() {
+    fn http_urls_are_checked() {
         takes::<HttpUrl>(
             &[
                 "http://127.0.0.1:55556/",
@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn identities() {
+    fn identities_are_checked() {
         takes::<IdentityText>(
             &[
                 "Ada Lovelace",
@@ -501,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn guest_paths() {
+    fn guest_paths_are_checked() {
         takes::<GuestPath>(
             &[
                 "/a",
@@ -537,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn host_paths() {
+    fn host_paths_are_checked() {
         let path = |text: &str| HostPath::try_from(text.to_owned()).map(|path| path.0);
         assert_eq!(path("/a b/ä:c").unwrap().to_str(), Some("/a b/ä:c"));
         for text in ["", "a", "./a", "../a", "-x", "~/a", "~ada/a", "/a\0b", "\0"] {
@@ -547,7 +547,7 @@ mod tests {
     }
 
     #[test]
-    fn schemes_and_homes() {
+    fn schemes_and_homes_are_checked() {
         takes::<GateScheme>(
             &["git", "http"],
             &["", "https", "Git", "ssh", "git ", "http:"],
@@ -567,7 +567,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_of_a_url() {
+    fn a_url_gives_its_host() {
         for (url, host) in [
             ("http://127.0.0.1:55556/", "127.0.0.1"),
             ("http://h/x", "h"),
@@ -581,7 +581,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_an_identity() {
+    fn an_error_says_what_is_wrong_with_an_identity() {
         for (text, message) in [
             ("", "must not be empty"),
             (" \t", "must not be empty"),

@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_failure_it_is() {
+    fn smolvms_own_failures_are_told_from_the_guests() {
         let progress = "Uploading f -> /p: 1 B / 6 B (16.0%, 5.9 KB/s)";
         for (code, stderr, is_own) in [
             (1, "Error: vm not found: m".to_owned(), true),
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_command_is_told_in_its_own_words() {
+    fn a_failure_has_the_words_of_the_command() {
         let output = output(3, "out \n", "\nno\r\nnever\n");
         let failure = failure(Reason::Failed {
             output: &output,
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn of_long_words_the_end_is_told() {
+    fn long_output_is_cut_at_the_start() {
         let output = output(1, "", &format!("{}end", "ä".repeat(5000)));
         let failure = failure(Reason::Failed {
             output: &output,
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_smolvm_that_is_not_there_and_a_host_that_is_full_are_two_things() {
+    fn a_missing_smolvm_and_a_host_without_resources_differ() {
         let missing = Unfinished::Missing(io::ErrorKind::NotFound.into());
         let missing = failure(Reason::Unfinished(&missing));
         assert_eq!(missing.error.code, Some(Code::SmolvmMissing));
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_has_its_way_out() {
+    fn a_timeout_has_a_hint() {
         let late = failure(Reason::Unfinished(&Unfinished::TimedOut));
         assert_eq!(late.error.message, "do it: timed out after 1m 30s");
         assert_eq!(
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_not_there_is_named_where_smolvm_does_not() {
+    fn a_missing_program_is_named_if_smolvm_does_not_name_it() {
         let said = "Error: failed to spawn command: No such file or directory (os error 2)";
         let output = output(1, "", said);
         let message = |program| {
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_is_no_part_of_what_was_printed() {
+    fn progress_is_removed_from_the_output() {
         let progress = "Uploading f -> /p: 1 B / 6 B (16.0%, 5.9 KB/s)";
         let output = output(1, "", &format!("{progress}\r{progress}Error: no\rmore\n"));
         let failed = failure(Reason::Failed {
@@ -359,7 +359,7 @@ mod tests {
                 Some(Code::SmolvmError)
             )
         );
-        // The mark of smolvm's own failure may stand behind a carriage return.
+        // `Error:` may follow a carriage return.
         assert!(is_smolvms_own(&self::output(1, "", "working\rError: no")));
     }
 }

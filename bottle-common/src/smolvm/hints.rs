@@ -153,9 +153,9 @@ mod tests {
         )
     }
 
-    /// Asserts that each of `printed` has the way out `text`, whoever failed.
+    /// Asserts that each of `printed` has this hint, whoever failed.
     #[track_caller]
-    fn of_all(printed: &[&str], text: &str) {
+    fn has_hint(printed: &[&str], text: &str) {
         for printed in printed {
             for code in [Code::SmolvmError, Code::GuestCommand] {
                 assert_eq!(hint(code, printed).as_deref(), Some(text), "{printed}");
@@ -163,10 +163,10 @@ mod tests {
         }
     }
 
-    /// Asserts that each of `printed` has the way out `text` where the failure is of class `only`,
-    /// and none in the other class.
+    /// Asserts that each of `printed` has this hint if the failure is of class `only`, and none if
+    /// it is of the other class.
     #[track_caller]
-    fn of_class(only: Code, printed: &[&str], text: &str) {
+    fn has_hint_only_for(only: Code, printed: &[&str], text: &str) {
         for printed in printed {
             for code in [Code::SmolvmError, Code::GuestCommand] {
                 let expected = (code == only).then_some(text);
@@ -176,59 +176,69 @@ mod tests {
     }
 
     #[test]
-    fn what_smolvm_says() {
-        of_class(
+    fn smolvms_own_failures_have_hints() {
+        has_hint_only_for(
             Code::SmolvmError,
-            &["error: unrecognized subcommand 'machine'"],
-            "bottle needs smolvm 0.5.16 or later: install a newer smolvm, or name one with --smolvm PATH or CLAUDE_BOTTLE_SMOLVM",
+            &[
+                "error: unrecognized subcommand 'machine'",
+                "error: unrecognized subcommand 'cp'",
+            ],
+            "bottle needs smolvm 0.5.16 or later: install a newer smolvm, or name one with \
+             --smolvm PATH or CLAUDE_BOTTLE_SMOLVM",
         );
-        of_class(
+        has_hint_only_for(
             Code::SmolvmError,
             &["error: unexpected argument '--user' found"],
-            "`machine exec --user` came with smolvm 1.14.0; with --exec-user none, commands run as the machine's default user",
+            "`machine exec --user` came with smolvm 1.14.0; with --exec-user none, commands run as \
+             the machine's default user",
         );
-        of_all(
+        has_hint(
             &["Error: vm not found: m"],
-            "`smolvm machine ls` lists the machines; -m NAME provisions another one than the plan's",
+            "`smolvm machine ls` lists the machines; -m NAME provisions another one than the \
+             plan's",
         );
-        of_all(
+        has_hint(
             &["Error: machine 'm' is not running"],
             "`smolvm machine start --name m` starts it; if it is running, it is busy: try again",
         );
-        of_class(
+        has_hint_only_for(
             Code::SmolvmError,
             &[
-                "Error: io: connection closed",
-                "Error: send message: Broken pipe",
+                "Error: io operation failed: connection closed",
+                "Error: agent operation failed: send message: Broken pipe (os error 32)",
                 "Error: Connection reset by peer",
             ],
-            "the machine stopped during the call: start it with `smolvm machine start --name m`, then run this step again",
+            "the machine stopped during the call: start it with `smolvm machine start --name m`, \
+             then run this step again",
         );
     }
 
     #[test]
-    fn what_the_guest_says() {
-        of_all(
+    fn failures_in_the_guest_have_hints() {
+        has_hint(
             &["ns-file helper write: Broken pipe (os error 32)"],
-            "the guest could not write the file: the disk is full, or a parent of the file is not a directory",
+            "the guest could not write the file: the disk is full, or a parent of the file is not \
+             a directory",
         );
-        of_all(
+        has_hint(
             &[
                 "cat: write error: No space left on device",
                 "tar: a: Wrote only 512 of 10240 bytes",
             ],
             "the machine's disk is full",
         );
-        of_all(
+        has_hint(
             &[
                 "chown: invalid user: 'node:node'",
                 "chown: invalid group: 'node:node'",
                 "runuser: user node does not exist or the user entry does not contain all the \
                  required fields",
+                "Error: user 'node' not found",
             ],
-            "the guest needs the user `node` (uid and gid 1000, home /home/node), as in the node image",
+            "the guest needs the user `node` (uid and gid 1000, home /home/node), as in the node \
+             image",
         );
-        of_all(
+        has_hint(
             &[
                 "env: 'claude': No such file or directory",
                 "env: ‘claude’: No such file or directory",
@@ -237,34 +247,35 @@ mod tests {
              @anthropic-ai/claude-code` or, if its own installer put it into ~/.local/bin, run \
              `ln -s /home/node/.local/bin/claude /usr/local/bin/`",
         );
-        of_all(
+        has_hint(
             &[
                 "sh: 1: git: not found",
                 "runuser: failed to execute git: No such file or directory",
-                "executable file `runuser` not found",
+                "executable file `runuser` not found in $PATH: No such file or directory",
                 "failed to spawn command: No such file or directory (os error 2)",
             ],
             "the guest lacks a program: it needs Debian's ca-certificates, git, tar and util-linux",
         );
-        of_class(
+        has_hint_only_for(
             Code::GuestCommand,
             &[
                 "chown: changing ownership of 'a': Operation not permitted",
                 "cat: a: Permission denied",
                 "runuser: may not be used by non-root users",
             ],
-            "the command needs root in the guest: --exec-user auto asks for root since smolvm 1.14.0; with an older smolvm, the machine's default user has to be root",
+            "the command needs root in the guest: --exec-user auto asks for root since smolvm \
+             1.14.0; with an older smolvm, the machine's default user has to be root",
         );
     }
 
     #[test]
-    fn what_stands_in_nodes_way() {
-        of_class(
+    fn files_that_are_not_nodes_have_hints() {
+        has_hint_only_for(
             Code::GuestCommand,
             &["chmod: changing permissions of 'a': Operation not permitted"],
             "what is there is not node's: somebody put it there; root can remove it in the guest",
         );
-        of_class(
+        has_hint_only_for(
             Code::GuestCommand,
             &[
                 "mkdir: cannot create directory 'a': Permission denied",
@@ -276,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_ways_out_the_first_is_told_and_other_words_have_none() {
+    fn the_first_hint_that_fits_is_given_and_other_words_have_none() {
         let both = "tar: a: Cannot open: Permission denied; tar: b: No space left on device";
         let full = Some("the machine's disk is full".to_owned());
         assert_eq!(hint(Code::GuestCommand, both), full);

@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_kept_replaced_or_moved_aside_as_a_whole() {
+    fn an_existing_directory_is_kept_replaced_or_moved_aside_as_a_whole() {
         let source = tempfile::tempdir().unwrap();
         fs::write(source.path().join("new"), "").unwrap();
         let sandbox = Sandbox::with_guest();
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_run_left_is_no_part_of_the_directory() {
+    fn leftovers_of_a_killed_run_are_not_in_the_directory() {
         let source = tempfile::tempdir().unwrap();
         fs::write(source.path().join("new"), "").unwrap();
         let sandbox = Sandbox::with_guest();
@@ -367,7 +367,7 @@ mod tests {
         carry_out(&sandbox, archive(source.path(), 1 << 20), Existing::Replace);
         assert_eq!(look(&sandbox), "./tree ./tree/new ");
 
-        // The old one was put aside, and the new one did not get its place.
+        // The old directory was moved aside, and the new one was not moved into its place.
         begin(
             &sandbox,
             &format!("mkdir {own}.abc {own}.old && touch {own}.old/old"),
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_unpacked_of_a_tar_that_lacks_a_part() {
+    fn a_tar_that_lacks_a_part_is_not_unpacked() {
         let source = tempfile::tempdir().unwrap();
         fs::write(source.path().join("large"), vec![b'x'; 40_000]).unwrap();
         let sandbox = Sandbox::with_guest();
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn undone_is_all_that_was_begun() {
+    fn undo_restores_the_guest() {
         let source = tempfile::tempdir().unwrap();
         let sandbox = Sandbox::with_guest();
         let (own, tar) = (own(), tar_of(&format!("{PARENT}/tree")));
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn room_is_needed_only_for_what_is_not_kept() {
+    fn a_kept_directory_needs_no_room() {
         let source = tempfile::tempdir().unwrap();
         let sandbox = Sandbox::with_guest();
         let much = 1 << 60;

@@ -117,7 +117,7 @@ mod tests {
     use super::{Known, KnownSmolvm, KnownUser};
 
     #[test]
-    fn the_first_one_asks_for_all() {
+    fn only_the_first_step_asks_smolvm() {
         let file = NamedTempFile::new().unwrap();
         let (first, second) = (
             Known::open(file.path()).unwrap(),

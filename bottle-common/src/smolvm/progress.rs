@@ -99,7 +99,7 @@ mod tests {
     use super::line;
 
     #[test]
-    fn says_bytes_rate_and_time_left() {
+    fn progress_has_bytes_rate_and_time_left() {
         let after = |done, seconds| line("x", done, 2 << 30, Duration::from_secs(seconds));
         assert_eq!(
             after(512 << 20, 2),

@@ -308,7 +308,7 @@ mod tests {
     use crate::smolvm::progress::Progress;
     use crate::smolvm::version::ExecUser;
 
-    /// A smolvm that writes its arguments down and does what a shell script says.
+    /// A smolvm that logs its arguments and runs a shell script.
     struct Smolvm {
         directory: TempDir,
         runner: Runner,
@@ -320,8 +320,8 @@ mod tests {
             let program = directory.path().join("smolvm");
             let log = directory.path().join("log");
             let script = format!("#!/bin/sh\necho \"$*\" >>'{}'\n{script}\n", log.display());
-            // Another process writes it: were it open here for writing while another thread starts
-            // a process, it could not be run.
+            // Another process writes the program. If it were open for writing here while another
+            // thread starts a process, it could not be run.
             let written = Command::new("sh")
                 .args(["-c", "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\""])
                 .args([program.as_os_str(), script.as_ref()])
@@ -339,7 +339,7 @@ mod tests {
             Self { directory, runner }
         }
 
-        /// The calls so far, without what all execs begin with.
+        /// Gives the calls so far, without the first words of all execs.
         fn log(&self) -> Vec<String> {
             let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
             let short = |line: &str| line.replace("machine exec --name m ", "");
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_not_its_own_fault_is_repeated_three_times() {
+    fn only_transient_failures_are_repeated_three_times() {
         let locked = "echo 'Error: database is locked' >&2; exit 1";
         let exists = "echo 'Error: failed to open staging file: File exists' >&2; exit 1";
         thread::scope(|scope| {
@@ -372,7 +372,7 @@ mod tests {
                 (locked, false, 4),
                 (locked, true, 4),
                 (exists, true, 4),
-                // The guest's own words are no reason.
+                // The guest's own output does not count.
                 ("echo 'database is locked' >&2; exit 1", false, 1),
                 ("echo 'Error: no' >&2; exit 1", false, 1),
             ] {
@@ -392,7 +392,7 @@ mod tests {
                     };
                     let result = smolvm.runner.run(&Calls::from(vec![call]));
                     assert_eq!(result.is_ok(), script.is_empty(), "{script}");
-                    // A copy asks first what this smolvm's `cp` can do.
+                    // Before a copy, smolvm is asked for its version.
                     let asked = usize::from(is_copy);
                     assert_eq!(smolvm.log().len(), asked + expected, "{script}");
                     assert_eq!(smolvm.runner.calls() as usize, expected, "{script}");
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn root_is_asked_for_where_it_can_be() {
+    fn root_is_requested_if_smolvm_accepts_a_user() {
         let refused = "echo 'Error: needs an image machine; a bare VM runs every command as root' >&2; exit 1";
         let said =
             "echo 'needs an image machine; a bare VM runs every command as root' >&2; exit 1";
@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_group_began_is_undone_after_the_first_failure() {
+    fn a_group_is_undone_after_its_first_failure() {
         let script =
             "case \"$*\" in *bad) echo no >&2; exit 3 ;; *undo) exit 4 ;; *) echo \"$*\" ;; esac";
         for (groups, log, result) in [
@@ -481,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn side_by_side_no_group_is_begun_after_a_failure() {
+    fn no_group_starts_after_a_failure_side_by_side() {
         let groups = |word: &str| (0..12).map(|_| group(&[word], None)).collect();
         let mut calls = Calls {
             first: group(&[], None),
@@ -491,7 +491,7 @@ mod tests {
         let mut smolvm = Smolvm::new(ExecUser::None, script);
         let error = smolvm.runner.run(&calls).unwrap_err().error;
         assert_eq!(error.message, "bad: smolvm machine exec: exit status 3");
-        // There are four at a time, and each that fails is the last of its kind.
+        // Four threads run the groups, and each stops after its failure.
         assert!(smolvm.log().len() <= 4, "{:?}", smolvm.log());
         assert_eq!(smolvm.runner.calls() as usize, smolvm.log().len());
         calls.side_by_side = groups("good");
@@ -501,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expected_failure_has_its_way_out() {
+    fn an_expected_failure_is_recovered_from() {
         let recovery = |has_guard: bool| Recovery {
             words: "already",
             guard: has_guard.then(|| Guard {
@@ -525,9 +525,9 @@ mod tests {
             (true, "already", first, "", again.clone(), Ok(first)),
             (true, "already", "rubbish", "", again.clone(), Ok("rubbish")),
             (true, "already", first, "exit 5", again.clone(), Ok(first)),
-            // A guard that fails shows nothing.
+            // A guard that fails has no output.
             (true, "already", "'; exit 6; '", "", again, Ok("")),
-            // A way out that cannot be gone is told of itself.
+            // If a call of the recovery cannot be made, that is the error.
             (
                 true,
                 "already",
@@ -576,7 +576,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_private_is_not_told() {
+    fn private_output_is_not_in_the_message() {
         let mut smolvm = Smolvm::new(ExecUser::None, "echo s3cret; echo no >&2; exit 3");
         let message =
             |exec: &Exec, smolvm: &mut Smolvm| smolvm.runner.ask(exec).unwrap_err().error.message;
@@ -592,7 +592,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_runner_found_out_the_next_one_knows() {
+    fn a_runner_knows_what_the_one_before_found_out() {
         let refused = "echo 'Error: needs an image machine; a bare VM runs every command as root' >&2; exit 1";
         for (on_root, kept, first, second) in [
             ("true", "yes\n", "--user root -- a", "--user root -- a"),
@@ -626,7 +626,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_four_groups_go_on_side_by_side() {
+    fn more_than_four_groups_run_side_by_side() {
         // Each call waits until another one has begun.
         let script = "turns=0\n\
                       until [ \"$(grep -c a \"${0%/*}/log\")\" -ge 2 ]; do\n\
@@ -641,7 +641,7 @@ mod tests {
     }
 
     #[test]
-    fn to_undo_may_not_take_long() {
+    fn the_time_limit_for_undoing_is_short() {
         for (timeout, undo_timeout) in [(60_000, 5000), (5001, 5000), (4999, 4999)] {
             let mut smolvm = Smolvm::new(ExecUser::None, "exit 3");
             smolvm.runner.settings.timeout = Duration::from_millis(timeout);
@@ -657,7 +657,7 @@ mod tests {
     }
 
     #[test]
-    fn a_smolvm_that_does_not_tell_its_version_is_not_asked_for_root() {
+    fn root_is_not_requested_from_a_smolvm_without_a_version() {
         let mut smolvm = Smolvm::new(ExecUser::Auto, "exec sleep 1000");
         smolvm.runner.settings.timeout = Duration::from_millis(50);
         let asked = ask_version(&smolvm.runner.settings, &exec("a").into()).unwrap();

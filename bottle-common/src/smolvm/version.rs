@@ -69,7 +69,7 @@ mod tests {
     use super::{ExecUser, copies_for, has_user, parse};
 
     #[test]
-    fn users() {
+    fn exec_users_are_parsed() {
         for (text, user) in [
             ("auto", Ok(ExecUser::Auto)),
             ("none", Ok(ExecUser::None)),
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn versions() {
+    fn versions_are_parsed_and_compared() {
         for (printed, version, has, copies) in [
             ("smolvm 1.32.2\n", Some((1, 32, 2)), true, true),
             (

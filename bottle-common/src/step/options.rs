@@ -260,7 +260,7 @@ mod tests {
     use super::timeout;
 
     #[test]
-    fn a_time_is_longer_than_0() {
+    fn a_timeout_is_longer_than_0() {
         for (text, result) in [
             ("5m", Some(Duration::from_secs(300))),
             ("1ms", Some(Duration::from_millis(1))),

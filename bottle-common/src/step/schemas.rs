@@ -32,7 +32,7 @@ struct Checks {
 }
 
 #[test]
-fn the_schemas_are_those_of_the_types() {
+fn the_schemas_match_the_types() {
     for (name, schema) in [
         ("plan", wire::schema()),
         ("receipts", schema_for!(Receipts)),

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose};
 use time::{Duration, OffsetDateTime};
@@ -64,4 +65,13 @@ impl Pair {
     pub fn write(&self, path: &Path) {
         fs::write(path, &self.pem).unwrap();
     }
+}
+
+/// Gives the fingerprint of the certificate at `path`, as OpenSSL prints it.
+pub fn fingerprint(path: &Path) -> String {
+    let mut openssl = Command::new("openssl");
+    openssl.args(["x509", "-noout", "-fingerprint", "-sha256", "-in"]);
+    let output = openssl.arg(path).output().expect("openssl");
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.trim().split_once('=').unwrap().1.to_owned()
 }

@@ -27,10 +27,11 @@ use tempfile::TempDir;
 
 use guests::Guest;
 
-pub use certificates::{Certificate, Pair, certificate};
+pub use certificates::{Certificate, Pair, certificate, fingerprint};
 pub use converge::{converges, converges_in};
 pub use documents::{command_documents, document, schema, step_documents};
 pub use programs::{STEPS, keys, send};
+pub use repositories::{CLONE, COPIED, KEPT};
 
 /// The name of the machine in the plans of the tests.
 pub const MACHINE: &str = "claude-bottle-demo-abc12";

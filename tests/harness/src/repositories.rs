@@ -8,6 +8,15 @@ use serde_json::{Value, json};
 
 use crate::{MACHINE, Sandbox};
 
+/// What `bottle-git` says if it copied the project's repository and did nothing else.
+pub const COPIED: &str = "bottle-git: DIR/project/.git in /home/node/workspace/.git (_s)\n";
+/// Its warning if the guest had a repository already.
+pub const KEPT: &str = "bottle-git: warning: /home/node/workspace/.git was there already and is \
+                        kept; --replace-repository replaces it\n";
+/// Its hint if a repository is not all in one place.
+pub const CLONE: &str =
+    "hint: a clone has all of it: git clone --no-local OLD NEW, with NEW as spec.user_cwd\n";
+
 /// Prints everything that two copies of a repository must have in common.
 const STATE: &str = "git status --porcelain=v2 --branch; git symbolic-ref -q HEAD || git rev-parse HEAD; \
                      git log --all --format='%H %D %an %s'; git for-each-ref; git ls-files --stage; git stash list; \
