@@ -366,6 +366,21 @@ fn a_check_finds_every_change_of_git() {
     );
 }
 
+/// A repository without a gate, and a gate without a repository, are protected from such settings.
+#[test]
+fn a_check_of_one_part_of_git_finds_the_settings_that_it_forbids() {
+    let (sandbox, _) = provisioned();
+    sandbox.guest("HOME=/home/node runuser -u node -- git config --global core.askPass /tmp/x");
+    let rule = format!(
+        "bottle-git: {CONFIG}: rule: nothing in the plan, `core.askpass = /tmp/x` in the guest\n"
+    );
+    for (part, said) in [("repository", &*rule), ("gate", &rule), ("identity", "")] {
+        let outcome = sandbox.sh(&format!("bottle-git --check -q --only {part} < plan.json"));
+        let status = if said.is_empty() { 0 } else { 3 };
+        assert_eq!((outcome.status, &*outcome.stderr), (status, said), "{part}");
+    }
+}
+
 #[test]
 fn a_check_finds_every_change_of_the_supervisor() {
     let (sandbox, plan) = provisioned();

@@ -6,7 +6,6 @@
     reason = "a test that cannot go on has to panic"
 )]
 
-use std::fs;
 use std::os::unix::net::UnixListener;
 
 use harness::{Sandbox, converges, cp_for, exec_as};
@@ -156,25 +155,6 @@ fn a_path_that_smolvm_does_not_take_is_copied_through_stage_dir() {
          hint: stage_dir in the plan names another directory\n",
     );
     assert!(sandbox.calls().is_empty());
-}
-
-#[test]
-fn a_link_needs_a_temporary_directory_without_a_colon() {
-    let sandbox = Sandbox::new();
-    sandbox.write("a:b/prompt.txt", "by way of a link\n");
-    let mut plan = sandbox.plan();
-    plan["prompt_file"] = json!(sandbox.path("a:b/prompt.txt"));
-    let run = sandbox.run(STEP).env("TMPDIR", sandbox.path("a:b"));
-    run.plan(&plan).end().fails(
-        1,
-        &format!(
-            "bottle-prompt: write {PATH}: smolvm machine cp: make a link for a path with a colon: \
-             TMPDIR must be a path without a colon\n"
-        ),
-    );
-    assert!(sandbox.calls().is_empty());
-    let left: Vec<_> = fs::read_dir(sandbox.path("a:b")).unwrap().collect();
-    assert_eq!(left.len(), 1, "{left:?}");
 }
 
 /// smolvm is there, but the host has no descriptor left to start it.
