@@ -73,7 +73,13 @@ fn end(sandbox: &Sandbox, mut child: Child, signal: &str) -> Outcome {
 
 #[test]
 fn a_signal_ends_provision_and_its_step() {
-    for (signal, status) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+    for (signal, status) in [
+        ("INT", 130),
+        ("TERM", 143),
+        ("HUP", 129),
+        ("USR1", 138),
+        ("XCPU", 152),
+    ] {
         let sandbox = Sandbox::new();
         sandbox.set_up(BUILT);
         let child = start(
@@ -104,7 +110,13 @@ fn a_signal_ends_all_steps_at_once() {
 
 #[test]
 fn a_signal_ends_the_rehearsal() {
-    for (signal, status) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+    for (signal, status) in [
+        ("INT", 130),
+        ("TERM", 143),
+        ("HUP", 129),
+        ("USR1", 138),
+        ("XCPU", 152),
+    ] {
         let sandbox = Sandbox::new();
         sandbox.set_up(BUILT);
         replace(&sandbox, "skills", ": >reached; exec sleep 1000000");
