@@ -104,10 +104,11 @@ fn the_documents_of_provision_match_its_command_line() {
     let mut command = provision(&help);
     command_documents(
         &command,
-        "Runs bottle-ca, bottle-prompt, bottle-skills, bottle-git and bottle-supervise, in this order, on one plan: a JSON\n\
-         object on stdin. The provisioned plan, with a receipt of each step, goes to stdout.\n\
-         .PP\nNothing is changed in the guest before every step has accepted its options, the plan and the files on the\n\
-         host. When a step fails, the later ones do not run, and the exit status is that of the step.",
+        "Runs bottle-ca, bottle-prompt, bottle-skills, bottle-git and bottle-supervise in this order.\n\
+         It reads a plan (JSON) on stdin, and prints the plan with a receipt of each step on stdout.\n\
+         .PP\nNothing is changed in the guest before all steps have accepted their options, the plan\n\
+         and the host's files. If a step fails, the later steps are not run, and the exit status is\n\
+         the step's.",
     );
     // The script's own help has the same number of options, and the script accepts each.
     command.build();

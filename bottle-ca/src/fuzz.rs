@@ -25,8 +25,8 @@ fn seeds() -> Vec<Vec<u8>> {
 proptest! {
     #![proptest_config(config(60))]
 
-    /// What is accepted has no key, and OpenSSL reads it and what follows it in a bundle, unless its
-    /// DER is damaged, which the guest finds out before it trusts it.
+    /// An accepted file has no key, and OpenSSL reads it and what follows it in a bundle. The DER
+    /// may be damaged, which the guest finds out before it trusts the file.
     #[test]
     fn certificate_file(text in mutated(seeds(), &[
         "\n", "\r", "\r\n", "\n\n", " ", "\t", "\0", "=", "==", "-", "-----BEGIN CERTIFICATE-----\n",

@@ -9,7 +9,7 @@ use crate::host::tree::PinnedTree;
 use crate::plan::values::GuestPath;
 
 /// One call of smolvm. `S` is what a copy copies: a [`Source`] or, once that has been staged, the
-/// path of a file on the host as smolvm takes it.
+/// path of a file on the host that smolvm accepts.
 #[derive(Clone, Debug)]
 pub enum Call<S = Source> {
     /// `smolvm machine cp`

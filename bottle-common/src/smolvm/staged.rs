@@ -84,13 +84,13 @@ impl Stager {
             Source::Archive(archive) => self.pack(&archive)?,
             Source::NextPart => self.parts.pop().context("a part is missing")?,
         };
-        // stage_dir was judged: its own path is one that smolvm takes.
+        // The path of stage_dir is one that smolvm accepts, or opening it would have failed.
         let path = file.path().to_string_lossy().into_owned();
         self.files.push(file);
         Ok(path)
     }
 
-    /// Copies a file whose own path smolvm does not take.
+    /// Copies a file whose own path smolvm does not accept.
     fn copy(&self, path: &Path) -> Result<NamedTempFile> {
         let mut from = files::open(path)?;
         let to = self.create_file()?;
@@ -124,13 +124,15 @@ impl Stager {
     }
 }
 
-/// Gives the path as smolvm takes it. It takes only UTF-8, and the text before a colon for a machine.
+/// Returns `path` if smolvm accepts it. smolvm accepts only UTF-8, and takes the text before a colon
+/// for the name of a machine.
 #[must_use]
 pub fn fit(path: &Path) -> Option<&str> {
     path.to_str().filter(|path| !path.contains(':'))
 }
 
-/// Whether a call copies something that is not yet a file, or one whose path smolvm does not take.
+/// Whether a call copies something that is not yet a file, or a file whose path smolvm does not
+/// accept.
 fn needs_staging(calls: &Calls) -> bool {
     calls.iter().any(|call| match call {
         Call::Copy(Copy {
