@@ -2,7 +2,8 @@
 
 use bottle_common::guest::listing::Difference;
 use bottle_common::plan::values::HttpUrl;
-use serde_json::{Deserializer, Value};
+use serde::Deserialize;
+use serde_json::Deserializer;
 
 /// The JSON pointer (RFC 6901) of the server's URL in `.claude.json`.
 pub const URL: &str = "/mcpServers/supervise/url";
@@ -10,25 +11,34 @@ pub const URL: &str = "/mcpServers/supervise/url";
 pub const TYPE: &str = "/mcpServers/supervise/type";
 
 /// The entry in the settings. Both parts are `None` if there is none.
+#[derive(Default, Deserialize)]
+#[serde(default)]
 pub struct Registration {
     url: Option<String>,
+    #[serde(rename = "type")]
     kind: Option<String>,
 }
 
+/// What is read of `.claude.json`.
+#[derive(Deserialize)]
+struct Settings {
+    #[serde(rename = "mcpServers")]
+    servers: Servers,
+}
+
+#[derive(Deserialize)]
+struct Servers {
+    supervise: Registration,
+}
+
 impl Registration {
-    /// Parses `.claude.json`, which other JSON may follow. A text that is not JSON has no entry.
+    /// Parses `.claude.json`, which other JSON may follow. A text that is not JSON, or has another
+    /// type where a part of the entry should be, has no entry.
     pub fn parse(settings: &str) -> Self {
-        let first = Deserializer::from_str(settings).into_iter::<Value>().next();
-        let settings = first.and_then(Result::ok).unwrap_or_default();
-        let text = |pointer| {
-            settings
-                .pointer(pointer)
-                .and_then(Value::as_str)
-                .map(str::to_owned)
-        };
-        Self {
-            url: text(URL),
-            kind: text(TYPE),
+        let mut values = Deserializer::from_str(settings).into_iter::<Settings>();
+        match values.next() {
+            Some(Ok(settings)) => settings.servers.supervise,
+            _ => Self::default(),
         }
     }
 

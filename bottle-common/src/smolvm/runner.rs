@@ -32,6 +32,8 @@ const MAX_REPEATS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(200);
 /// The time limit for an undo call, which is short because somebody may be waiting for the end.
 const UNDO_TIMEOUT: Duration = Duration::from_secs(5);
+/// The length of a guard's answer that is parsed, in bytes.
+const MAX_ANSWER: usize = 1 << 20;
 /// The number of groups that are run side by side. More of them gain nothing.
 const SIDE_BY_SIDE: usize = 4;
 
@@ -280,8 +282,12 @@ impl Runner {
     }
 }
 
-/// Whether `answer` shows that the failed call is not needed.
+/// Whether `answer` shows that the failed call is not needed. A longer one than [`MAX_ANSWER`] does
+/// not, because its JSON could take many times its size in memory.
 fn is_satisfied(guard: &Guard, answer: &str) -> bool {
+    if answer.len() > MAX_ANSWER {
+        return false;
+    }
     let first = Deserializer::from_str(answer).into_iter::<Value>().next();
     let json = first.and_then(Result::ok).unwrap_or_default();
     guard
@@ -299,7 +305,7 @@ mod tests {
 
     use tempfile::TempDir;
 
-    use super::{Runner, Settings};
+    use super::{MAX_ANSWER, Runner, Settings, is_satisfied};
     use crate::error::Code;
     use crate::plan::values::{GuestPath, MachineName};
     use crate::smolvm::call::{Call, Calls, Copy, Exec, Group, Guard, Hands, Recovery};
@@ -498,6 +504,20 @@ mod tests {
         let before = smolvm.runner.calls();
         assert_eq!(smolvm.runner.run(&calls).unwrap().len(), 12);
         assert_eq!(smolvm.runner.calls(), before + 12);
+    }
+
+    #[test]
+    fn a_long_answer_satisfies_no_guard() {
+        let guard = Guard {
+            call: exec("guard"),
+            holds: vec![("/a", "1".to_owned())],
+        };
+        let answer = |length: usize| {
+            let json = r#"{"a": "1"}"#;
+            json.to_owned() + &" ".repeat(length - json.len())
+        };
+        assert!(is_satisfied(&guard, &answer(MAX_ANSWER)));
+        assert!(!is_satisfied(&guard, &answer(MAX_ANSWER + 1)));
     }
 
     #[test]
