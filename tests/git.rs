@@ -306,6 +306,7 @@ fn the_repository_works_for_node_and_the_agents_commits_survive() {
 
 /// Every spelling of an upstream, and the gate's URL that real git makes of it in the guest.
 #[test]
+#[allow(clippy::too_many_lines, reason = "a test that tells one story")]
 fn git_sends_every_spelling_to_its_own_gate() {
     let sandbox = Sandbox::with_guest();
     let mut plan = with_remote(&sandbox, "ssh://git@host/repo.git");

@@ -88,6 +88,7 @@ fn with_secrets(sandbox: &Sandbox) -> Value {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a test that tells one story")]
 fn no_secret_of_the_host_reaches_the_guest() {
     let sandbox = Sandbox::with_guest();
     let plan = with_secrets(&sandbox);

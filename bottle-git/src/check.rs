@@ -746,6 +746,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "a test that tells one story")]
     fn the_repository_is_nodes_and_git_reads_it() {
         let missing = FILES.replace(&format!("d 755 node:node\0{REPOSITORY}\0\0"), "");
         let with = |more: &str| format!("{FILES}{more}");

@@ -124,10 +124,21 @@ pub fn git<'a>(args: impl IntoIterator<Item = &'a OsStr>) -> Result<Output, Unfi
 fn finish(
     expression: &Expression,
     timeout: Duration,
-    mut watch: impl FnMut(&str),
+    watch: impl FnMut(&str),
 ) -> Result<Output, Unfinished> {
     signals::check().map_err(Unfinished::Interrupted)?;
     let deadline = Instant::now().checked_add(timeout);
+    let (child, streams) = start(expression)?;
+    let result = read_to_exit(&child, streams, deadline, watch);
+    if result.is_err() {
+        kill(&child);
+    }
+    result
+}
+
+/// Starts a program with an empty stdin in a process group of its own. Returns also the streams that
+/// it prints on.
+fn start(expression: &Expression) -> Result<(Handle, [Stream; 2]), Unfinished> {
     // duct's capture would start a thread for each stream, and would wait until every process that
     // holds the stream has closed it.
     let (stdout, to_stdout) = pipe()?;
@@ -143,7 +154,16 @@ fn finish(
         })
         .start()
         .map_err(Unfinished::to_start)?;
-    let mut streams = [Stream::new(stdout), Stream::new(stderr)];
+    Ok((child, [Stream::new(stdout), Stream::new(stderr)]))
+}
+
+/// Reads `streams`, those of stdout and stderr, until `child` exits. After an error it still runs.
+fn read_to_exit(
+    child: &Handle,
+    mut streams: [Stream; 2],
+    deadline: Option<Instant>,
+    mut watch: impl FnMut(&str),
+) -> Result<Output, Unfinished> {
     loop {
         let seen = streams[1].content.len();
         let is_ending = streams.iter().all(|stream| stream.pipe.is_none());
@@ -157,13 +177,8 @@ fn finish(
             &mut streams,
             deadline.map_or(wake, |deadline| wake.min(deadline)),
         )?;
-        if streams
-            .iter()
-            .map(|stream| stream.content.len())
-            .sum::<usize>()
-            > MAX_OUTPUT
-        {
-            kill(&child);
+        let printed: usize = streams.iter().map(|stream| stream.content.len()).sum();
+        if printed > MAX_OUTPUT {
             return Err(Unfinished::TooMuchOutput);
         }
         if streams[1].content.len() > seen {
@@ -179,12 +194,8 @@ fn finish(
                 stderr,
             });
         }
-        if let Err(interrupted) = signals::check() {
-            kill(&child);
-            return Err(Unfinished::Interrupted(interrupted));
-        }
+        signals::check().map_err(Unfinished::Interrupted)?;
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            kill(&child);
             return Err(Unfinished::TimedOut);
         }
     }
