@@ -108,11 +108,11 @@ fn dies_when_no_certificate_was_added() {
         &format!("bottle-ca: run update-ca-certificates: {why}\n"),
     );
     for (answer, status) in [
-        ("2 added, 0 removed", 0),
-        ("10 added.", 0),
-        ("(100 added)", 0),
-        ("00 added", 1),
-        ("added", 1),
+        ("2 added, 0 removed\nway: plain\n", 0),
+        ("10 added.\nway: quick\n", 0),
+        ("(100 added)\nway: quick\n", 0),
+        ("00 added\nway: quick\n", 1),
+        ("added\nway: quick\n", 1),
     ] {
         let outcome = sandbox
             .run(STEP)
@@ -121,6 +121,12 @@ fn dies_when_no_certificate_was_added() {
             .end();
         assert_eq!(outcome.status, status, "{answer}");
     }
+    let outcome = sandbox.run(STEP).plan(&plan);
+    let why = "it does not say which way it took: 1 added, 0 removed; done.; way: other";
+    outcome
+        .env("STAND_IN_ANSWER", "1 added, 0 removed; done.\nway: other\n")
+        .end()
+        .fails(1, &format!("bottle-ca: {UPDATE}: {why}\n"));
 }
 
 #[test]

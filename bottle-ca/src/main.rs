@@ -14,7 +14,7 @@ use bottle_common::plan::guest_env::{CERTIFICATES, GuestEnv};
 use bottle_common::plan::{Ca, Plan};
 use bottle_common::smolvm::call::{Call, Exec, Hands, Source};
 use bottle_common::step::options::NoOptions;
-use bottle_common::step::receipt::CaEnvironment;
+use bottle_common::step::receipt::{CaEnvironment, Way};
 use bottle_common::step::{Check, Prepared, Report, Step, program, receipt};
 
 use crate::certificate::Certificate;
@@ -50,21 +50,25 @@ fn prepare(plan: &Plan, _: &NoOptions) -> Result<Prepared> {
         Exec::script(UPDATE, TRUST, &[&path, &sha256]).into(),
     ];
     let line = format!("trusts {} CA, sha256 {fingerprint}", plan.ca.proxy);
-    let receipt = receipt::Ca {
-        proxy: plan.ca.proxy,
-        path: path.to_string(),
-        fingerprint,
-        sha256,
-        env: environment(),
-    };
-    let report = Report::done(line, &receipt);
-    let prepared = Prepared::new(calls, |results| {
+    let proxy = plan.ca.proxy;
+    let prepared = Prepared::new(calls, move |results| {
         let answer = results.answers.concat();
+        let said = || answer.lines().collect::<Vec<_>>().join("; ");
         if !says_added(&answer) {
-            let said = answer.lines().collect::<Vec<_>>().join("; ");
-            bail!("{UPDATE}: it added no certificate: {said}");
+            bail!("{UPDATE}: it added no certificate: {}", said());
         }
-        Ok(report)
+        let Some(way) = way(&answer) else {
+            bail!("{UPDATE}: it does not say which way it took: {}", said());
+        };
+        let receipt = receipt::Ca {
+            proxy,
+            path: path.to_string(),
+            fingerprint,
+            sha256,
+            way,
+            env: environment(),
+        };
+        Ok(Report::done(line, &receipt))
     });
     Ok(prepared.warn(environment_warnings(&plan.guest_env)?))
 }
@@ -108,6 +112,21 @@ fn says_added(answer: &str) -> bool {
         }
     }
     false
+}
+
+/// Reads the last line of [`TRUST`]'s output, which says how it made the guest trust the
+/// certificate. It says so once.
+fn way(answer: &str) -> Option<Way> {
+    let mut said = answer.lines().filter(|line| line.starts_with("way: "));
+    let (line, None) = (said.next()?, said.next()) else {
+        return None;
+    };
+    let (way, last) = match line {
+        "way: quick" => (Way::Quick, "\nway: quick\n"),
+        "way: plain" => (Way::Plain, "\nway: plain\n"),
+        _ => return None,
+    };
+    answer.ends_with(last).then_some(way)
 }
 
 /// Decides what to look at in the guest.
@@ -174,10 +193,11 @@ fn read(ca: &Ca) -> Result<(&Path, Certificate)> {
 #[cfg(test)]
 mod tests {
     use bottle_common::guest::paths;
+    use bottle_common::step::receipt::Way;
     use harness::Certificate as Kind;
     use harness::{Sandbox, certificate};
 
-    use super::{STEP, compare, says_added};
+    use super::{STEP, compare, says_added, way};
     use crate::certificate::Certificate;
 
     #[test]
@@ -203,6 +223,29 @@ mod tests {
             ("0 added\n3 added", true),
         ] {
             assert_eq!(says_added(answer), is_added, "{answer}");
+        }
+    }
+
+    #[test]
+    fn the_way_is_the_last_line_and_said_once() {
+        for (answer, expected) in [
+            ("1 added\nway: quick\n", Some(Way::Quick)),
+            ("1 added\nway: plain\n", Some(Way::Plain)),
+            ("1 added\n", None),
+            ("", None),
+            ("way: quick\n", None),
+            ("1 added\nway: quick", None),
+            ("1 added\nway: quick\n\n", None),
+            ("1 added\nway: quick\r\n", None),
+            ("1 added\nway: quick\n1 added\n", None),
+            ("1 added\nway: quick \n", None),
+            ("1 added\n way: quick\n", None),
+            ("1 added\nway: other\n", None),
+            ("1 added\nway: quick\nway: plain\n", None),
+            ("1 added\nway: plain\nway: plain\n", None),
+            ("1 added\nway: other\nway: plain\n", None),
+        ] {
+            assert_eq!(way(answer), expected, "{answer:?}");
         }
     }
 

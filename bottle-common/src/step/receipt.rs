@@ -50,8 +50,21 @@ pub struct Ca {
     pub fingerprint: String,
     /// SHA-256 of the file, in hex.
     pub sha256: String,
+    /// How the guest came to trust it.
+    pub way: Way,
     /// The environment variables that a launcher should set for the agent.
     pub env: CaEnvironment,
+}
+
+/// How `bottle-ca` made the guest trust the certificate. What is in the guest afterwards is the same.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum Way {
+    /// All other certificates were in place, so `update-ca-certificates` was called for this one.
+    Quick,
+    /// `update-ca-certificates` was called for all certificates.
+    Plain,
 }
 
 /// The environment variables by which programs find CA certificates. `NODE_EXTRA_CA_CERTS` adds to

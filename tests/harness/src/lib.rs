@@ -36,7 +36,8 @@ pub use repositories::{CLONE, COPIED, KEPT};
 /// The name of the machine in the plans of the tests.
 pub const MACHINE: &str = "claude-bottle-demo-abc12";
 /// What the stand-in prints when it only records calls. Every step accepts it.
-const ANSWER: &str = "Updating certificates in /etc/ssl/certs...\n1 added, 0 removed; done.\n";
+const ANSWER: &str =
+    "Updating certificates in /etc/ssl/certs...\n1 added, 0 removed; done.\nway: quick\n";
 
 /// The time limit for a program, and for an event that a test waits for. Nothing takes this long.
 /// It ends a test that would otherwise hang for ever.
