@@ -116,7 +116,7 @@ class Host:
             run(["git", "init", "-q", str(project)])
             pack = project / ".git/objects/pack"
             for number in range(mib):
-                (pack / f"pack-{number}.pack").write_bytes(os.urandom(MIB))
+                (pack / f"pack-{number:040x}.pack").write_bytes(os.urandom(MIB))
         return project
 
     def plan(self, machine: str, skills: int = 3, mib: int = 1) -> Path:
