@@ -5,89 +5,21 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import statistics
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from machine import Smolvm
+from measured import Comparison, Cost, Costs
+
 PARTS = Path(__file__).resolve().parent
-FREE = "calls that cost nothing"
 MIB = 1 << 20
-# The machine in plans whose calls are not carried out.
-NO_MACHINE = "bench"
-# Removes what a step leaves in the guest and what would make the next run a different one.
-RESET = "rm -rf /home/node/.claude.json /home/node/workspace /home/node/.claude/skills"
-
-
-@dataclass(frozen=True)
-class Cost:
-    """The cost of one run, in seconds."""
-
-    wall: float
-    cpu: float
-
-
-Costs = list[Cost]
-
-
-@dataclass
-class Comparison:
-    """The costs of contestants that took turns. The first one is compared with each of the others."""
-
-    title: str
-    smolvm: str
-    costs: dict[str, Costs]
-    calls: int | None = None
-    peak_kib: int | None = None
-
-    def wall(self, name: str) -> list[float]:
-        return [cost.wall for cost in self.costs[name]]
-
-    def cpu(self, name: str) -> float:
-        return statistics.median(cost.cpu for cost in self.costs[name])
-
-    def ratios(self, name: str, other: str) -> list[float]:
-        """The ratio of each round. What slows the machine down in a round slows down both."""
-        return [ours / theirs for ours, theirs in zip(self.wall(name), self.wall(other))]
-
-    def ratio(self, name: str, other: str) -> float:
-        return statistics.median(self.ratios(name, other))
-
-    def cpu_ratio(self, name: str, other: str) -> float:
-        costs = zip(self.costs[name], self.costs[other])
-        return statistics.median(ours.cpu / theirs.cpu for ours, theirs in costs)
-
-
-@dataclass(frozen=True)
-class Smolvm:
-    """A smolvm, with the name of its machine and the user that runs guest commands."""
-
-    title: str
-    program: str
-    machine: str
-    user: str
-
-    @property
-    def is_real(self) -> bool:
-        return self.machine != NO_MACHINE
-
-    def environment(self, skills: Path, **more: str) -> dict[str, str]:
-        ours = {
-            "CLAUDE_BOTTLE_SMOLVM": self.program,
-            "CLAUDE_BOTTLE_EXEC_USER": self.user,
-            "CLAUDE_BOTTLE_HOST_SKILLS_DIR": str(skills),
-        }
-        return {**os.environ, **ours, **more}
-
-    def reset(self) -> None:
-        if self.is_real:
-            user = [] if self.user == "none" else ["--user", self.user]
-            argv = [self.program, "machine", "exec", "--name", self.machine, *user, "--", "sh", "-c", RESET]
-            subprocess.run(argv, check=True)
+Words = list[list[str]]
 
 
 class Host:
@@ -158,9 +90,16 @@ class Host:
         return Cost(wall, usage.ru_utime + usage.ru_stime)
 
     def compare(
-        self, title: str, smolvm: Smolvm, stdin: Path, contestants: dict[str, list[str]], rounds: int = 5
+        self,
+        title: str,
+        smolvm: Smolvm,
+        stdin: Path,
+        contestants: dict[str, list[str]],
+        rounds: int = 5,
+        is_reset: bool = True,
     ) -> Comparison:
-        """Runs all contestants in each round, until the time is up, but at least `rounds` times. The order rotates."""
+        """Runs all contestants in each round, until the time is up, but at least `rounds` times. The order rotates.
+        Before each run the guest is reset, if `is_reset`."""
         print(f"{smolvm.title}: {title}", file=sys.stderr)
         environment = smolvm.environment(self.work / "skills")
         costs: dict[str, Costs] = {name: [] for name in contestants}
@@ -168,7 +107,8 @@ class Host:
         end = time.monotonic() + self.seconds
         while len(costs[names[0]]) < rounds or time.monotonic() < end:
             for name in names:
-                smolvm.reset()
+                if is_reset:
+                    smolvm.reset()
                 costs[name].append(self.cost(contestants[name], environment, stdin))
             names.append(names.pop(0))
         return Comparison(title, smolvm.title, costs)
@@ -205,44 +145,52 @@ class Host:
         os.close(full)
         return peak
 
-    def record(self, argv: list[str], stdin: Path) -> Path:
-        """A directory with the calls that a program makes, as recording-smolvm writes them."""
+    def record(self, argv: list[str], stdin: Path, real: Smolvm | None = None) -> Path:
+        """A directory with the calls that a program makes, as recording-smolvm writes them. If there is a real smolvm,
+        it carries them out."""
         record = Path(tempfile.mkdtemp(prefix="record-", dir=self.work))
-        recorder = Smolvm("", str(PARTS / "recording-smolvm"), "", "none")
-        self.cost(argv, recorder.environment(self.work / "skills", RECORD=str(record)), stdin)
+        more = {"RECORD": str(record), "REAL": real.program if real else ""}
+        recorder = replace(real or Smolvm("", "", "", "none"), program=str(PARTS / "recording-smolvm"))
+        self.cost(argv, recorder.environment(self.work / "skills", **more), stdin)
         return record
 
-    def script(self, record: Path, smolvm: Smolvm) -> tuple[str, int]:
-        """A sh script that makes the recorded calls, and their number. The script makes the staged files itself."""
+    def script(
+        self, record: Path, smolvm: Smolvm, choose: Callable[[Words], Words] = list
+    ) -> tuple[list[str], int]:
+        """The lines of a sh script that makes the recorded calls that `choose` returns, and the number of these calls.
+        The script makes the staged files itself."""
         lines, made = [], []
-        calls = sorted(record.glob("*.call"), key=lambda call: int(call.stem))
-        for call in calls:
-            words = call.read_text().split("\0")[:-1]
-            if words[1:2] == ["cp"] and words[-2].startswith(f"{self.work}/stage/"):
-                copied = call.with_suffix(".file")
-                made.append(f"{self.work}/stage/sh-{call.stem}")
-                if tarfile.is_tarfile(copied):
-                    tree = call.with_suffix(".tree")
-                    tree.mkdir(exist_ok=True)
-                    run(["tar", "-xf", str(copied), "-C", str(tree)])
-                    copied.unlink()
-                    contents = sorted(path.name for path in tree.iterdir())
-                    lines.append(shlex.join(["tar", "-cf", made[-1], "-C", str(tree), *contents]))
-                else:
-                    lines.append(f"printf %s {shlex.quote(copied.read_text())} >{made[-1]}")
+        files = sorted(record.glob("*.call"), key=lambda call: int(call.stem))
+        calls = choose([file.read_text().split("\0")[:-1] for file in files])
+        copies = iter([copied for copied in (file.with_suffix(".file") for file in files) if copied.exists()])
+        for words in calls:
+            copied = next(copies) if words[1:2] == ["cp"] else None
+            if copied and words[-2].startswith(f"{self.work}/stage/"):
+                made.append(f"{self.work}/stage/sh-{record.name}-{copied.stem}")
+                lines.append(self.make(copied, made[-1]))
                 words[-2] = made[-1]
-            elif words[1:2] == ["exec"] and smolvm.user != "none":
+            elif words[1:2] == ["exec"] and smolvm.user not in ("none", "auto"):
                 words[4:4] = ["--user", smolvm.user]
             # The supervisor is optional: its step succeeds even if claude fails.
             may_fail = " || :" if "claude" in words else ""
             lines.append(shlex.join([smolvm.program, *words]) + may_fail)
         if made:
             lines.append(shlex.join(["rm", "-f", *made]))
-        return "\n".join(lines) + "\n", len(calls)
+        return lines, len(calls)
 
-    def write(self, name: str, script: str) -> list[str]:
+    def make(self, copied: Path, staged: str) -> str:
+        """The line that makes a staged file with the same content as the recorded one."""
+        if not tarfile.is_tarfile(copied):
+            return f"printf %s {shlex.quote(copied.read_text())} >{staged}"
+        tree = copied.with_suffix(".tree")
+        tree.mkdir(exist_ok=True)
+        run(["tar", "-xf", str(copied), "-C", str(tree)])
+        copied.unlink()
+        return shlex.join(["tar", "-cf", staged, "-C", str(tree), *sorted(path.name for path in tree.iterdir())])
+
+    def write(self, name: str, lines: list[str]) -> list[str]:
         file = self.work / name
-        file.write_text(f"set -eu\n{script}")
+        file.write_text("\n".join(["set -eu", *lines, ""]))
         return ["/bin/sh", str(file)]
 
 
