@@ -466,3 +466,19 @@ fn the_addresses_that_the_gate_gets_are_listed() {
     let longer = asked("ssh://git@forge.example/team/app.git-other");
     assert_eq!(longer, "git://127.0.0.1:9418/app.git-other\n");
 }
+
+#[test]
+fn the_benchmark_draws_a_saved_run() {
+    let sandbox = Sandbox::new();
+    let bench = repository().join("scripts/bench");
+    let saved = repository().join("tests/bench/run.json");
+    let outcome = sandbox.run(&bench).args(["--help"]).end();
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
+    for option in ["--machine", "--full", "--json", "--draw", "--into"] {
+        assert!(outcome.stdout.contains(option), "{option}");
+    }
+    let draw = ["--draw", saved.to_str().unwrap()];
+    let outcome = sandbox.run(&bench).args(draw).end();
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
+    harness::document("tests/bench/run.svg", &outcome.stdout);
+}
