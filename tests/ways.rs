@@ -210,9 +210,10 @@ impl Given {
     fn guest(&self, script: &str) -> Sandbox {
         let sandbox = Sandbox::with_guest();
         // A dozen public certificates do what all of them would, in a tenth of the time.
-        let mut whole = "mkdir /root/given; cd /etc; grep -v '^[#!]' ca-certificates.conf | head -n 12 >some; \
+        let mut whole =
+            "mkdir /root/given; cd /etc; grep -v '^[#!]' ca-certificates.conf | head -n 12 >some; \
             mv some ca-certificates.conf; update-ca-certificates --fresh >/dev/null 2>&1\n"
-            .to_owned();
+                .to_owned();
         for (name, pem) in &self.0 {
             writeln!(whole, "echo '{}' >/root/given/{name}.pem", pem.trim_end()).unwrap();
             sandbox.write(format!("{name}.pem"), pem);
