@@ -9,7 +9,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use harness::{Certificate, Sandbox, certificate, converges, cp_for, fingerprint};
+use harness::{Certificate, Sandbox, certificate, converges, cp_for_root, fingerprint};
 use serde_json::{Value, json};
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-ca");
@@ -46,7 +46,7 @@ fn pipelock_path_when_no_routes() {
 
     let calls = sandbox.calls();
     assert_eq!(calls.len(), 2);
-    assert_eq!(calls[0], cp_for("0", "600", &sandbox.path("ca.pem"), PATH));
+    assert_eq!(calls[0], cp_for_root(&sandbox.path("ca.pem"), PATH));
     assert_eq!(calls[1][7..9], ["sh", "-c"]);
     assert!(
         calls[1][9].contains("chmod 644") && calls[1][9].contains("update-ca-certificates"),
@@ -64,7 +64,7 @@ fn egress_path_when_routes_declared() {
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);
     assert_eq!(
         sandbox.calls()[0],
-        cp_for("0", "600", &sandbox.path("egress.pem"), PATH)
+        cp_for_root(&sandbox.path("egress.pem"), PATH)
     );
 }
 

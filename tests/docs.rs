@@ -10,7 +10,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use harness::{Outcome, Run, STEPS, Sandbox, cp_for, repository};
+use harness::{Outcome, Run, STEPS, Sandbox, cp_for_root, repository};
 use serde_json::{Map, Value, json};
 
 const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
@@ -270,7 +270,7 @@ fn the_python_code_provisions_and_sets_the_environment() {
         let calls = sandbox.calls();
         let certificate = format!("{STATE}/pipelock-ca.pem");
         let target = receipts["ca"]["path"].as_str().unwrap();
-        assert!(calls.contains(&cp_for("0", "600", &sandbox.path(certificate), target)));
+        assert!(calls.contains(&cp_for_root(&sandbox.path(certificate), target)));
         let mut agent = vec!["machine", "exec", "--name", harness::MACHINE];
         let env = receipts["ca"]["env"].as_object().unwrap();
         let mut options = vec!["--env=EDITOR=vi".to_owned()];

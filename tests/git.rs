@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use harness::{COPIED, KEPT, MACHINE, Sandbox, converges, cp_for, exec_as, tar_of};
+use harness::{COPIED, KEPT, MACHINE, Sandbox, converges, cp, cp_for_root, exec_as, tar_of};
 use serde_json::{Value, json};
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-git");
@@ -83,7 +83,7 @@ fn copies_cwd_git_when_copy_cwd_and_git_present() {
     assert_eq!(source.parent().unwrap(), sandbox.path("stage"));
     assert_eq!(
         calls[1],
-        cp_for("0", "600", source, &tar_of("/home/node/workspace/.git"))
+        cp_for_root(source, &tar_of("/home/node/workspace/.git"))
     );
     assert_eq!(calls[2][7..9], ["sh", "-c"]);
     assert_eq!(calls[2][10..13], ["sh", "/home/node/workspace", ".git"]);
@@ -133,17 +133,12 @@ fn writes_gitconfig_with_ip_port_form_for_smolmachines() {
     let calls = sandbox.calls();
     assert_eq!(calls.len(), 2);
     assert_eq!(
-        Path::new(&calls[0][8]).parent().unwrap(),
+        Path::new(&calls[0][2]).parent().unwrap(),
         sandbox.path("stage")
     );
     assert_eq!(
         calls[0],
-        cp_for(
-            "1000",
-            "644",
-            Path::new(&calls[0][8]),
-            "/home/node/.gitconfig"
-        )
+        cp(Path::new(&calls[0][2]), "/home/node/.gitconfig")
     );
     assert_eq!(calls[1][5], "node");
     assert_eq!(calls[1][7..9], ["sh", "-c"]);

@@ -166,9 +166,9 @@ fn every_step_has_the_common_options() {
     assert_eq!(output[0], "    smolvm 1.32.2");
     assert_eq!(lines.len(), 5);
     assert!(
-        lines[0].starts_with("smolvm --version  # exit status 0, "),
+        lines[1].starts_with("smolvm --version  # exit status 0, "),
         "{}",
-        lines[0]
+        lines[1]
     );
     assert!(lines[3].starts_with(&format!(
         "smolvm machine exec --name {MACHINE} --user node -- chmod 600 /home/node/"

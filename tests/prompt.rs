@@ -8,7 +8,7 @@
 
 use std::os::unix::net::UnixListener;
 
-use harness::{Sandbox, converges, cp_for, exec_as};
+use harness::{Sandbox, converges, cp, exec_as};
 use serde_json::{Value, json};
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-prompt");
@@ -32,7 +32,7 @@ fn cp_uses_smolvm_machine_cp_with_machine_path_syntax() {
         .into_iter()
         .filter(|call| call[1] == "cp")
         .collect();
-    let expected = cp_for("1000", "600", &sandbox.path("prompt.txt"), PATH);
+    let expected = cp(&sandbox.path("prompt.txt"), PATH);
     assert_eq!(copies, [expected]);
 }
 
@@ -66,7 +66,7 @@ fn chowns_to_node_after_copy() {
     let plan = sandbox.plan();
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, EMPTY);
     let expected = [
-        cp_for("1000", "600", &sandbox.path("prompt.txt"), PATH),
+        cp(&sandbox.path("prompt.txt"), PATH),
         exec_as("node", &["chown", "node:node", PATH]),
         exec_as("node", &["chmod", "600", PATH]),
     ];
@@ -146,7 +146,7 @@ fn a_path_that_smolvm_does_not_take_is_copied_through_stage_dir() {
     let copies: Vec<_> = sandbox.calls();
     let copy = copies.iter().find(|call| call[1] == "cp").unwrap();
     let stage = sandbox.path("stage").display().to_string();
-    assert!(copy[8].starts_with(&stage), "{copy:?}");
+    assert!(copy[2].starts_with(&stage), "{copy:?}");
     assert_eq!(sandbox.staged(), [""; 0]);
     plan["stage_dir"] = json!(sandbox.path("c:d"));
     sandbox.run(STEP).plan(&plan).end().fails(
@@ -194,7 +194,7 @@ fn the_machine_option_overrides_the_plan() {
         .end()
         .is(0, &plan, EMPTY);
     let calls = sandbox.calls();
-    assert_eq!(calls[0][9], "other:/home/node/.claude-bottle-prompt.txt");
+    assert_eq!(calls[0][3], "other:/home/node/.claude-bottle-prompt.txt");
     assert_eq!(calls[1][..4], ["machine", "exec", "--name", "other"]);
 }
 

@@ -12,7 +12,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::{ffi::OsString, fs};
 
-use harness::{Sandbox, converges, cp_for, exec, exec_as, tar_of};
+use harness::{Sandbox, converges, cp_for_root, exec, exec_as, tar_of};
 use serde_json::{Value, json};
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-skills");
@@ -72,7 +72,7 @@ fn mkdir_plus_cp_per_skill() {
         let path = format!("/home/node/.claude/skills/{name}");
         assert_eq!(calls[0], exec_as("node", &["rm", "-rf", &path]));
         let tar = tar(name);
-        assert_eq!(calls[1], cp_for("0", "600", Path::new(&calls[1][8]), &tar));
+        assert_eq!(calls[1], cp_for_root(Path::new(&calls[1][8]), &tar));
         assert!(
             calls[1][8].starts_with(sandbox.path("stage").to_str().unwrap()),
             "{}",

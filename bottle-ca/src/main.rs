@@ -12,7 +12,7 @@ use bottle_common::guest::listing::{Attributes, Difference, Listing};
 use bottle_common::guest::paths;
 use bottle_common::plan::guest_env::{CERTIFICATES, GuestEnv};
 use bottle_common::plan::{Ca, Plan};
-use bottle_common::smolvm::call::{Call, Exec, Hands, Source};
+use bottle_common::smolvm::call::{Call, Exec, Source};
 use bottle_common::step::options::NoOptions;
 use bottle_common::step::receipt::{CaEnvironment, Way};
 use bottle_common::step::{Check, Prepared, Report, Step, program, receipt};
@@ -46,7 +46,7 @@ fn prepare(plan: &Plan, _: &NoOptions) -> Result<Prepared> {
     // Until it is compared with what was judged here, it is for nobody else to read.
     let from = Source::File(file.to_owned());
     let calls = vec![
-        Call::copy_for(Hands::Root, "600", from, path.clone()),
+        Call::copy_for_root("600", from, path.clone()),
         Exec::script(UPDATE, TRUST, &[&path, &sha256]).into(),
     ];
     let line = format!("trusts {} CA, sha256 {fingerprint}", plan.ca.proxy);

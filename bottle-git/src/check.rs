@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use anyhow::{Context, Result, ensure};
 use bottle_common::guest::listing::{Attributes, Difference, Listing};
 use bottle_common::guest::paths;
+use bottle_common::host::tree::PinnedTree;
 use bottle_common::plan::values::GuestPath;
 use bottle_common::plan::wire::Identity;
 use bottle_common::step::Check;
@@ -102,7 +103,8 @@ struct Expected {
 impl Expected {
     fn of(repository: &Repository) -> Result<Self> {
         let hooks = repository.hooks();
-        let hooks = hooks.map(|tree| Listing::of_tree(&tree.pin()?, &repository::path()));
+        let hooks = hooks
+            .map(|tree| Listing::of_tree(&PinnedTree::without_links(tree), &repository::path()));
         Ok(Self {
             source: repository.source().display().to_string(),
             is_readable: repository.is_readable,

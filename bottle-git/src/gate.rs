@@ -27,7 +27,7 @@ pub fn calls(gate: &Gate) -> [Call; 2] {
     let purpose = format!("make node the owner of {path}");
     let own = Exec::script(purpose, OWN, &[&path, paths::OWNER]).by(Hands::Node);
     let text = Source::Text(render(gate));
-    [Call::copy_for(Hands::Node, "644", text, path), own.into()]
+    [Call::copy(text, path), own.into()]
 }
 
 /// Makes a warning if the agent's environment makes git use a proxy for the gate.

@@ -88,10 +88,15 @@ const OUT: &[&str] = &[
 ];
 /// The files in which git writes URLs, which may contain credentials.
 const WITH_URLS: &[&str] = &[
+    "BISECT_LOG",
+    "EDIT_DESCRIPTION",
     "FETCH_HEAD",
     "MERGE_MSG",
     "SQUASH_MSG",
     "logs",
+    "rebase-apply",
+    "rebase-merge",
+    "sequencer",
     "svn/.metadata",
 ];
 /// The directories in which old versions of git kept remotes, one in each file.
@@ -415,12 +420,10 @@ mod tests {
             "BISECT_ANCESTORS_OK",
             "BISECT_EXPECTED_REV",
             "BISECT_FIRST_PARENT",
-            "BISECT_LOG",
             "BISECT_NAMES",
             "BISECT_RUN",
             "BISECT_START",
             "BISECT_TERMS",
-            "EDIT_DESCRIPTION",
             "HEAD",
             "MERGE_AUTOSTASH",
             "MERGE_MODE",
@@ -433,9 +436,6 @@ mod tests {
             "config.worktree",
             "index",
             "sharedindex.ab",
-            "rebase-apply/auth",
-            "rebase-merge/auth",
-            "sequencer/auth",
             "info/sparse-checkout",
             "refs/bisect/bad",
             "refs/rewritten/token",
@@ -444,7 +444,12 @@ mod tests {
         becomes_of_own(IN, FILE, &files);
         becomes_of_own(IN, LINK, &["HEAD", "index"]);
         let with_urls = [
+            "BISECT_LOG",
             "COMMIT_EDITMSG",
+            "EDIT_DESCRIPTION",
+            "rebase-apply/patch",
+            "rebase-merge/message",
+            "sequencer/todo",
             "TAG_EDITMSG",
             "FETCH_HEAD",
             "MERGE_MSG",
@@ -455,7 +460,8 @@ mod tests {
             "logs/refs/worktree/a",
         ];
         becomes_of_own(REWRITTEN, FILE, &with_urls);
-        becomes_of_own(IN, DIRECTORY, &["rebase-merge", "refs/bisect"]);
+        becomes_of_own(REWRITTEN, DIRECTORY, &["rebase-merge"]);
+        becomes_of_own(IN, DIRECTORY, &["refs/bisect"]);
     }
 
     #[test]

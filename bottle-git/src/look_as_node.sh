@@ -27,9 +27,11 @@ printf '%s\0%s\0' "$said" "$known"
 git config -z --show-origin --list 2>/dev/null || :
 if [ -d .git ]; then
     # shellcheck disable=SC2016
-    find .git/modules .git/worktrees \
-        -type d '(' -name logs -o -name objects -o -name refs ')' -prune -o \
-        -type f '(' -name config -o -name config.worktree ')' -exec sh -c '
+    # A submodule may be called `logs`, too, but no HEAD is beside it.
+    find .git/modules/ .git/worktrees/ \
+        -type d '(' -name logs -o -name objects -o -name refs ')' \
+        -exec sh -c '[ -e "${1%/*}/HEAD" ]' sh {} ';' -prune -o \
+        ! -type d '(' -name config -o -name config.worktree ')' -exec sh -c '
             for file; do
                 git config -z --show-origin -f "$file" --list 2>/dev/null ||
                     printf "file:%s\0unreadable\0" "$file"

@@ -11,12 +11,13 @@ use anyhow::{Context, Result};
 use bottle_common::error::hinted;
 use bottle_common::guest::paths;
 use bottle_common::host::signals;
-use bottle_common::host::tree::{Choice, Layer, Tree};
+use bottle_common::host::tree::{Choice, Layer, PinnedTree, Tree};
 use bottle_common::plan::Plan;
 use bottle_common::plan::values::GuestPath;
 use bottle_common::smolvm::call::Group;
 use bottle_common::smolvm::install::{Existing, Found, give_to_node, install, make_directory};
 use bottle_common::step::{CallResults, receipt};
+use bottle_common::text::shorten;
 
 use crate::alternates;
 use crate::config::{self, Entry, Rules};
@@ -51,6 +52,8 @@ const MAX_DIRECTORIES: usize = 10_000;
 const MAX_DEPTH: usize = 40;
 /// The maximum number of omitted settings that a warning names.
 const MAX_NAMES: usize = 50;
+/// The number of characters that a warning shows of each.
+const MAX_SHOWN: usize = 100;
 /// The number of bytes of a file in which names of commits are looked for.
 const BEGINNING: u64 = 1 << 16;
 /// The maximum number of commits that are taken from one file.
@@ -221,6 +224,7 @@ impl Repository {
             layers: self.layers.clone(),
             files: self.files.clone(),
         };
+        let tree = PinnedTree::without_links(tree);
         let mut group = install(tree, &workspace(), ".git", existing)?;
         group.calls.insert(0, make_directory(&workspace()).into());
         group.calls.push(give_to_node(&path()).into());
@@ -560,6 +564,7 @@ impl Importer<'_> {
 /// Lists the first of `names`, and says how many more there are.
 fn listed(names: &[String]) -> String {
     let (shown, more) = names.split_at(names.len().min(MAX_NAMES));
+    let shown: Vec<_> = shown.iter().map(|name| shorten(name, MAX_SHOWN)).collect();
     let mut text = shown.join(", ");
     if !more.is_empty() {
         let _ = write!(text, " and {} more", more.len());

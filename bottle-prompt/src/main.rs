@@ -9,7 +9,7 @@ use bottle_common::guest::paths;
 use bottle_common::host::files;
 use bottle_common::plan::Plan;
 use bottle_common::plan::values::GuestPath;
-use bottle_common::smolvm::call::{Call, Exec, Hands, Source};
+use bottle_common::smolvm::call::{Call, Exec, Hands, Recovery, Source};
 use bottle_common::step::options::NoOptions;
 use bottle_common::step::{Check, Prepared, Report, Step, program, receipt};
 
@@ -17,6 +17,9 @@ const MODE: &str = "600";
 /// The maximum length of a prompt, in bytes. It is more than a model reads, so a longer file is
 /// probably not a prompt.
 const MAX_SIZE: u64 = 1 << 20;
+
+/// Makes node the owner of a file that node can read.
+const OWN: &str = include_str!("own.sh");
 
 const STEP: Step<NoOptions> = Step {
     name: "bottle-prompt",
@@ -36,11 +39,10 @@ fn prepare(plan: &Plan, _: &NoOptions) -> Result<Prepared> {
     let path = path();
     let sha256 = sha256(plan)?;
     let from = Source::File(plan.prompt_file.clone());
+    let own = Exec::new(&["chown", paths::OWNER, &path]).by(Hands::Node);
     let calls = vec![
-        Call::copy_for(Hands::Node, MODE, from, path.clone()),
-        Exec::new(&["chown", paths::OWNER, &path])
-            .by(Hands::Node)
-            .into(),
+        Call::copy(from, path.clone()),
+        own.recover_with(copy_by_node(&path)).into(),
         Exec::new(&["chmod", MODE, &path]).by(Hands::Node).into(),
     ];
     let prompt_path = plan.has_prompt.then(|| path.to_string());
@@ -55,6 +57,17 @@ fn prepare(plan: &Plan, _: &NoOptions) -> Result<Prepared> {
     };
     let report = Report::done(format!("{what} in {path}"), &receipt);
     Ok(Prepared::new(calls, |_| Ok(report)))
+}
+
+/// What to do if node cannot be given the file at `path`, which is root's: node puts a copy of its own
+/// in its place.
+fn copy_by_node(path: &GuestPath) -> Recovery {
+    let copy = Exec::script(format!("copy {path} by node"), OWN, &[path]).by(Hands::Node);
+    Recovery {
+        words: "Operation not permitted",
+        guard: None,
+        calls: vec![copy],
+    }
 }
 
 fn check(plan: &Plan, _: &NoOptions) -> Result<Check> {

@@ -15,7 +15,7 @@ use bottle_common::plan::Plan;
 use bottle_common::plan::values::{GuestPath, SkillName};
 use bottle_common::smolvm::call::Calls;
 use bottle_common::smolvm::install::{
-    Existing, give_to_node, install_pinned, make_directory, remove_directory,
+    Existing, give_to_node, install, make_directory, remove_directory,
 };
 use bottle_common::step::options::checked;
 use bottle_common::step::{CallResults, Check, Prepared, Report, Step, program, receipt};
@@ -66,7 +66,7 @@ fn prepare(plan: &Plan, options: &Options) -> Result<Prepared> {
             warnings.push(format!("{}: {warning}", skill.tree.name));
         }
         let path = guest_dir.join(&name);
-        let mut group = install_pinned(skill.tree, guest_dir, &name, Existing::Replace)?;
+        let mut group = install(skill.tree, guest_dir, &name, Existing::Replace)?;
         group.calls.insert(0, remove_directory(&path).into());
         group.calls.push(give_to_node(&path).into());
         calls.side_by_side.push(group);

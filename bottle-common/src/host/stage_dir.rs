@@ -22,6 +22,8 @@ const PREFIX: &str = "bottle-";
 const MAX_NAMES: usize = 1 << 20;
 
 /// The mode bits with which the group or all users can write.
+/// The user that owns the files of users who are not in this user namespace (Linux's default).
+const UNMAPPED: u32 = 65534;
 const OTHERS_WRITE: u32 = 0o022;
 /// The mode bit with which all users can write.
 const EVERYBODY_WRITES: u32 = 0o002;
@@ -169,7 +171,14 @@ fn judge(directory: &Directory) -> Result<()> {
         return Err(hinted(what, format!("chmod go-w {}", path.display())));
     }
     for parent in path.ancestors().skip(1) {
-        let mode = parent.metadata().map_or(0, |metadata| metadata.mode());
+        let metadata = parent.metadata();
+        let metadata = metadata.with_context(|| format!("read {}", parent.display()))?;
+        let (mode, owner) = (metadata.mode(), metadata.uid());
+        if ![0, us, UNMAPPED].contains(&owner) {
+            let parent = parent.display();
+            let why = format!("can be replaced by user {owner}, who owns {parent}");
+            return Err(refused(path, &why, another));
+        }
         if mode & EVERYBODY_WRITES != 0 && mode & STICKY == 0 {
             let why = format!(
                 "can be replaced by anyone who writes in {}",

@@ -86,6 +86,13 @@ impl Tree {
 }
 
 impl PinnedTree {
+    /// Pins `tree`, whose layers' paths were judged and are without links. If one of them has become
+    /// a link since, reading the tree fails.
+    #[must_use]
+    pub fn without_links(tree: Tree) -> Self {
+        Self(tree)
+    }
+
     /// Makes a tree of all files of the directory `source`.
     #[must_use]
     pub fn new(name: String, source: &Directory) -> Self {

@@ -27,10 +27,10 @@ pub struct Copy<S = Source> {
     pub from: S,
     /// The path in the guest.
     pub to: GuestPath,
-    /// The owner of the copy, if this smolvm can set it.
-    pub owner: Hands,
-    /// The mode of the copy, if this smolvm can set it.
-    pub mode: &'static str,
+    /// The mode of the copy, which belongs to root, if this smolvm can set both. It is `None` in a
+    /// directory of the agent's. There smolvm (1.32.2) would set owner and mode, as root, through a
+    /// link that the agent puts in the place of the file while it is copied.
+    pub mode: Option<&'static str>,
 }
 
 /// A user of the guest, who runs a command or owns a file.
@@ -161,32 +161,27 @@ impl Hands {
             Self::Node => "node",
         }
     }
-
-    /// The ID of the user, which is also the ID of the user's group.
-    #[must_use]
-    pub fn id(self) -> &'static str {
-        match self {
-            Self::Root => "0",
-            Self::Node => "1000",
-        }
-    }
 }
 
 impl Call {
-    /// Copies `from` to `to`. The copy belongs to root, and everybody can read it.
+    /// Copies `from` to `to`, which may be in a directory of the agent's.
     #[must_use]
     pub fn copy(from: Source, to: GuestPath) -> Self {
-        Self::copy_for(Hands::Root, "644", from, to)
+        Self::copy_with(None, from, to)
     }
 
-    /// Copies `from` to `to`. The copy belongs to `owner` and has the mode `mode`.
+    /// Copies `from` to `to`, in a directory of root's. The copy belongs to root and has the mode
+    /// `mode`.
     #[must_use]
-    pub fn copy_for(owner: Hands, mode: &'static str, from: Source, to: GuestPath) -> Self {
+    pub fn copy_for_root(mode: &'static str, from: Source, to: GuestPath) -> Self {
+        Self::copy_with(Some(mode), from, to)
+    }
+
+    fn copy_with(mode: Option<&'static str>, from: Source, to: GuestPath) -> Self {
         Self::Copy(Copy {
             purpose: format!("write {to}"),
             from,
             to,
-            owner,
             mode,
         })
     }
@@ -198,13 +193,11 @@ impl Call {
                 purpose,
                 from,
                 to,
-                owner,
                 mode,
             }) => Ok(Call::Copy(Copy {
                 purpose,
                 from: stage(from)?,
                 to,
-                owner,
                 mode,
             })),
             Self::Exec(exec) => Ok(Call::Exec(exec)),

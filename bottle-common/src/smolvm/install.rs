@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use crate::guest::paths;
 use crate::host::tar;
-use crate::host::tree::{PinnedTree, Tree};
+use crate::host::tree::PinnedTree;
 use crate::plan::values::GuestPath;
 use crate::smolvm::call::{Archive, Call, Copy, Exec, Group, Hands, Recovery, Source};
 
@@ -112,21 +112,12 @@ pub fn give_to_node(path: &GuestPath) -> Exec {
     })
 }
 
-/// Makes the calls that install `tree` as the directory `parent/name` in the guest.
+/// Makes the calls that put `tree` in the guest as the directory `parent/name`.
 ///
 /// # Errors
 ///
 /// If the tree cannot be read, or if a signal comes.
-pub fn install(tree: Tree, parent: &GuestPath, name: &str, existing: Existing) -> Result<Group> {
-    install_pinned(tree.pin()?, parent, name, existing)
-}
-
-/// Does the same as [`install`] for a pinned tree.
-///
-/// # Errors
-///
-/// The errors of [`install`].
-pub fn install_pinned(
+pub fn install(
     tree: PinnedTree,
     parent: &GuestPath,
     name: &str,
@@ -193,8 +184,7 @@ fn copy(from: Source, to: GuestPath, target: &GuestPath) -> Call {
         purpose: format!("copy {target}"),
         from,
         to,
-        owner: Hands::Root,
-        mode: "600",
+        mode: Some("600"),
     })
 }
 

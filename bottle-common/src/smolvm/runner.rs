@@ -254,10 +254,11 @@ impl Runner {
     ) -> Result<Output, CallFailure> {
         let target = format!("{}:{}", self.settings.machine, copy.to);
         let mut args = vec!["machine", "cp"];
-        let smolvm = self.discovery.smolvm(&self.settings, call)?;
-        let id = copy.owner.id();
-        if version::copies_for(smolvm.version.as_ref()) {
-            args.extend(["--mode", copy.mode, "--uid", id, "--gid", id]);
+        if let Some(mode) = copy.mode {
+            let smolvm = self.discovery.smolvm(&self.settings, call)?;
+            if version::copies_for(smolvm.version.as_ref()) {
+                args.extend(["--mode", mode, "--uid", "0", "--gid", "0"]);
+            }
         }
         args.extend([copy.from.as_str(), &target]);
         let args: Vec<_> = args.into_iter().map(str::to_owned).collect();
@@ -308,7 +309,7 @@ mod tests {
     use super::{MAX_ANSWER, Runner, Settings, is_satisfied};
     use crate::error::Code;
     use crate::plan::values::{GuestPath, MachineName};
-    use crate::smolvm::call::{Call, Calls, Copy, Exec, Group, Guard, Hands, Recovery};
+    use crate::smolvm::call::{Call, Calls, Copy, Exec, Group, Guard, Recovery};
     use crate::smolvm::discovery::ask_version;
     use crate::smolvm::known::KnownUser;
     use crate::smolvm::progress::Progress;
@@ -388,8 +389,7 @@ mod tests {
                         purpose: "copy".to_owned(),
                         from: "/x".into(),
                         to: GuestPath::try_from("/y".to_owned()).unwrap(),
-                        owner: Hands::Root,
-                        mode: "600",
+                        mode: Some("600"),
                     };
                     let call = if is_copy {
                         Call::Copy(copy)

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::error::{Code, Error};
 use crate::step::options::ErrorFormat;
-use crate::text::{one_line, visible_json};
+use crate::text::{one_line, shorten, visible_json};
 
 /// Writes `text` to stdout.
 pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<()> {
@@ -17,6 +17,9 @@ pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<()> {
         .and_then(|()| stdout.flush())
         .context("write to stdout")
 }
+
+/// The number of characters of a message that are shown. It may name things of any length.
+const MAX_MESSAGE: usize = 8000;
 
 /// Prints `line` on stderr. Its control characters are escaped, so it stays one line.
 pub(crate) fn say(line: &str) {
@@ -36,7 +39,10 @@ pub(crate) fn say_all(lines: &[String]) {
 /// Prints a warning of the step `name` for each of `warnings`.
 pub(crate) fn warn(name: &str, warnings: &[String]) {
     for warning in warnings {
-        say(&format!("{name}: warning: {warning}"));
+        say(&shorten(
+            &format!("{name}: warning: {warning}"),
+            MAX_MESSAGE,
+        ));
     }
 }
 
@@ -47,7 +53,8 @@ pub(crate) fn show(line: &str) {
 
 /// Prints the error with which the step `name` failed, and its hint.
 pub(crate) fn print_error(name: &str, error: &Error, format: ErrorFormat) {
-    let message = one_line(&format!("{name}: {}", error.message));
+    let message = format!("{name}: {}", error.message);
+    let message = one_line(&shorten(&message, MAX_MESSAGE));
     if format == ErrorFormat::Json {
         let code = error.code.map(Code::name);
         let hint = error.hint.as_deref().map(one_line);

@@ -5,13 +5,13 @@
 set -eu
 umask 077
 
-# copy MODE OWNER FROM TO: sets the mode and the owner if smolvm can, as it does since 1.9.0. No
-# call may read this script's stdin, because the script itself may be on it.
+# copy MODE FROM TO: makes root the owner and sets MODE, if MODE is not empty and smolvm can set it,
+# as it can since 1.9.0. No call may read this script's stdin, because the script may be on it.
 copy() {
     options=''
-    ! is_since 9 || options="--mode $1 --uid $2 --gid $2"
+    [ -z "$1" ] || ! is_since 9 || options="--mode $1 --uid 0 --gid 0"
     # shellcheck disable=SC2086 # words without blanks
-    "$smolvm" machine cp $options "$3" "$machine:$4" </dev/null
+    "$smolvm" machine cp $options "$2" "$machine:$3" </dev/null
 }
 
 # guest USER OPTIONS...: runs a command as USER if smolvm accepts one, or as $user.

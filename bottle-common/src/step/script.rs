@@ -58,7 +58,7 @@ impl Script<'_> {
             writeln!(lines, "\n    # {}", one_line(call.purpose()))?;
             match call {
                 Call::Copy(copy) => {
-                    write!(lines, "    copy {} {} ", copy.mode, copy.owner.id())?;
+                    write!(lines, "    copy '{}' ", copy.mode.unwrap_or_default())?;
                     lines.extend(self.stage(copy, number, &mut script)?);
                     lines.extend(b" ");
                     lines.extend(quoted(copy.to.as_bytes())?);

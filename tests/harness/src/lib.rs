@@ -380,21 +380,17 @@ pub fn exec_as(user: &str, argv: &[&str]) -> Vec<String> {
     words.into_iter().map(str::to_owned).collect()
 }
 
-/// The call `cp FROM TO` for the sandbox's machine, for a file of root's with the mode 644, as a
-/// smolvm since 1.9.0 logs it.
+/// The call `cp FROM TO` for the sandbox's machine, as the recording smolvm logs it.
 pub fn cp(from: &Path, to: &str) -> Vec<String> {
-    cp_for("0", "644", from, to)
+    let to = format!("{MACHINE}:{to}");
+    let words = ["machine", "cp", from.to_str().unwrap(), &to];
+    words.map(str::to_owned).to_vec()
 }
 
-/// The call `cp FROM TO` for a file of the user with the number `id`, with this mode.
-pub fn cp_for(id: &str, mode: &str, from: &Path, to: &str) -> Vec<String> {
-    let to = format!("{MACHINE}:{to}");
-    let options = ["--mode", mode, "--uid", id, "--gid", id];
-    let words = [
-        &["machine", "cp"],
-        &options[..],
-        &[from.to_str().unwrap(), &to],
-    ]
-    .concat();
-    words.into_iter().map(str::to_owned).collect()
+/// The same for a file of root's with the mode 600, as a smolvm since 1.9.0 logs it.
+pub fn cp_for_root(from: &Path, to: &str) -> Vec<String> {
+    let options = ["--mode", "600", "--uid", "0", "--gid", "0"];
+    let mut words = cp(from, to);
+    words.splice(2..2, options.map(str::to_owned));
+    words
 }

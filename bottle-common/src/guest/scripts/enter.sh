@@ -10,7 +10,11 @@ fail() {
 # lock NAME: takes the lock NAME, and waits while somebody else holds it. Programs that are started
 # later hold it, too. So if this script is killed and its program goes on, the next run waits.
 lock() {
+    # Nobody else can open it: a lock needs no more than that.
+    mask=$(umask)
+    umask 077
     exec 9>"/run/claude-bottle-$1.lock"
+    umask "$mask"
     flock 9
 }
 
