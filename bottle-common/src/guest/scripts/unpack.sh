@@ -60,7 +60,8 @@ remove_left_over() {
     # The time at which process 1 was started, in hundredths of a second since 1970.
     started=$(($(date +%s%N) / 10000000 - (${uptime%.*}${uptime#*.} - ${20})))
     find "$store" -maxdepth 1 -type f -name '*.smolvm-*' \
-        '(' ! -newermt "@${started%??}.${started#"${started%??}"}" -o -mmin +2 ')' -exec rm -f {} +
+        '(' ! -newermt "@${started%??}.${started#"${started%??}"}" -o -mmin +2 ')' \
+        -exec rm -f {} + 2>/dev/null || : # a copy beside us may have ended meanwhile
 }
 
 lock "$id"
