@@ -43,7 +43,7 @@ fn prepare(plan: &Plan, _: &NoOptions) -> Result<Prepared> {
         fingerprint,
         sha256,
     } = certificate;
-    // Until it is compared with what was judged here, it is for nobody else to read.
+    // smolvm sets this mode when it has copied the file. The script compares and opens it.
     let from = Source::File(file.to_owned());
     let calls = vec![
         Call::copy_for_root("600", from, path.clone()),

@@ -59,8 +59,8 @@ fn prepare(plan: &Plan, _: &NoOptions) -> Result<Prepared> {
     Ok(Prepared::new(calls, |_| Ok(report)))
 }
 
-/// What to do if node cannot be given the file at `path`, which is root's: node puts a copy of its own
-/// in its place.
+/// Returns what to do if node cannot be given the file at `path`, which is root's: node puts a copy
+/// of its own in its place.
 fn copy_by_node(path: &GuestPath) -> Recovery {
     let copy = Exec::script(format!("copy {path} by node"), OWN, &[path]).by(Hands::Node);
     Recovery {
