@@ -666,6 +666,26 @@ fn nothing_in_a_repository_keeps_the_step_from_ending() {
     );
 }
 
+/// The settings of all submodules together take little memory, however many there are.
+#[test]
+fn the_settings_of_all_submodules_are_limited() {
+    let sandbox = host();
+    sandbox.repository("project", &[]);
+    let text = format!("[a]\n{}", "b=c\n".repeat(20_000));
+    for number in 10..30 {
+        let module = format!("project/.git/modules/{number}");
+        fs::create_dir_all(sandbox.path(format!("{module}/objects"))).unwrap();
+        sandbox.write(format!("{module}/HEAD"), "ref: refs/heads/main\n");
+        sandbox.write(format!("{module}/config"), &text);
+    }
+    refused(
+        &sandbox,
+        &[],
+        "DIR/project/.git/modules/14/config has too many entries",
+        "hint: see what is in it: less DIR/project/.git/modules/14/config\n",
+    );
+}
+
 /// A warning is short enough to be read.
 #[test]
 fn the_length_of_a_warning_is_limited() {

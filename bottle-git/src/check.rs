@@ -182,6 +182,11 @@ impl Setting {
         )
     }
 
+    /// Whether it makes another directory than the workspace the work tree.
+    fn is_work_tree(&self) -> bool {
+        self.key() == "core.worktree" && *self.file == *repository::path().join("config")
+    }
+
     /// Makes the difference that the plan does not have this setting.
     fn extra(&self, what: &'static str) -> Difference {
         let (key, value) = (
@@ -253,6 +258,8 @@ impl<'a> GuestAnswer<'a> {
                 &*expected.source,
                 Some("others"),
             ));
+        } else {
+            differences.extend(self.missing_remotes(expected));
         }
         if let Some(hooks) = &expected.hooks {
             differences.extend(hooks.differences(&self.below(&path.join("hooks"))));
@@ -265,6 +272,28 @@ impl<'a> GuestAnswer<'a> {
             }
         }
         differences
+    }
+
+    /// Lists the host's remotes that are missing, as in a configuration that was emptied.
+    fn missing_remotes(&self, expected: &Expected) -> Vec<Difference> {
+        let found: HashSet<_> = self
+            .settings
+            .iter()
+            .map(|found| (found.key(), found.value()))
+            .collect();
+        let is_url =
+            |key: &str| key.starts_with("remote.") && key.rsplit('.').next() == Some("url");
+        let mut missing: Vec<_> = expected.settings.iter().collect();
+        missing.retain(|(key, url)| is_url(key) && !found.contains(&(key.as_str(), url.as_str())));
+        missing.sort();
+        let config = repository::path().join("config");
+        missing
+            .into_iter()
+            .map(|(key, url)| {
+                let (key, url) = (without_credentials(key), without_credentials(url));
+                Difference::new("remote", &config, format!("{key} = {url}"), None)
+            })
+            .collect()
     }
 
     /// Returns the part of the listing at `path` and below it.
@@ -342,6 +371,7 @@ impl<'a> GuestAnswer<'a> {
                 continue;
             }
             let is_way = config::is_way(entry, expected.is_some())
+                || expected.is_some() && setting.is_work_tree()
                 || routes.is_some_and(|routes| {
                     let is_ours = ours.contains(&(entry.key.clone(), value));
                     !is_ours && leads_around(entry, value, routes, expected.is_some())
@@ -410,7 +440,7 @@ fn leads_around(entry: &Entry, value: &str, routes: &[Route], knows_remotes: boo
     match (entry.key.split('.').next().unwrap_or_default(), name) {
         ("url", "insteadof" | "pushinsteadof") => true,
         ("remote", "pushurl") => !leads_to_gate(),
-        ("remote", "url") => knows_remotes && !leads_to_gate(),
+        ("remote" | "submodule", "url") => knows_remotes && !leads_to_gate(),
         ("branch", "remote" | "pushremote") | ("remote", "pushdefault") => {
             value.contains([':', '/']) && !leads_to_gate()
         }
@@ -665,7 +695,13 @@ mod tests {
             assert_eq!(found(line, Some(&routes), Some(&copy)), expected, "{line}");
         }
         // What the remotes should be is known only with the host's repository.
-        for line in ["remote.a.url\na:b", "remote.a.vcs\nx", "lfs.url\nx"] {
+        for line in [
+            "remote.a.url\na:b",
+            "submodule.a.url\na:b",
+            "core.worktree\n/x",
+            "remote.a.vcs\nx",
+            "lfs.url\nx",
+        ] {
             let expected = rule(&line.replace('\n', " = "));
             assert_eq!(found(line, Some(&routes), Some(&copy)), expected, "{line}");
             assert_eq!(found(line, Some(&routes), None), [""; 0], "{line}");

@@ -166,6 +166,9 @@ pub struct Entry {
     pub value: Option<String>,
 }
 
+/// The memory that an entry without its text takes, in bytes, approximately.
+pub const ENTRY_COST: usize = 100;
+
 /// The parts of the plan on which it depends whether an entry is copied.
 pub struct Rules<'a> {
     /// The identity that the plan sets.
@@ -175,6 +178,11 @@ pub struct Rules<'a> {
 }
 
 impl Entry {
+    /// The memory that the entry takes, in bytes, approximately.
+    pub fn cost(&self) -> usize {
+        self.key.len() + self.value.as_ref().map_or(0, String::len) + ENTRY_COST
+    }
+
     /// Splits the key into section, subsection and variable.
     fn parts(&self) -> (&str, Option<&str>, &str) {
         let (section, rest) = self.key.split_once('.').unwrap_or((&self.key, ""));

@@ -16,16 +16,14 @@ use bottle_common::error::hinted;
 use bottle_common::host::process::{self, Unfinished};
 use rustix::io::{FdFlags, fcntl_setfd};
 
-use crate::config::{self, Entry};
+use crate::config::{self, ENTRY_COST, Entry};
 use crate::inside;
 
 /// The maximum length of a configuration file, in bytes.
 const LIMIT: u64 = 1 << 20;
-/// The maximum memory for its entries, in bytes. Each entry contains the name of its section, so
-/// they can take much more than the file.
-const MAX_COST: usize = 8 << 20;
-/// The approximate memory for an entry without its text, in bytes.
-const ENTRY_COST: usize = 100;
+/// The maximum memory for the entries of a repository and its submodules, in bytes. Each entry
+/// contains the name of its section, so they can take much more than the files.
+pub const MAX_COST: usize = 8 << 20;
 
 /// What came of running git.
 pub enum GitAnswer<T> {
@@ -71,11 +69,7 @@ fn config(root: &Path, name: &str, question: &[&str]) -> Result<Option<GitAnswer
     };
     let path = root.join(name);
     if cost(&inside::contents(&file, &path, LIMIT)?) > MAX_COST {
-        let path = path.display();
-        return Err(hinted(
-            format!("{path} has too many entries"),
-            format!("see what is in it: less {path}"),
-        ));
+        return Err(too_many_entries(&path));
     }
     // git inherits the descriptor, so it reads the file that was checked, even if another file has
     // taken its place.
@@ -94,6 +88,16 @@ fn config(root: &Path, name: &str, question: &[&str]) -> Result<Option<GitAnswer
     }
 }
 
+/// Makes the error that the file at `path`, or all files up to it, have more entries than anybody
+/// needs.
+pub fn too_many_entries(path: &Path) -> anyhow::Error {
+    let path = path.display();
+    hinted(
+        format!("{path} has too many entries"),
+        format!("see what is in it: less {path}"),
+    )
+}
+
 /// Estimates the memory that the entries of a configuration take, or more. It assumes that each
 /// line sets one variable, and that the name of a section is on one line.
 fn cost(text: &[u8]) -> usize {
@@ -109,7 +113,8 @@ fn cost(text: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{ENTRY_COST, MAX_COST, cost};
+    use super::{MAX_COST, cost};
+    use crate::config::ENTRY_COST;
 
     #[test]
     fn a_long_section_name_counts_for_each_entry() {

@@ -10,7 +10,6 @@ use crate::credentials;
 
 /// The files that linked worktrees share, apart from those with rules of their own.
 const SHARED: &[&str] = &[
-    "branches",
     "config",
     "description",
     "git-daemon-export-ok",
@@ -18,15 +17,16 @@ const SHARED: &[&str] = &[
     "info/exclude",
     "info/grafts",
     "info/refs",
-    "lfs/objects",
-    "logs",
-    "lost-found",
     "packed-refs",
-    "refs",
-    "remotes",
-    "rr-cache",
     "shallow",
 ];
+/// The directories that linked worktrees share. All files in them are git's, whatever their names.
+const SHARED_BELOW: &[&str] = &["branches", "logs", "refs", "remotes"];
+/// The directories of objects that nothing refers to, named by their hashes.
+const LOST_FOUND: &[&str] = &["lost-found/commit", "lost-found/other"];
+/// The names of the files in which git remembers how a conflict was resolved, one directory for each
+/// conflict.
+const RESOLUTION: &[&str] = &["postimage", "preimage", "thisimage"];
 /// The files that belong to a single worktree.
 const OWN: &[&str] = &[
     "AUTO_MERGE",
@@ -46,26 +46,27 @@ const OWN: &[&str] = &[
     "MERGE_RR",
     "NOTES_MERGE_PARTIAL",
     "NOTES_MERGE_REF",
-    "NOTES_MERGE_WORKTREE",
     "SQUASH_MSG",
     "config.worktree",
     "index",
-    "rebase-apply",
-    "rebase-merge",
-    "sequencer",
 ];
 /// The suffixes of other names of such files, such as `FETCH_HEAD` and `COMMIT_EDITMSG`.
 const OWN_ENDS: &[&str] = &["_EDITMSG", "_HEAD"];
-/// The files that belong to a single worktree although their directories are shared.
+/// The files and directories that belong to a single worktree although their directories are
+/// shared, and the directories of its own.
 const OWN_BELOW: &[&str] = &[
+    "NOTES_MERGE_WORKTREE",
     "info/sparse-checkout",
     "logs/HEAD",
     "logs/refs/bisect",
     "logs/refs/rewritten",
     "logs/refs/worktree",
+    "rebase-apply",
+    "rebase-merge",
     "refs/bisect",
     "refs/rewritten",
     "refs/worktree",
+    "sequencer",
 ];
 /// The directories of other tools that do not work without them. A file there is left out only if
 /// it has the name of a secret.
@@ -140,12 +141,29 @@ const PACK_PARTS: &[&str] = &["bitmap", "idx", "keep", "mtimes", "pack", "promis
 
 /// Words in the names of files that may contain secrets.
 const SECRET_WORDS: &[&str] = &[
-    "auth", "config", "cookie", "cred", "gnupg", "key", "netrc", "npmrc", "passw", "pgpass",
-    "secret", "token",
+    "auth",
+    "boto",
+    "config",
+    "cookie",
+    "cred",
+    "dockercfg",
+    "gnupg",
+    "htpasswd",
+    "key",
+    "netrc",
+    "npmrc",
+    "passw",
+    "pgpass",
+    "s3cfg",
+    "secret",
+    "ssh_host_",
+    "token",
+    "wallet",
 ];
 /// Suffixes of the names of such files.
 const SECRET_ENDS: &[&str] = &[
-    ".asc", ".bak", ".gpg", ".old", ".orig", ".p12", ".pem", ".pfx", ".swp", "~",
+    ".asc", ".bak", ".cnf", ".conf", ".gpg", ".jks", ".kdbx", ".old", ".orig", ".ovpn", ".p12",
+    ".p8", ".pem", ".pfx", ".ppk", ".swp", ".tfstate", ".tfvars", "~",
 ];
 /// The warning about a file that does not belong to git.
 const UNKNOWN: &str = "it may hold secrets; --keep-config keeps it";
@@ -184,7 +202,7 @@ fn choice(scope: Scope, keeps_all: bool, path: &Path, kind: FileType) -> Choice 
     if is_transient(path, kind) || is_in(OUT, path) {
         return Choice::Exclude;
     }
-    let is_own = is_own(&top.to_string_lossy(), path);
+    let is_own = is_own(path, kind);
     let is_way_to_own = kind.is_dir() && leads_to(OWN_BELOW, path);
     let is_shared = !is_own && (path.starts_with("objects") || is_known(path, kind));
     let is_in_scope = match scope {
@@ -214,13 +232,17 @@ fn choice(scope: Scope, keeps_all: bool, path: &Path, kind: FileType) -> Choice 
     Choice::Include
 }
 
-/// Whether git keeps the file at `path` separately for each worktree. `top` is the first component
-/// of `path`.
-fn is_own(top: &str, path: &Path) -> bool {
-    top.starts_with("sharedindex.")
-        || OWN_ENDS.iter().any(|end| top.ends_with(end))
-        || is_in(OWN, path)
-        || is_in(OWN_BELOW, path)
+/// Whether git keeps the file at `path` separately for each worktree.
+fn is_own(path: &Path, kind: FileType) -> bool {
+    let is_file = || {
+        let name = name(path);
+        path.iter().count() == 1
+            && !kind.is_dir()
+            && (OWN.contains(&&*name)
+                || name.starts_with("sharedindex.")
+                || OWN_ENDS.iter().any(|end| name.ends_with(end)))
+    };
+    is_in(OWN_BELOW, path) || is_file()
 }
 
 /// Whether the file is shared by all worktrees and belongs to git, or to a tool that does not work
@@ -232,12 +254,31 @@ fn is_known(path: &Path, kind: FileType) -> bool {
     if let Ok(below) = path.strip_prefix("lfs/objects") {
         return kind.is_dir() || is_hex(&name(below), &[64]);
     }
+    if let Ok(below) = path.strip_prefix("rr-cache") {
+        return kind.is_dir() || is_resolution(below);
+    }
+    if is_in(LOST_FOUND, path) {
+        return kind.is_dir() || is_hex(&name(path), &[40, 64]);
+    }
     if is_in(TOOLS, path) {
         return !path
             .iter()
             .any(|name| is_name_of_secret(&name.to_string_lossy()));
     }
-    is_in(SHARED, path) || kind.is_dir() && leads_to(SHARED, path)
+    if kind.is_dir() {
+        let lists = [SHARED, SHARED_BELOW, LOST_FOUND, &["lfs/objects"]];
+        return is_in(SHARED_BELOW, path) || lists.iter().any(|list| leads_to(list, path));
+    }
+    is_in(SHARED_BELOW, path) || SHARED.iter().any(|file| path == Path::new(file))
+}
+
+/// Whether `below`, a path in the directory `rr-cache`, is one of git's files there.
+fn is_resolution(below: &Path) -> bool {
+    let name = name(below);
+    // A conflict that occurs again has a number.
+    let (stem, number) = name.split_once('.').unwrap_or((&name, "0"));
+    let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
+    below.iter().count() == 2 && RESOLUTION.contains(&stem) && is_number
 }
 
 /// Decides on each file in a directory of hooks.
@@ -474,11 +515,11 @@ mod tests {
             "info/exclude",
             "info/grafts",
             "info/refs",
-            "lost-found/a~",
             "packed-refs",
             "refs/heads/token",
             "refs/tags/a.pem",
-            "rr-cache/a/token",
+            "rr-cache/a/preimage",
+            "rr-cache/a/thisimage.1",
             "shallow",
             "annex/index",
             "stgit/a",
@@ -486,8 +527,13 @@ mod tests {
         ];
         becomes_of_shared(IN, FILE, &files);
         becomes_of_shared(IN, LINK, &["refs/heads/a"]);
-        let lfs = format!("lfs/objects/ab/cd/{}", "a".repeat(64));
-        becomes_of_shared(IN, FILE, &[lfs]);
+        let hash = |length: usize| "a".repeat(length);
+        let hashes = [
+            format!("lfs/objects/ab/cd/{}", hash(64)),
+            format!("lost-found/other/{}", hash(40)),
+            format!("lost-found/commit/{}", hash(64)),
+        ];
+        becomes_of_shared(IN, FILE, &hashes);
         becomes_of_shared(REWRITTEN, FILE, &["logs/refs/heads/main", "svn/.metadata"]);
         becomes_of_shared(AROUND, FILE, &["branches/a", "remotes/origin"]);
         becomes_of_shared(AROUND, LINK, &["branches/a"]);
@@ -499,7 +545,10 @@ mod tests {
             "lfs/objects",
             "lfs/objects/ab",
             "refs/heads",
+            "lost-found",
+            "lost-found/other",
             "refs/heads/a.lock",
+            "rr-cache/a",
             "svn",
         ];
         becomes_of_shared(IN, DIRECTORY, &directories);
@@ -579,9 +628,24 @@ mod tests {
             "info/token",
             "lfs/credentials",
             "lfs/objects/ab/cd/key",
+            "lost-found/a",
+            "lost-found/other/key",
+            "packed-refs/a",
+            "rr-cache/preimage",
+            "rr-cache/a/token",
+            "rr-cache/a/preimage.key",
+            "rr-cache/a/preimage/key",
+            "HEAD/key",
+            "A_HEAD/id_rsa",
             "own",
         ];
         becomes(SECRET, ALL, FILE, &files);
+        becomes(
+            SECRET,
+            ALL,
+            DIRECTORY,
+            &["HEAD", "A_EDITMSG", "index", "config/a"],
+        );
         becomes(SECRET, ALL, LINK, &["own"]);
         becomes(SECRET, ALL, DIRECTORY, &["own", "a.lock", "info/a"]);
     }
@@ -601,9 +665,24 @@ mod tests {
             ".pgpass",
             "secrets",
             "tokens",
+            ".boto",
+            ".dockercfg",
+            ".htpasswd",
+            ".s3cfg",
+            "ssh_host_rsa",
+            "wallet.dat",
             "a.asc",
             "a.bak",
+            "a.cnf",
+            "a.conf",
             "a.gpg",
+            "a.jks",
+            "a.kdbx",
+            "a.ovpn",
+            "a.p8",
+            "a.ppk",
+            "a.tfstate",
+            "a.tfvars",
             "a.old",
             "a.orig",
             "a.p12",

@@ -131,6 +131,7 @@ impl Repository {
             reach,
             is_directory,
             directories: 0,
+            cost: 0,
         };
         importer.import(&dirs).map(Some)
     }
@@ -325,6 +326,8 @@ struct Importer<'a> {
     is_directory: bool,
     /// The number of directories in which submodules have been looked for.
     directories: usize,
+    /// The approximate memory for the entries of all configuration files, in bytes.
+    cost: usize,
 }
 
 impl Importer<'_> {
@@ -399,6 +402,10 @@ impl Importer<'_> {
                 return Ok(false);
             }
         };
+        self.cost += before.iter().map(Entry::cost).sum::<usize>();
+        if self.cost > host_git::MAX_COST {
+            return Err(host_git::too_many_entries(&file));
+        }
         let mut entries = before.clone();
         config::filter_extensions(&mut entries, &root.display().to_string())?;
         self.rewrite_worktree(&mut entries, root, place, is_linked)?;

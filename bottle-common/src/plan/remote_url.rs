@@ -4,7 +4,7 @@ use http::uri::Authority;
 use indexmap::IndexSet;
 use serde::Deserialize;
 
-use crate::plan::values::{has_fit_port, is_host};
+use crate::plan::values::{LONG_VALUE, MAX_VALUE, has_fit_port, is_host};
 
 /// The error about an address in an unknown form.
 const FORMS: &str = "an Upstream is ssh://[USER@]HOST[:PORT]/PATH, [USER@]HOST:PATH or \
@@ -45,6 +45,9 @@ impl TryFrom<String> for RemoteUrl {
     type Error = &'static str;
 
     fn try_from(written: String) -> Result<Self, Self::Error> {
+        if written.len() > MAX_VALUE {
+            return Err(LONG_VALUE);
+        }
         if written.contains(char::is_control) {
             return Err("an Upstream must not hold control characters");
         }

@@ -13,11 +13,18 @@ use serde::Deserialize;
 #[cfg(test)]
 use crate::plan::schema::pattern;
 
+/// The maximum length of a name, in bytes: that of a path component in Linux, `NAME_MAX`.
+pub(crate) const MAX_NAME: usize = 255;
+/// The maximum length of another value, in bytes. An argument may have four times as many in Linux.
+pub(crate) const MAX_VALUE: usize = 1 << 15;
+const LONG_NAME: &str = "must not have more than 255 bytes";
+pub(crate) const LONG_VALUE: &str = "must not have more than 32768 bytes";
+
 /// The name of a smolvm machine. It consists of letters, digits, `_` and `-`, and begins with a
 /// letter or a digit, as `smolvm machine create` (1.32.2) requires.
 #[derive(Clone, Debug, Deref, Deserialize, Display)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(extend("pattern" = pattern::MACHINE_NAME)))]
+#[cfg_attr(test, schemars(extend("pattern" = pattern::MACHINE_NAME, "maxLength" = MAX_NAME)))]
 #[serde(try_from = "String")]
 pub struct MachineName(String);
 
@@ -25,6 +32,9 @@ impl TryFrom<String> for MachineName {
     type Error = &'static str;
 
     fn try_from(name: String) -> Result<Self, Self::Error> {
+        if name.len() > MAX_NAME {
+            return Err(LONG_NAME);
+        }
         let is_fit = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(is_fit) {
             return Ok(Self(name));
@@ -39,7 +49,7 @@ impl TryFrom<String> for MachineName {
 /// A skill's name: one path component that does not begin with `.` or `-`.
 #[derive(Clone, Debug, Deref, Deserialize, Display, Eq, Hash, PartialEq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(extend("pattern" = pattern::SKILL_NAME)))]
+#[cfg_attr(test, schemars(extend("pattern" = pattern::SKILL_NAME, "maxLength" = MAX_NAME)))]
 #[serde(try_from = "String")]
 pub struct SkillName(String);
 
@@ -49,6 +59,9 @@ impl TryFrom<String> for SkillName {
     fn try_from(name: String) -> Result<Self, Self::Error> {
         const WRONG: &str = "a skill name is one path component, not empty, without a leading `.` \
                              or `-` and without control characters";
+        if name.len() > MAX_NAME {
+            return Err(LONG_NAME);
+        }
         let is_hidden_or_option = name.starts_with(['.', '-']);
         if name.is_empty() || is_hidden_or_option || name.contains('/') || has_control(&name) {
             return Err(WRONG);
@@ -61,7 +74,7 @@ impl TryFrom<String> for SkillName {
 #[derive(Clone, Debug, Deref, Deserialize, Display, Eq, Hash, PartialEq)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(
-    extend("pattern" = pattern::REMOTE_NAME),
+    extend("pattern" = pattern::REMOTE_NAME, "maxLength" = MAX_NAME),
     extend("not" = {"enum": [".", ".."]}),
 ))]
 #[serde(try_from = "String")]
@@ -71,6 +84,9 @@ impl TryFrom<String> for RemoteName {
     type Error = &'static str;
 
     fn try_from(name: String) -> Result<Self, Self::Error> {
+        if name.len() > MAX_NAME {
+            return Err(LONG_NAME);
+        }
         let is_fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         // `.` and `..` have only valid characters, but in a path they are other directories.
         let is_directory = matches!(&*name, "." | "..");
@@ -84,7 +100,7 @@ impl TryFrom<String> for RemoteName {
 /// An address of the form `host:port`. An IPv6 address is in brackets.
 #[derive(Clone, Debug, Deref, Deserialize, Display)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(extend("pattern" = pattern::host_port())))]
+#[cfg_attr(test, schemars(extend("pattern" = pattern::host_port(), "maxLength" = MAX_VALUE)))]
 #[serde(try_from = "String")]
 pub struct HostPort(String);
 
@@ -92,6 +108,9 @@ impl TryFrom<String> for HostPort {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text.len() > MAX_VALUE {
+            return Err(LONG_VALUE);
+        }
         match text.parse::<Authority>() {
             Ok(authority) if is_host_and_port(&authority) && authority.port().is_some() => {
                 Ok(Self(text))
@@ -113,7 +132,7 @@ impl HostPort {
 /// of a command, which every user of the host may read.
 #[derive(Clone, Debug, Deref, Deserialize, Display)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(extend("pattern" = pattern::http_url())))]
+#[cfg_attr(test, schemars(extend("pattern" = pattern::http_url(), "maxLength" = MAX_VALUE)))]
 #[serde(try_from = "String")]
 pub struct HttpUrl(String);
 
@@ -126,6 +145,9 @@ impl TryFrom<String> for HttpUrl {
                                  what begins with `?` or `#`";
         const HAS_CREDENTIALS: &str = "a URL with credentials would show them in the process \
                                        list: leave out `user:password@`";
+        if text.len() > MAX_VALUE {
+            return Err(LONG_VALUE);
+        }
         // RFC 3986, chapter 2.
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(WRONG);
@@ -161,7 +183,7 @@ impl HttpUrl {
 /// A name or an email that `git config` and the header of a commit accept.
 #[derive(Clone, Debug, Deref, Deserialize, Display)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(extend("pattern" = pattern::IDENTITY_TEXT)))]
+#[cfg_attr(test, schemars(extend("pattern" = pattern::IDENTITY_TEXT, "maxLength" = MAX_VALUE)))]
 #[serde(try_from = "String")]
 pub struct IdentityText(String);
 
@@ -171,6 +193,9 @@ impl TryFrom<String> for IdentityText {
     fn try_from(text: String) -> Result<Self, Self::Error> {
         const HAS_CONTROL: &str = "must not hold `<`, `>` or control characters: they end the \
                                    field in a commit";
+        if text.len() > MAX_VALUE {
+            return Err(LONG_VALUE);
+        }
         // git strips these characters from both ends of a name (`strbuf_addstr_without_crud` in
         // ident.c).
         let is_crud = |c: char| c.is_whitespace() || ".,:;<>\"\\'".contains(c);
@@ -240,7 +265,7 @@ impl GuestPath {
 /// An absolute path on the host, without NUL.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(extend("pattern" = pattern::HOST_PATH)))]
+#[cfg_attr(test, schemars(extend("pattern" = pattern::HOST_PATH, "maxLength" = MAX_VALUE)))]
 #[serde(try_from = "String")]
 pub struct HostPath(pub(crate) PathBuf);
 
@@ -248,6 +273,9 @@ impl TryFrom<String> for HostPath {
     type Error = &'static str;
 
     fn try_from(path: String) -> Result<Self, Self::Error> {
+        if path.len() > MAX_VALUE {
+            return Err(LONG_VALUE);
+        }
         if path.contains('\0') {
             return Err("a path must not hold NUL");
         }
@@ -341,6 +369,7 @@ mod tests {
         GateScheme, GuestHome, GuestPath, HostPath, HostPort, HttpUrl, IdentityText, MachineName,
         RemoteName, SkillName,
     };
+    use crate::plan::remote_url::RemoteUrl;
 
     /// Asserts which texts `T` accepts unchanged, and which it refuses.
     #[track_caller]
@@ -370,6 +399,22 @@ mod tests {
                 "", "-a", "_a", "a.b", "a:b", "a b", "a/b", "ä", "aä", "a\n", "a\0",
             ],
         );
+    }
+
+    #[test]
+    fn lengths_are_limited() {
+        takes::<MachineName>(&[&"a".repeat(255)], &[&"a".repeat(256)]);
+        takes::<SkillName>(&[&"ä".repeat(127)], &[&"ä".repeat(128)]);
+        takes::<RemoteName>(&[&"a".repeat(255)], &[&"a".repeat(256)]);
+        takes::<IdentityText>(&[&"a".repeat(32768)], &[&"a".repeat(32769)]);
+        let host = |length: usize| format!("{}:1", "a".repeat(length - 2));
+        takes::<HostPort>(&[&host(32768)], &[&host(32769)]);
+        let url = |length: usize| format!("http://a/{}", "a".repeat(length - 9));
+        takes::<HttpUrl>(&[&url(32768)], &[&url(32769)]);
+        let path = |length: usize| HostPath::try_from(format!("/{}", "a".repeat(length - 1)));
+        assert!(path(32768).is_ok() && path(32769).is_err());
+        let upstream = |length: usize| RemoteUrl::try_from(format!("h:{}", "a".repeat(length - 2)));
+        assert!(upstream(32768).is_ok() && upstream(32769).is_err());
     }
 
     #[test]

@@ -23,6 +23,8 @@ use crate::plan::keys::{
 use crate::plan::remote_url::RemoteUrl;
 #[cfg(test)]
 use crate::plan::schema::{Empty, Unset, pattern};
+#[cfg(test)]
+use crate::plan::values::MAX_VALUE;
 use crate::plan::values::{
     GateScheme, GuestHome, HostPath, HostPort, HttpUrl, IdentityText, MachineName, RemoteName,
     SkillName,
@@ -244,7 +246,10 @@ pub(crate) struct RemoteEntry {
     /// The repository's name at the gate.
     pub name: RemoteName,
     /// The repository's real address.
-    #[cfg_attr(test, schemars(with = "String", extend("pattern" = pattern::remote_url())))]
+    #[cfg_attr(test, schemars(
+        with = "String",
+        extend("pattern" = pattern::remote_url(), "maxLength" = MAX_VALUE),
+    ))]
     pub upstream: RemoteUrl,
     #[serde(default)]
     pub identity_file: Opaque,
@@ -284,7 +289,10 @@ pub(crate) struct GitGate {
 )]
 pub(crate) struct Repo {
     /// The repository's real address.
-    #[cfg_attr(test, schemars(with = "String", extend("pattern" = pattern::remote_url())))]
+    #[cfg_attr(test, schemars(
+        with = "String",
+        extend("pattern" = pattern::remote_url(), "maxLength" = MAX_VALUE),
+    ))]
     pub url: RemoteUrl,
     #[serde(default)]
     pub identity: Opaque,
