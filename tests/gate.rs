@@ -20,7 +20,7 @@ use proptest::test_runner::{Config, FileFailurePersistence};
 use serde_json::{Value, json};
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-git");
-/// How many plans are made, with up to 40 remotes each.
+/// How many plans are made, with up to 20 remotes each.
 const PLANS: u32 = 100;
 /// The file with the seeds of failed plans, which are tried first the next time.
 const FAILURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/gate.failures");
@@ -239,7 +239,7 @@ proptest! {
 
     #[test]
     fn every_spelling_goes_to_its_own_gate_and_nothing_else_does(
-        upstreams in btree_set(upstream(), 1..40),
+        upstreams in btree_set(upstream(), 1..20),
     ) {
         let sandbox = Sandbox::new();
         let (gates, remotes) = declare(&upstreams);

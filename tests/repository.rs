@@ -519,6 +519,16 @@ fn the_check_finds_ways_around_the_gate() {
         assert_eq!(found(&sandbox, &plan, &add), [line]);
         sandbox.as_node(&format!("rm .git/{name}"));
     }
+    let emptied = "mv .git/config .git/kept; : >.git/config";
+    let missing = [
+        "origin.url = ssh://git@host/repo.git",
+        "other.url = https://host/other.git",
+    ];
+    let missing = missing.map(|remote| {
+        format!("/config: remote: `remote.{remote}` in the plan, nothing in the guest")
+    });
+    assert_eq!(found(&sandbox, &plan, emptied), missing);
+    sandbox.as_node("mv .git/kept .git/config");
     let broken = "echo '[' >>.git/modules/lib/config";
     assert_eq!(
         found(&sandbox, &plan, broken),

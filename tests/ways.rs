@@ -7,6 +7,7 @@
     reason = "a test that cannot go on has to panic"
 )]
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -209,11 +210,7 @@ impl Given {
     /// Makes a guest with the certificates in it, prepared by a script.
     fn guest(&self, script: &str) -> Sandbox {
         let sandbox = Sandbox::with_guest();
-        // A dozen public certificates do what all of them would, in a tenth of the time.
-        let mut whole =
-            "mkdir /root/given; cd /etc; grep -v '^[#!]' ca-certificates.conf | head -n 12 >some; \
-            mv some ca-certificates.conf; update-ca-certificates --fresh >/dev/null 2>&1\n"
-                .to_owned();
+        let mut whole = "mkdir /root/given\n".to_owned();
         for (name, pem) in &self.0 {
             writeln!(whole, "echo '{}' >/root/given/{name}.pem", pem.trim_end()).unwrap();
             sandbox.write(format!("{name}.pem"), pem);
@@ -288,29 +285,32 @@ fn run(sandbox: &Sandbox, plan: &Value) -> (String, Outcome) {
     (way.as_str().unwrap().to_owned(), outcome)
 }
 
-/// Prepares two guests by the script of each case, and has them trust the certificate, the second
-/// one in the plain way. Asserts that both are then the same, also after a second run, and that the
-/// first one took the expected ways.
+/// Prepares a guest by the script of each case, and has it trust the certificate twice, in the
+/// expected ways. If one is the quick way, asserts that a second guest, which goes the plain way, is
+/// the same after each run.
 #[track_caller]
 fn both_ways(cases: &[Case], program: Option<&str>) {
     let of_variable = std::env::var_os(VARIABLE).map(|file| fs::read_to_string(file).unwrap());
     let program = program.or(of_variable.as_deref());
     let given = Given::new();
     for (script, expected) in cases {
-        let [free, plain] = [false, true].map(|disguise| {
+        let guest = |disguise| {
             let sandbox = given.guest(script);
             install(&sandbox, program, disguise);
             sandbox
-        });
+        };
+        let free = guest(false);
+        let plain = expected.contains(&"quick").then(|| guest(true));
         for (number, expected) in expected.iter().enumerate() {
             let (way, outcome) = run(&free, &free.plan());
-            let (other_way, other_outcome) = run(&plain, &plain.plan());
             let said = format!("run {number} of {script}: {way} {outcome:?}");
             if *expected == "failing" {
                 assert_ne!(way, "quick", "{said}");
             } else {
                 assert_eq!(way, *expected, "{said}");
             }
+            let Some(plain) = &plain else { continue };
+            let (other_way, other_outcome) = run(plain, &plain.plan());
             assert_ne!(other_way, "quick", "{script}");
             assert_eq!(outcome, other_outcome, "run {number} of {script}");
             assert_eq!(free.tree(), plain.tree(), "run {number} of {script}");
@@ -452,6 +452,7 @@ fn killed_before_any_of_its_commands_it_leaves_a_whole_bundle_and_the_next_run_d
     let dry = sandbox.run(STEP).args(["-n", "-f", "plan.json"]).end();
     sandbox.write("script", dry.stdout);
     let mut seen = Vec::new();
+    let mut repaired = BTreeSet::new();
     let mut last = 0;
     loop {
         last += 1;
@@ -476,6 +477,14 @@ fn killed_before_any_of_its_commands_it_leaves_a_whole_bundle_and_the_next_run_d
             break;
         }
         assert_eq!(dead.status, 137, "{dead:?}");
+        // Most commands change nothing but what is being built, and the next run begins that anew.
+        let left = sandbox.tree();
+        let left = left
+            .lines()
+            .filter(|line| !line.contains(".claude-bottle-ca"));
+        if !repaired.insert(left.collect::<Vec<_>>().join("\n")) {
+            continue;
+        }
         let (way, outcome) = run(&sandbox, &sandbox.plan());
         assert_eq!(way, "quick", "before command {last}: {outcome:?}");
         assert_eq!(sandbox.tree(), expected, "before command {last}");
