@@ -133,6 +133,8 @@ const SAME: &[&[&str]] = &[
     ],
     &["exec", "--name", "M", "--user", "no-such-user", "--", "id"],
     // command lines that are wrong
+    &["exec", "--name", "M", "-i", "--", "sh", "-c", "cat; exit 3"],
+    &["exec", "--name", "M", "-i", "--interactive", "--", "true"],
     &["exec", "--name", "M"],
     &["exec", "--name", "M", "--"],
     &["exec", "--name", "M", "--foo", "--", "true"],

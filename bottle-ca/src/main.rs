@@ -3,6 +3,7 @@
 mod certificate;
 #[cfg(test)]
 mod fuzz;
+mod live;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ const STEP: Step<NoOptions> = Step {
     notes: "",
     prepare,
     check,
+    live: live::live,
 };
 
 fn main() -> ExitCode {

@@ -71,7 +71,7 @@ pub fn routes(gate: &Gate) -> Vec<Route> {
 }
 
 /// Returns the URL of the remote `name` at the gate.
-fn url(gate: &Gate, name: &str) -> String {
+pub fn url(gate: &Gate, name: &str) -> String {
     format!("{}://{}/{name}.git", gate.scheme, gate.host)
 }
 

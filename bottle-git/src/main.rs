@@ -11,6 +11,7 @@ mod git_dirs;
 mod host_git;
 mod inside;
 mod layout;
+mod live;
 mod parts;
 mod repository;
 
@@ -37,6 +38,7 @@ const STEP: Step<Options> = Step {
   egress proxy has to stop what goes around the gate.",
     prepare,
     check,
+    live: live::live,
 };
 
 const NOTHING: &str = "no repository, no remotes, no identity";

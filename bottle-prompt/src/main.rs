@@ -10,8 +10,8 @@ use bottle_common::host::files;
 use bottle_common::plan::Plan;
 use bottle_common::plan::values::GuestPath;
 use bottle_common::smolvm::call::{Call, Exec, Hands, Recovery, Source};
-use bottle_common::step::options::NoOptions;
-use bottle_common::step::{Check, Prepared, Report, Step, program, receipt};
+use bottle_common::step::options::{NoOptions, Questions};
+use bottle_common::step::{Check, Prepared, Report, Step, live, program, receipt};
 
 const MODE: &str = "600";
 /// The maximum length of a prompt, in bytes. It is more than a model reads, so a longer file is
@@ -27,6 +27,7 @@ const STEP: Step<NoOptions> = Step {
     notes: "",
     prepare,
     check,
+    live,
 };
 
 fn main() -> ExitCode {
@@ -79,6 +80,23 @@ fn check(plan: &Plan, _: &NoOptions) -> Result<Check> {
         format!("prompt in {path}"),
         &[&format!("0:{path}")],
         expected,
+    ))
+}
+
+/// Asks whether node can read the prompt, and write where Claude Code keeps its settings.
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "the type that every step's `live` has"
+)]
+fn live(plan: &Plan, _: &NoOptions, questions: &Questions) -> Result<Check> {
+    let directories = [paths::HOME, &paths::home(".claude")];
+    let line = "node can read it";
+    Ok(live::files(
+        line,
+        &plan.guest_env,
+        questions,
+        &[path()],
+        &directories,
     ))
 }
 

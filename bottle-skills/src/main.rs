@@ -17,8 +17,8 @@ use bottle_common::smolvm::call::Calls;
 use bottle_common::smolvm::install::{
     Existing, give_to_node, install, make_directory, remove_directory,
 };
-use bottle_common::step::options::checked;
-use bottle_common::step::{CallResults, Check, Prepared, Report, Step, program, receipt};
+use bottle_common::step::options::{Questions, checked};
+use bottle_common::step::{CallResults, Check, Prepared, Report, Step, live, program, receipt};
 
 use crate::source::Skill;
 
@@ -45,6 +45,7 @@ const STEP: Step<Options> = Step {
     notes: "",
     prepare,
     check,
+    live,
 };
 
 const NOTHING: &str = "the agent has no skills";
@@ -115,6 +116,32 @@ fn check(plan: &Plan, options: &Options) -> Result<Check> {
     }
     let roots: Vec<_> = roots.iter().map(String::as_str).collect();
     Ok(Check::listing(line(plan, options), &roots, expected))
+}
+
+/// Asks whether node can read every file of every skill.
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "the type that every step's `live` has"
+)]
+fn live(plan: &Plan, options: &Options, questions: &Questions) -> Result<Check> {
+    if plan.skills.is_empty() {
+        return Ok(Check::nothing("and so nothing to read"));
+    }
+    let guest_dir = &options.guest_skills_dir;
+    let targets: Vec<_> = plan
+        .skills
+        .iter()
+        .map(|name| guest_dir.join(name))
+        .collect();
+    let directories = [paths::HOME, &paths::home(".claude"), guest_dir];
+    let line = "node can read them";
+    Ok(live::files(
+        line,
+        &plan.guest_env,
+        questions,
+        &targets,
+        &directories,
+    ))
 }
 
 fn line(plan: &Plan, options: &Options) -> String {

@@ -1,6 +1,7 @@
 //! Registers the supervisor's MCP server with the agent. A failure is only a warning, because the
 //! bottle works without the supervisor.
 
+mod live;
 mod registration;
 mod scopes;
 
@@ -29,6 +30,7 @@ const STEP: Step<NoOptions> = Step {
   arguments. So a URL with credentials or a query is refused.",
     prepare,
     check,
+    live: live::live,
 };
 
 fn main() -> ExitCode {

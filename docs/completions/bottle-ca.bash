@@ -23,7 +23,7 @@ _bottle__ca() {
 
     case "${cmd}" in
         bottle__ca)
-            opts="-m -f -n -o -q -v -h -V --machine --file --dry-run --check --output --quiet --verbose --smolvm --exec-user --timeout --error-format --help --version"
+            opts="-m -f -n -o -q -v -h -V --machine --file --dry-run --check --live --live-timeout --live-host --output --quiet --verbose --smolvm --exec-user --timeout --error-format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -42,6 +42,14 @@ _bottle__ca() {
                     return 0
                     ;;
                 -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --live-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --live-host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -23,7 +23,7 @@ _bottle__provision() {
 
     case "${cmd}" in
         bottle__provision)
-            opts="-j -m -f -n -q -v -h -V --only --from --jobs --keep-plan --machine --file --dry-run --check --quiet --verbose --smolvm --exec-user --timeout --error-format --help --version"
+            opts="-j -m -f -n -q -v -h -V --only --from --jobs --keep-plan --machine --file --dry-run --check --live --live-timeout --live-host --quiet --verbose --smolvm --exec-user --timeout --error-format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -65,6 +65,14 @@ _bottle__provision() {
                     return 0
                     ;;
                 -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --live-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --live-host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -23,7 +23,7 @@ _bottle__skills() {
 
     case "${cmd}" in
         bottle__skills)
-            opts="-m -f -n -o -q -v -h -V --host-skills-dir --guest-skills-dir --machine --file --dry-run --check --output --quiet --verbose --smolvm --exec-user --timeout --error-format --help --version"
+            opts="-m -f -n -o -q -v -h -V --host-skills-dir --guest-skills-dir --machine --file --dry-run --check --live --live-timeout --live-host --output --quiet --verbose --smolvm --exec-user --timeout --error-format --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -50,6 +50,14 @@ _bottle__skills() {
                     return 0
                     ;;
                 -f)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --live-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --live-host)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -70,7 +70,7 @@ impl From<io::Error> for Unfinished {
     }
 }
 
-/// Runs `program` with an empty stdin, and returns its exit status and output.
+/// Runs `program` with `input` on stdin, and returns its exit status and output.
 ///
 /// The program runs in a process group of its own. If this returns [`Unfinished`], the whole group
 /// has been killed, so a wrapper leaves no process behind. If the program exits by itself, this
@@ -82,12 +82,21 @@ impl From<io::Error> for Unfinished {
 pub fn run<'a>(
     program: &OsStr,
     args: impl IntoIterator<Item = &'a str>,
+    input: &str,
     timeout: Duration,
 ) -> Result<Output, Unfinished> {
-    run_watched(program, args, timeout, |_| {})
+    let command = duct::cmd(find(program), args);
+    // With stdin_bytes, duct starts a thread that writes.
+    let command = if input.is_empty() {
+        command.stdin_null()
+    } else {
+        command.stdin_bytes(input)
+    };
+    finish(&command, timeout, |_| {})
 }
 
-/// Does the same as [`run`], and passes what the program prints on stderr to `watch` as it comes.
+/// Does the same as [`run`], with an empty stdin, and passes what the program prints on stderr to
+/// `watch` as it comes.
 ///
 /// # Errors
 ///
@@ -98,7 +107,7 @@ pub fn run_watched<'a>(
     timeout: Duration,
     watch: impl FnMut(&str),
 ) -> Result<Output, Unfinished> {
-    finish(&duct::cmd(find(program), args), timeout, watch)
+    finish(&duct::cmd(find(program), args).stdin_null(), timeout, watch)
 }
 
 /// Runs the host's git, without the `GIT_*` variables of the environment, and without the
@@ -117,7 +126,8 @@ pub fn git<'a>(args: impl IntoIterator<Item = &'a OsStr>) -> Result<Output, Unfi
     let git = git
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("LC_ALL", "C");
+        .env("LC_ALL", "C")
+        .stdin_null();
     finish(&git, GIT_TIMEOUT, |_| {})
 }
 
@@ -136,15 +146,13 @@ fn finish(
     result
 }
 
-/// Starts a program with an empty stdin in a process group of its own. Returns also the streams that
-/// it prints on.
+/// Starts a program in a process group of its own. Returns also the streams that it prints on.
 fn start(expression: &Expression) -> Result<(Handle, [Stream; 2]), Unfinished> {
     // duct's capture would start a thread for each stream, and would wait until every process that
     // holds the stream has closed it.
     let (stdout, to_stdout) = pipe()?;
     let (stderr, to_stderr) = pipe()?;
     let child = expression
-        .stdin_null()
         .stdout_file(to_stdout)
         .stderr_file(to_stderr)
         .unchecked()
@@ -317,7 +325,7 @@ mod tests {
             path("rubbish"),
             "no-program-has-this-name".into(),
         ] {
-            let result = run(program.as_os_str(), [], Duration::from_secs(60));
+            let result = run(program.as_os_str(), [], "", Duration::from_secs(60));
             let is_missing = matches!(result, Err(Unfinished::Missing(_)));
             assert!(is_missing, "{}: {result:?}", program.display());
         }
@@ -364,7 +372,13 @@ mod tests {
     #[test]
     fn a_program_has_no_stdin_and_both_its_streams_are_read() {
         let script = "readlink /proc/self/fd/0; echo two >&2; echo three; exit 4";
-        let output = run(OsStr::new("sh"), ["-c", script], Duration::from_secs(60)).unwrap();
+        let output = run(
+            OsStr::new("sh"),
+            ["-c", script],
+            "",
+            Duration::from_secs(60),
+        )
+        .unwrap();
         assert_eq!(output.stdout, b"/dev/null\nthree\n");
         assert_eq!(
             (output.stderr, output.status.code()),
@@ -380,7 +394,12 @@ mod tests {
         let args = ["-c", script, file.to_str().unwrap()];
         // On a busy host, the first deadline may pass before the program has started.
         let process = [1, 10, 100].iter().find_map(|&tenths| {
-            let result = run(OsStr::new("sh"), args, Duration::from_millis(tenths * 100));
+            let result = run(
+                OsStr::new("sh"),
+                args,
+                "",
+                Duration::from_millis(tenths * 100),
+            );
             assert!(matches!(result, Err(Unfinished::TimedOut)), "{result:?}");
             fs::read_to_string(&file).ok()
         });

@@ -1,14 +1,12 @@
 //! The environment that the launcher gives the agent. The steps do not change it, but they warn if
-//! it makes the agent's programs bypass what they set up.
+//! it makes the agent's programs bypass what they set up, and ask the guest with it what works.
 
 use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
-
-use crate::plan::keys::Opaque;
+use serde_json::value::RawValue;
 
 /// The variables that name a proxy. Programs also read them in upper case.
 const PROXIES: [&str; 3] = ["http_proxy", "https_proxy", "all_proxy"];
@@ -46,16 +44,11 @@ impl<'de> Visitor<'de> for GuestEnvVisitor {
         formatter.write_str("an object")
     }
 
-    /// Keeps only the variables that the steps read, and of these only the strings.
+    /// Keeps the variables whose values are strings.
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<GuestEnv, A::Error> {
         let mut variables = HashMap::new();
         while let Some(name) = members.next_key::<String>()? {
-            let is_proxy = name.to_ascii_lowercase().ends_with("_proxy");
-            if !is_proxy && !CERTIFICATES.contains(&&*name) {
-                members.next_value::<Opaque>()?;
-                continue;
-            }
-            if let Value::String(value) = members.next_value()? {
+            if let Text(Some(value)) = members.next_value()? {
                 variables.insert(name, value);
             }
         }
@@ -63,7 +56,34 @@ impl<'de> Visitor<'de> for GuestEnvVisitor {
     }
 }
 
+/// A string, or `None` for a value of another type.
+struct Text(Option<String>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Ok(Self(serde_json::from_str(raw.get()).ok()))
+    }
+}
+
 impl GuestEnv {
+    /// Lists the variables as `NAME=VALUE`, in the order of their names. Those that no process can
+    /// have are left out.
+    #[must_use]
+    pub fn assignments(&self) -> Vec<String> {
+        let is_fit = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let mut assignments = Vec::new();
+        for (name, value) in &self.0 {
+            let is_name =
+                name.chars().all(is_fit) && !name.starts_with(|c: char| c.is_ascii_digit());
+            if is_name && !name.is_empty() && !value.contains('\0') {
+                assignments.push(format!("{name}={value}"));
+            }
+        }
+        assignments.sort();
+        assignments
+    }
+
     /// Returns the value of the variable `name`. An empty value counts as unset.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
@@ -115,6 +135,19 @@ mod tests {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         GuestEnv(pairs.collect())
+    }
+
+    #[test]
+    fn only_what_a_process_can_have_is_assigned() {
+        let variables = [
+            ("B", "2 x"),
+            ("A_1", ""),
+            ("", "x"),
+            ("1A", "x"),
+            ("-u", "x"),
+            ("C", "\0"),
+        ];
+        assert_eq!(env(&variables).assignments(), ["A_1=", "B=2 x"]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::plan::git_forms::BottleGit;
 use crate::plan::guest_env::GuestEnv;
 use crate::plan::json::{Document, read_part};
 use crate::plan::keys::{Bounded, Opaque, Section, Strict};
-use crate::plan::values::{GateScheme, HostPort, HttpUrl, MachineName, SkillName};
+use crate::plan::values::{GateScheme, HostPort, HttpUrl, MachineName, SkillName, TlsHost};
 use crate::plan::wire::{Agent, Bottle, EgressPlan, Identity, ProxyPlan, Remote, VERSION, Wire};
 use crate::text::shorten;
 
@@ -51,6 +51,8 @@ pub struct Plan {
     pub skills: IndexSet<SkillName>,
     /// The certificate that the guest has to trust.
     pub ca: Ca,
+    /// The hosts of the egress routes, in the plan's order, without duplicates.
+    pub egress_hosts: IndexSet<TlsHost>,
     /// Whether the project's repository is copied into the guest.
     pub copy_cwd: bool,
     /// The project's directory on the host.
@@ -91,6 +93,12 @@ pub struct Gate {
 #[derive(Deserialize)]
 struct Versioned {
     version: Option<Value>,
+}
+
+/// What is read of a route of the egress proxy.
+#[derive(Deserialize)]
+struct Route {
+    host: String,
 }
 
 impl Plan {
@@ -138,6 +146,7 @@ impl Plan {
                 bail!("agent_supervise_url: required when there is a supervise_plan")
             }
         };
+        let egress = wire.egress_plan.into_inner();
         Ok(Self {
             machine_name: wire.machine_name,
             stage_dir: wire.stage_dir.context("stage_dir: required, but unset")?.0,
@@ -147,7 +156,8 @@ impl Plan {
                 .0,
             has_prompt: !agent.prompt.is_empty(),
             skills: agent.skills.into_iter().collect(),
-            ca: ca(wire.egress_plan.into_inner(), wire.proxy_plan)?,
+            egress_hosts: hosts(&egress.routes),
+            ca: ca(egress, wire.proxy_plan)?,
             copy_cwd: spec.copy_cwd,
             user_cwd: spec.user_cwd.map(|path| path.0),
             gate: gate(
@@ -160,6 +170,18 @@ impl Plan {
             guest_env: wire.guest_env,
         })
     }
+}
+
+/// Lists the hosts that `routes` name. A route belongs to the proxy, so one in another form is passed
+/// over, and so is a pattern of hosts.
+fn hosts(routes: &[Box<RawValue>]) -> IndexSet<TlsHost> {
+    let mut hosts = IndexSet::new();
+    for route in routes {
+        if let Ok(Route { host }) = serde_json::from_str(route.get()) {
+            hosts.extend(TlsHost::try_from(host));
+        }
+    }
+    hosts
 }
 
 /// Fails if the plan has another version than ours. This is checked before anything else is read,

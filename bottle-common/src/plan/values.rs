@@ -128,6 +128,26 @@ impl HostPort {
     }
 }
 
+/// A host to which TLS connections are made, and its port, which is 443 unless it is given.
+#[derive(Clone, Debug, Deref, Display, Eq, Hash, PartialEq)]
+pub struct TlsHost(String);
+
+impl TryFrom<String> for TlsHost {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let with_port = if text.ends_with(']') || !text.contains(':') {
+            format!("{text}:443")
+        } else {
+            text
+        };
+        match HostPort::try_from(with_port) {
+            Ok(HostPort(host)) => Ok(Self(host)),
+            Err(_) => Err("not a `host` or `host:port`"),
+        }
+    }
+}
+
 /// An `http://` or `https://` URL without credentials, query and fragment. It becomes an argument
 /// of a command, which every user of the host may read.
 #[derive(Clone, Debug, Deref, Deserialize, Display)]
@@ -171,6 +191,29 @@ impl TryFrom<String> for HttpUrl {
 }
 
 impl HttpUrl {
+    /// The host and the port to connect to. The port is 80 or 443 unless the URL names one.
+    #[must_use]
+    pub fn address(&self) -> (String, u16) {
+        let uri: Uri = self.0.parse().unwrap_or_default();
+        let default = if self.is_https() { 443 } else { 80 };
+        let host = uri.host().unwrap_or_default().to_owned();
+        (host, uri.port_u16().unwrap_or(default))
+    }
+
+    /// The path, which is `/` if the URL has none.
+    #[must_use]
+    pub fn path(&self) -> String {
+        let uri: Uri = self.0.parse().unwrap_or_default();
+        uri.path().to_owned()
+    }
+
+    /// Whether the URL asks for TLS.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        let uri: Uri = self.0.parse().unwrap_or_default();
+        uri.scheme_str() == Some("https")
+    }
+
     /// The host. An IPv6 address is in brackets.
     #[must_use]
     pub fn host(&self) -> String {
@@ -196,9 +239,6 @@ impl TryFrom<String> for IdentityText {
         if text.len() > MAX_VALUE {
             return Err(LONG_VALUE);
         }
-        // git strips these characters from both ends of a name (`strbuf_addstr_without_crud` in
-        // ident.c).
-        let is_crud = |c: char| c.is_whitespace() || ".,:;<>\"\\'".contains(c);
         if text.trim().is_empty() {
             return Err("must not be empty");
         }
@@ -213,6 +253,20 @@ impl TryFrom<String> for IdentityText {
         }
         Ok(Self(text))
     }
+}
+
+impl IdentityText {
+    /// Whether a commit that has `found` has this text, of which git may strip both ends.
+    #[must_use]
+    pub fn is_in_commit(&self, found: &str) -> bool {
+        self.0.trim_matches(is_crud) == found.trim_matches(is_crud)
+    }
+}
+
+/// Whether git strips the character from both ends of a name (`strbuf_addstr_without_crud` in
+/// ident.c).
+fn is_crud(c: char) -> bool {
+    c.is_whitespace() || ".,:;<>\"\\'".contains(c)
 }
 
 /// An absolute path in the guest. It is not `/` and contains no `..`. A trailing `/` is removed.
@@ -367,7 +421,7 @@ fn has_control(text: &str) -> bool {
 mod tests {
     use super::{
         GateScheme, GuestHome, GuestPath, HostPath, HostPort, HttpUrl, IdentityText, MachineName,
-        RemoteName, SkillName,
+        RemoteName, SkillName, TlsHost,
     };
     use crate::plan::remote_url::RemoteUrl;
 
@@ -479,6 +533,27 @@ mod tests {
                 "h~:1",
             ],
         );
+    }
+
+    #[test]
+    fn a_host_for_tls_has_a_port() {
+        for (text, host) in [
+            ("host", Some("host:443")),
+            ("10.0.0.1", Some("10.0.0.1:443")),
+            ("host:8443", Some("host:8443")),
+            ("[::1]", Some("[::1]:443")),
+            ("[::1]:1", Some("[::1]:1")),
+            ("", None),
+            ("*.host", None),
+            ("-host", None),
+            ("host:0", None),
+            ("ho st", None),
+            ("::1", None),
+            ("https://host", None),
+        ] {
+            let found = TlsHost::try_from(text.to_owned()).ok();
+            assert_eq!(found.as_deref().map(String::as_str), host, "{text}");
+        }
     }
 
     #[test]
@@ -620,6 +695,7 @@ mod tests {
         ] {
             let url = HttpUrl::try_from(url.to_owned()).unwrap();
             assert_eq!(url.host(), host);
+            assert_eq!(url.address().0, host);
         }
         let gate = HostPort::try_from("[::1]:9418".to_owned()).unwrap();
         assert_eq!(gate.host(), "[::1]");

@@ -366,7 +366,7 @@ pub(crate) struct EgressPlan {
     /// The routes. If there are any, the guest trusts the egress proxy's certificate.
     #[serde(default, deserialize_with = "or_default")]
     #[cfg_attr(test, schemars(with = "Option<Vec<Opaque>>"))]
-    pub routes: Vec<Opaque>,
+    pub routes: Vec<Box<RawValue>>,
     /// The file that contains only this certificate.
     #[serde(default, deserialize_with = "unless_unset")]
     #[cfg_attr(test, schemars(with = "Unset<HostPath>"))]

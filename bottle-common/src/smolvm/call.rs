@@ -90,6 +90,9 @@ pub struct Exec {
     pub recovery: Option<Box<Recovery>>,
     /// Whether stdout is data that may contain secrets. It is kept out of logs and errors.
     pub is_private: bool,
+    /// What the command reads on stdin, if anything. Unlike arguments, no other user of the host
+    /// can read it. `machine exec -i` hands it on since smolvm 1.8.1.
+    pub input: Option<String>,
 }
 
 /// A failure that is expected, and what to do about it: make `calls`, then repeat the failed call.
@@ -222,6 +225,7 @@ impl Exec {
             env: Vec::new(),
             recovery: None,
             is_private: false,
+            input: None,
         }
     }
 
@@ -259,6 +263,13 @@ impl Exec {
     #[must_use]
     pub fn private(mut self) -> Self {
         self.is_private = true;
+        self
+    }
+
+    /// Sets what the command reads on stdin.
+    #[must_use]
+    pub fn read(mut self, input: String) -> Self {
+        self.input = Some(input);
         self
     }
 

@@ -91,6 +91,23 @@ impl Runner {
         self.attempt(&Call::Exec(exec.clone()))
     }
 
+    /// Does the same as [`ask`](Self::ask), in at most the time `limit`.
+    ///
+    /// # Errors
+    ///
+    /// The failure of the call.
+    pub fn ask_within(
+        &mut self,
+        limit: Option<Duration>,
+        exec: &Exec,
+    ) -> Result<String, CallFailure> {
+        let timeout = self.settings.timeout;
+        self.settings.timeout = limit.map_or(timeout, |limit| limit.min(timeout));
+        let answer = self.ask(exec);
+        self.settings.timeout = timeout;
+        answer
+    }
+
     /// Runs several groups at a time. After a failure, no further group is started.
     fn run_side_by_side(&mut self, groups: &[Group<String>]) -> Result<Vec<String>, CallFailure> {
         let next = AtomicUsize::new(0);
@@ -273,6 +290,9 @@ impl Runner {
             .to_vec();
         if let Some(user) = user {
             args.extend(["--user".to_owned(), user]);
+        }
+        if exec.input.is_some() {
+            args.push("-i".to_owned());
         }
         for (name, value) in &exec.env {
             args.extend(["-e".to_owned(), format!("{name}={value}")]);

@@ -46,7 +46,11 @@ impl Settings {
             let mut meter = self.progress.start(call.purpose(), 0);
             process::run_watched(program, words, timeout, move |words| meter.relay(words))
         } else {
-            process::run(program, words, timeout)
+            let input = match call {
+                Call::Exec(exec) => exec.input.as_deref(),
+                Call::Copy(_) => None,
+            };
+            process::run(program, words, input.unwrap_or_default(), timeout)
         };
         if let Some(trace) = self.trace {
             let end = match &result {

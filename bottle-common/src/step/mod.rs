@@ -4,6 +4,7 @@ mod apply;
 mod check;
 mod dry_run;
 mod invocation;
+pub mod live;
 pub mod options;
 mod output;
 pub mod program;
@@ -11,6 +12,8 @@ pub mod receipt;
 #[cfg(test)]
 mod schemas;
 mod script;
+
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Command, CommandFactory};
@@ -21,14 +24,15 @@ use crate::guest::listing::{Difference, LIST, Listing};
 use crate::host::tar::Packed;
 use crate::plan::Plan;
 use crate::smolvm::call::{Calls, Exec};
-use crate::step::options::CommandLine;
+use crate::step::options::{CommandLine, Questions};
 use crate::step::receipt::Status;
 
 const EXAMPLES: &str = "Examples:
   STEP < plan.json > provisioned.json
   STEP -v -o receipt < plan.json
   STEP --dry-run < plan.json | sh
-  STEP --check < plan.json > checked.json";
+  STEP --check < plan.json > checked.json
+  STEP --check --live < plan.json > checked.json";
 
 /// A step, which [`program::main`] runs. `O` holds the options that only this step has.
 pub struct Step<O> {
@@ -43,6 +47,8 @@ pub struct Step<O> {
     pub prepare: fn(&Plan, &O) -> Result<Prepared>,
     /// Decides in the same way what to look at in the guest, and what should be there.
     pub check: fn(&Plan, &O) -> Result<Check>,
+    /// Decides what to ask the guest, as the agent, about what works there.
+    pub live: fn(&Plan, &O, &Questions) -> Result<Check>,
 }
 
 /// What a step is going to do.
@@ -82,6 +88,8 @@ pub struct Check {
     pub(crate) compare: Compare,
     /// What is in place if nothing differs, or why there is nothing to look at.
     pub(crate) line: String,
+    /// The time limit for the call, if it is shorter than that of all calls.
+    pub(crate) limit: Option<Duration>,
 }
 
 type Compare = Box<dyn FnOnce(&str) -> Result<Vec<Difference>>>;
@@ -183,7 +191,15 @@ impl Check {
             exec: Some(exec.private()),
             compare: Box::new(compare),
             line: line.into(),
+            limit: None,
         }
+    }
+
+    /// Sets a time limit for the call.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
+        self
     }
 
     /// Lists `roots`, which are parameters of [`LIST`], and compares them with `expected`.
@@ -213,6 +229,7 @@ impl Check {
             exec: None,
             compare: Box::new(|_| Ok(Vec::new())),
             line: why.to_owned(),
+            limit: None,
         }
     }
 }

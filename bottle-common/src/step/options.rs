@@ -10,7 +10,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches, Parser, ValueEnum};
 
 use crate::error::{Code, Error};
-use crate::plan::values::MachineName;
+use crate::plan::values::{MachineName, TlsHost};
 use crate::smolvm::version::ExecUser;
 
 /// All options of a step.
@@ -54,6 +54,14 @@ pub struct Common {
     /// Change nothing, and report how the guest differs from the plan; exit status 3 if it does
     #[arg(long)]
     pub check: bool,
+
+    /// With --check: ask the guest, as the agent, whether it works: TLS, git, the supervisor, files
+    #[arg(long, requires = "check")]
+    pub live: bool,
+
+    /// What `--live` asks.
+    #[command(flatten)]
+    pub questions: Questions,
 
     /// Write to stdout the tar that is copied to PATH in the guest; for the script of --dry-run
     #[arg(
@@ -111,6 +119,21 @@ pub struct Common {
     /// Format of errors on stderr
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub error_format: ErrorFormat,
+}
+
+/// What `--live` asks.
+#[derive(Args)]
+pub struct Questions {
+    /// Time limit for one question of --live
+    #[arg(
+        long, value_name = "DURATION", requires = "live",
+        default_value = "10s", value_parser = timeout
+    )]
+    pub live_timeout: Duration,
+
+    /// Host to which --live makes a TLS connection, instead of those of the plan's egress routes
+    #[arg(long, value_name = "HOST[:PORT]", requires = "live", value_parser = checked::<TlsHost>)]
+    pub live_host: Option<TlsHost>,
 }
 
 /// What a step prints on stdout.

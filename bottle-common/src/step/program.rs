@@ -66,8 +66,15 @@ fn run<O: Args>(step: &Step<O>, options: &CommandLine<O>) -> Result<u8, Error> {
         return Ok(0);
     }
     if common.check {
-        let prepared = in_phase(Code::HostFile, (step.check)(&invocation.plan, own))?;
-        let is_in_place = check::check(&invocation, prepared)?;
+        let mut checks = vec![in_phase(
+            Code::HostFile,
+            (step.check)(&invocation.plan, own),
+        )?];
+        if common.live {
+            let live = (step.live)(&invocation.plan, own, &common.questions);
+            checks.push(in_phase(Code::HostFile, live)?);
+        }
+        let is_in_place = check::check(&invocation, checks)?;
         return Ok(if is_in_place { 0 } else { DIFFERENT });
     }
     let prepared = in_phase(Code::HostFile, (step.prepare)(&invocation.plan, own))?;
