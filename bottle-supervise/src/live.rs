@@ -47,7 +47,7 @@ fn compare(url: &HttpUrl, text: &str) -> Result<Vec<Difference>> {
     };
     if !proxy.is_empty() {
         let host = url.host();
-        why += &format!(", through the proxy, since NO_PROXY leaves {host} out");
+        why = format!("{why}, through the proxy, since NO_PROXY leaves {host} out");
     }
     let plan = "an MCP server answers";
     Ok(vec![Difference::new(
