@@ -411,6 +411,96 @@ mod tests {
     }
 
     #[test]
+    fn an_error_says_where_it_is_and_what_belongs_there() {
+        for (pointer, value, message) in [
+            (
+                "/guest_env",
+                json!([1]),
+                "guest_env: expected an object, not a list",
+            ),
+            (
+                "/spec/manifest/bottles",
+                json!([1]),
+                "spec.manifest.bottles: expected an object, not a list",
+            ),
+            (
+                "/spec/manifest/agents/demo/skills",
+                json!({"a": 1}),
+                "spec.manifest.agents.demo.skills: expected a list, not an object",
+            ),
+            (
+                "/spec/manifest/bottles/dev/git",
+                json!([{"Upstream": "git@host:a"}]),
+                "spec.manifest.bottles.dev.git[0].Name: required, but not there",
+            ),
+            (
+                "/version",
+                json!(12_345_678_901_234_567_890_u64),
+                "version: 12345678901234567890 is not supported, only 1 is",
+            ),
+        ] {
+            assert_eq!(parse_with(pointer, value).unwrap_err(), message);
+        }
+        let document = Document::parse(b"{\"version\": 123456789012345678901}".to_vec()).unwrap();
+        let error = Plan::parse(&document).unwrap_err().to_string();
+        assert_eq!(error, "version: only 1 is supported");
+        let user = "/spec/manifest/bottles/dev/git/user/name";
+        assert!(parse_with(user, json!("")).unwrap().identity.name.is_none());
+        let plan = parse_with("/guest_env", json!({"A": "x", "B": null, "C": {"D": 1}}));
+        assert_eq!(plan.unwrap().guest_env.assignments(), ["A=x"]);
+    }
+
+    #[test]
+    fn git_is_written_in_one_way_only() {
+        let dev = |git: Value| parse_with("/spec/manifest/bottles/dev", git);
+        let object = json!({"remotes": {"a": {"Name": "a", "Upstream": "git@host:a"}}});
+        let list = json!([{"Name": "a", "Upstream": "git@host:a"}]);
+        let (repos, user) = (
+            json!({"repos": {"a": {"url": "git@host:a"}}}),
+            json!({"user": {"name": "Ada"}}),
+        );
+        let person = json!({"name": "Ada"});
+        for (git, one, other) in [
+            (json!({"git": object, "git-gate": repos}), "git", "git-gate"),
+            (json!({"git": object, "git-gate": user}), "git", "git-gate"),
+            (
+                json!({"git": object, "git_user": person}),
+                "git",
+                "git_user",
+            ),
+            (json!({"git": list, "git-gate": repos}), "git", "git-gate"),
+            (
+                json!({"git_user": person, "git-gate": user}),
+                "git_user",
+                "git-gate",
+            ),
+        ] {
+            let message = format!(
+                "spec.manifest.bottles.dev: git is written in two ways, `{one}` and `{other}`: leave \
+                 one of them out"
+            );
+            assert_eq!(dev(git).unwrap_err(), message);
+        }
+        for git in [
+            json!({"git": object, "git-gate": {}, "git_user": {}}),
+            json!({"git": list, "git_user": person}),
+            json!({"git": [], "git-gate": repos}),
+        ] {
+            assert_eq!(dev(git).unwrap().gate.unwrap().remotes.len(), 1);
+        }
+    }
+
+    #[test]
+    fn the_hosts_of_routes_are_read_where_they_are_hosts() {
+        let routes = json!([
+            {"host": "b"}, {"host": "a:8443", "x": 1}, {"host": "b"}, {"host": "*.c"}, {"host": 1}, {}, 1, "d",
+        ]);
+        let plan = parse_with("/egress_plan/routes", routes).unwrap();
+        let hosts: Vec<_> = plan.egress_hosts.iter().map(ToString::to_string).collect();
+        assert_eq!(hosts, ["b:443", "a:8443"]);
+    }
+
+    #[test]
     fn the_routes_decide_whose_certificate_is_used() {
         for (routes, proxy, key, path) in [
             (
