@@ -435,7 +435,7 @@ mod tests {
                     .unwrap();
             }
             symlink("b/c", directory.path().join("link")).unwrap();
-            let (packed, tar) = packed(&tree(directory.path()).pin().unwrap());
+            let (packed, tar) = packed(&PinnedTree::without_links(tree(directory.path())));
             assert_eq!((packed.files, packed.warnings.len()), (3, 0));
             trees.push((packed.sha256, tar));
         }
@@ -449,7 +449,7 @@ mod tests {
         fs::write(directory.path().join("b"), "").unwrap();
         let mut tree = tree(directory.path());
         tree.files.insert("made".into(), "content".to_owned());
-        let tree = tree.pin().unwrap();
+        let tree = PinnedTree::without_links(tree);
         let (packed, tar) = packed(&tree);
         assert_eq!((packed.files, size(&tree).unwrap()), (3, tar.len() as u64));
     }
@@ -475,7 +475,7 @@ mod tests {
                     text.replace("secret", "*").into_bytes().into()
                 })
             };
-            let (packed, tar) = packed(&tree.pin().unwrap());
+            let (packed, tar) = packed(&PinnedTree::without_links(tree));
             assert_eq!(packed.files, files);
             assert!(!tar.windows(6).any(|window| window == b"secret"));
             let path = directory.path().join("log");
@@ -499,7 +499,7 @@ mod tests {
         for number in 0..MAX_WARNINGS + 7 {
             symlink("/etc", directory.path().join(number.to_string())).unwrap();
         }
-        let (packed, _) = packed(&tree(directory.path()).pin().unwrap());
+        let (packed, _) = packed(&PinnedTree::without_links(tree(directory.path())));
         assert_eq!(packed.warnings.len(), MAX_WARNINGS + 1);
         assert_eq!(
             packed.warnings[MAX_WARNINGS],
@@ -527,7 +527,7 @@ mod tests {
                     fs::rename(directory.join("one"), root.join("file")).unwrap();
                 }
             });
-            let tree = tree(&root).pin().unwrap();
+            let tree = PinnedTree::without_links(tree(&root));
             for _ in 0..500 {
                 let mut tar = Vec::new();
                 let _ = pack(&tree, &mut tar, "tar", |_| {});
@@ -573,7 +573,7 @@ mod tests {
         }
         let mut tree = Tree::new("t".to_owned(), directory.path().to_owned());
         tree.files.insert("made".into(), "of ours".to_owned());
-        let (packed, tar) = packed(&tree.pin().unwrap());
+        let (packed, tar) = packed(&PinnedTree::without_links(tree));
         let mut entries = Vec::new();
         for entry in tar::Archive::new(&tar[..]).entries().unwrap() {
             let mut entry = entry.unwrap();
@@ -645,7 +645,7 @@ mod tests {
                 _ => Choice::Include,
             },
         });
-        let (packed, tar) = packed(&tree.pin().unwrap());
+        let (packed, tar) = packed(&PinnedTree::without_links(tree));
         let mut entries = Vec::new();
         for entry in tar::Archive::new(&tar[..]).entries().unwrap() {
             let mut entry = entry.unwrap();
@@ -713,9 +713,14 @@ mod tests {
                 fs::write(&file, vec![0; 200_001]).unwrap();
             }
         };
-        let error = pack(&tree.pin().unwrap(), std::io::sink(), "tar", grow)
-            .err()
-            .unwrap();
+        let error = pack(
+            &PinnedTree::without_links(tree),
+            std::io::sink(),
+            "tar",
+            grow,
+        )
+        .err()
+        .unwrap();
         let shown = file.canonicalize().unwrap();
         assert_eq!(
             format!("{error:#}"),

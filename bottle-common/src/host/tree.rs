@@ -3,11 +3,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs::{self, FileType, Metadata};
+use std::fs::{FileType, Metadata};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use derive_more::Deref;
 
 use crate::host::directory::Directory;
@@ -68,20 +67,6 @@ impl Tree {
             layers: vec![layer],
             files: BTreeMap::new(),
         }
-    }
-
-    /// Resolves the links in the paths of the layers. If a link appears in such a path later,
-    /// reading the layer fails.
-    ///
-    /// # Errors
-    ///
-    /// If a layer is missing.
-    pub fn pin(mut self) -> Result<PinnedTree> {
-        for layer in &mut self.layers {
-            let source = fs::canonicalize(&layer.source);
-            layer.source = source.with_context(|| format!("read {}", layer.source.display()))?;
-        }
-        Ok(PinnedTree(self))
     }
 }
 

@@ -458,7 +458,7 @@ mod tests {
     #[test]
     fn lengths_are_limited() {
         takes::<MachineName>(&[&"a".repeat(255)], &[&"a".repeat(256)]);
-        takes::<SkillName>(&[&"ä".repeat(127)], &[&"ä".repeat(128)]);
+        takes::<SkillName>(&[&"ä".repeat(127), &"a".repeat(255)], &[&"ä".repeat(128)]);
         takes::<RemoteName>(&[&"a".repeat(255)], &[&"a".repeat(256)]);
         takes::<IdentityText>(&[&"a".repeat(32768)], &[&"a".repeat(32769)]);
         let host = |length: usize| format!("{}:1", "a".repeat(length - 2));

@@ -209,7 +209,7 @@ mod tests {
 
     use super::{BIG, Existing, Found, calls};
     use crate::host::tar;
-    use crate::host::tree::Tree;
+    use crate::host::tree::{PinnedTree, Tree};
     use crate::plan::values::GuestPath;
     use crate::smolvm::call::{Archive, Call, Calls, Group};
     use crate::smolvm::progress::Progress;
@@ -272,9 +272,7 @@ mod tests {
     }
 
     fn archive(source: &Path, max_part: u64) -> Archive {
-        let tree = Tree::new("tree".to_owned(), source.to_owned())
-            .pin()
-            .unwrap();
+        let tree = PinnedTree::without_links(Tree::new("tree".to_owned(), source.to_owned()));
         let size = tar::size(&tree).unwrap();
         Archive {
             tree,
