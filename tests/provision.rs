@@ -71,15 +71,18 @@ fn end(sandbox: &Sandbox, mut child: Child, signal: &str) -> Outcome {
     sandbox.outcome(child)
 }
 
+/// Signals that end a program, and the exit status after each.
+const SIGNALS: [(&str, i32); 5] = [
+    ("INT", 130),
+    ("TERM", 143),
+    ("HUP", 129),
+    ("USR1", 138),
+    ("XCPU", 152),
+];
+
 #[test]
 fn a_signal_ends_provision_and_its_step() {
-    for (signal, status) in [
-        ("INT", 130),
-        ("TERM", 143),
-        ("HUP", 129),
-        ("USR1", 138),
-        ("XCPU", 152),
-    ] {
+    for (signal, status) in SIGNALS {
         let sandbox = Sandbox::new();
         sandbox.set_up(BUILT);
         let child = start(
@@ -110,13 +113,7 @@ fn a_signal_ends_all_steps_at_once() {
 
 #[test]
 fn a_signal_ends_the_rehearsal() {
-    for (signal, status) in [
-        ("INT", 130),
-        ("TERM", 143),
-        ("HUP", 129),
-        ("USR1", 138),
-        ("XCPU", 152),
-    ] {
+    for (signal, status) in SIGNALS {
         let sandbox = Sandbox::new();
         sandbox.set_up(BUILT);
         replace(&sandbox, "skills", ": >reached; exec sleep 1000000");
