@@ -218,8 +218,8 @@ fn the_steps_converge_in_an_image_machine_wherever_they_were_killed() {
     }
 }
 
-/// smolvm (1.32.2) sets the owner and the mode of a copy by its path, as root, and follows a link that
-/// the agent puts there.
+/// smolvm (1.32.2) sets the owner and the mode of a copy by its path, as root, and follows a link
+/// that the agent puts there.
 #[test]
 fn no_copy_into_nodes_home_sets_an_owner() {
     let sandbox = image();

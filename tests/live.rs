@@ -1,5 +1,5 @@
-//! `--check --live`: what it says about a guest in which something does not work, with real TLS, git
-//! and HTTP servers on this host, whose network the guest shares.
+//! `--check --live`: what it says about a guest in which something does not work, with real TLS,
+//! git and HTTP servers on this host, whose network the guest shares.
 
 #![allow(
     clippy::unwrap_used,
@@ -96,8 +96,8 @@ impl World {
         self.children.push(child);
     }
 
-    /// Starts a TLS server for `server.example`, whose certificate is issued by `ca`, a file on this
-    /// host without its ending. Returns its port.
+    /// Starts a TLS server for `server.example`, whose certificate is issued by `ca`, a file on
+    /// this host without its ending. Returns its port.
     fn tls_server(&mut self, ca: &str) -> u16 {
         let port = free_port();
         let leaf = leaf(&self.sandbox, ca);
@@ -466,8 +466,8 @@ fn it_says_what_node_cannot_read_or_write() {
     );
 }
 
-/// The real servers: mitmproxy as the egress proxy, `git http-backend` as the gate, and an MCP server
-/// of the official SDK as the supervisor.
+/// The real servers: mitmproxy as the egress proxy, `git http-backend` as the gate, and an MCP
+/// server of the official SDK as the supervisor.
 #[test]
 #[ignore = "needs CLAUDE_BOTTLE_TEST_SERVERS, a directory with mitmproxy and the MCP SDK in it"]
 fn it_understands_mitmproxy_git_and_the_mcp_sdk() {

@@ -29,8 +29,8 @@ const NAMES: &str = "set -eu; exec 3>&1 2>/tmp/said; trap 'cat /tmp/said >&3' EX
     ours=$local/claude-bottle-mitm.crt hooks=/etc/ca-certificates/update.d; \
     mkdir -p $local; cd $etc; set -- *.pem; first=$1; ";
 
-/// A guest, and which way the first run takes and the second: `quick`, `plain`, or `failing`, which is
-/// the plain way where it fails in some releases.
+/// A guest, and which way the first run takes and the second: `quick`, `plain`, or `failing`, which
+/// is the plain way where it fails in some releases.
 type Case = (&'static str, [&'static str; 2]);
 
 /// Guests in which nothing but the certificate is missing.
@@ -286,8 +286,8 @@ fn run(sandbox: &Sandbox, plan: &Value) -> (String, Outcome) {
 }
 
 /// Prepares a guest by the script of each case, and has it trust the certificate twice, in the
-/// expected ways. If one is the quick way, asserts that a second guest, which goes the plain way, is
-/// the same after each run.
+/// expected ways. If one is the quick way, asserts that a second guest, which goes the plain way,
+/// is the same after each run.
 #[track_caller]
 fn both_ways(cases: &[Case], program: Option<&str>) {
     let of_variable = std::env::var_os(VARIABLE).map(|file| fs::read_to_string(file).unwrap());
@@ -417,7 +417,8 @@ const COMMANDS: &[&str] = &[
     "wc",
     "xargs",
 ];
-/// Stands before each of them. When as many have begun as the file says, all in the guest is killed.
+/// Stands before each of them. When as many have begun as the file says, all in the guest is
+/// killed.
 const KILLER: &str = "#!/bin/sh
 printf . >>/root/begun
 read -r last </root/last

@@ -121,8 +121,9 @@ fn of_one(host: &str, answers: &[Verified]) -> Result<Vec<Difference>> {
 /// What OpenSSL prints before the reason why it does not accept a certificate.
 const VERIFY_ERROR: &str = "verify error:num=";
 
-/// Finds the reason in a line that OpenSSL printed: `verify error:num=20:REASON`, what a proxy said, or
-/// `ID:error:NUMBER:LIBRARY:FUNCTION:REASON:FILE:LINE:`, where another library's reason comes last.
+/// Finds the reason in a line that OpenSSL printed: `verify error:num=20:REASON`, what a proxy
+/// said, or `ID:error:NUMBER:LIBRARY:FUNCTION:REASON:FILE:LINE:`, where another library's reason
+/// comes last.
 fn words(line: &str) -> Option<&str> {
     if let Some((_, reason)) = line.split_once(VERIFY_ERROR) {
         return reason.split_once(':').map(|(_, words)| words);

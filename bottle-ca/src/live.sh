@@ -1,8 +1,8 @@
 # shellcheck shell=sh
 # Asks for a TLS connection to each host, `HOST:PORT`, behind the first three parameters. It is
 # verified with the certificate $1 alone, with the bundle $2, and with each other file that one of
-# the variables $3 names. Prints the host, the name of the file, the file, the exit status of OpenSSL
-# and what it said, and at the end `end`.
+# the variables $3 names. Prints the host, the name of the file, the file, the exit status of
+# OpenSSL and what it said, and at the end `end`.
 ours=$1 bundle=$2 variables=$3
 shift 3
 ask_host() {

@@ -24,8 +24,8 @@ const SHARED: &[&str] = &[
 const SHARED_BELOW: &[&str] = &["branches", "logs", "refs", "remotes"];
 /// The directories of objects that nothing refers to, named by their hashes.
 const LOST_FOUND: &[&str] = &["lost-found/commit", "lost-found/other"];
-/// The names of the files in which git remembers how a conflict was resolved, one directory for each
-/// conflict.
+/// The names of the files in which git remembers how a conflict was resolved, one directory for
+/// each conflict.
 const RESOLUTION: &[&str] = &["postimage", "preimage", "thisimage"];
 /// The files that belong to a single worktree.
 const OWN: &[&str] = &[

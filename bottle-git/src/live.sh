@@ -1,8 +1,8 @@
 # shellcheck shell=sh
 # In the workspace $1 if it is there, asks git for the identity of a commit, and prints its exit
-# status and what it said. Then, for each remote whose address is one of the other parameters, prints
-# that address, the one that git would use, the exit status of asking the remote, and what was said.
-# At the end it prints `end`.
+# status and what it said. Then, for each remote whose address is one of the other parameters,
+# prints that address, the one that git would use, the exit status of asking the remote, and what
+# was said. At the end it prints `end`.
 cd "$1" 2>/dev/null || cd || exit
 shift
 export GIT_TERMINAL_PROMPT=0 GIT_ASKPASS=true

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
-# Sends an MCP `initialize` to the server at the scheme $1, the host $2, the port $3 and the path $4,
-# with TLS verified by the bundle $5. Prints the proxy that was used, if one was, the exit status of
-# the program that was used, and the server's answer. At the end it prints `end`.
+# Sends an MCP `initialize` to the server at the scheme $1, the host $2, the port $3 and the path
+# $4, with TLS verified by the bundle $5. Prints the proxy that was used, if one was, the exit
+# status of the program that was used, and the server's answer. At the end it prints `end`.
 scheme=$1 host=$2 port=$3 path=$4 bundle=$5
 client='{"name":"bottle-supervise","version":"1"}'
 params='{"protocolVersion":"2025-03-26","capabilities":{},"clientInfo":'$client'}'

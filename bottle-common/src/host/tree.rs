@@ -71,8 +71,8 @@ impl Tree {
 }
 
 impl PinnedTree {
-    /// Pins `tree`, whose layers' paths were judged and are without links. If one of them has become
-    /// a link since, reading the tree fails.
+    /// Pins `tree`, whose layers' paths were judged and are without links. If one of them has
+    /// become a link since, reading the tree fails.
     #[must_use]
     pub fn without_links(tree: Tree) -> Self {
         Self(tree)

@@ -172,8 +172,8 @@ impl Plan {
     }
 }
 
-/// Lists the hosts that `routes` name. A route belongs to the proxy, so one in another form is passed
-/// over, and so is a pattern of hosts.
+/// Lists the hosts that `routes` name. A route belongs to the proxy, so one in another form is
+/// passed over, and so is a pattern of hosts.
 fn hosts(routes: &[Box<RawValue>]) -> IndexSet<TlsHost> {
     let mut hosts = IndexSet::new();
     for route in routes {

@@ -124,8 +124,8 @@ impl Stager {
     }
 }
 
-/// Returns `path` if smolvm accepts it. smolvm accepts only UTF-8, and takes the text before a colon
-/// for the name of a machine.
+/// Returns `path` if smolvm accepts it. smolvm accepts only UTF-8, and takes the text before a
+/// colon for the name of a machine.
 #[must_use]
 pub fn fit(path: &Path) -> Option<&str> {
     path.to_str().filter(|path| !path.contains(':'))

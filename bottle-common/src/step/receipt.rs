@@ -56,7 +56,8 @@ pub struct Ca {
     pub env: CaEnvironment,
 }
 
-/// How `bottle-ca` made the guest trust the certificate. What is in the guest afterwards is the same.
+/// How `bottle-ca` made the guest trust the certificate. What is in the guest afterwards is the
+/// same.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]

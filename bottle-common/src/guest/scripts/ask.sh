@@ -22,8 +22,8 @@ ask() {
 newline='
 '
 
-# each FUNCTION WORD...: calls FUNCTION for each WORD, for sixteen of them at a time. It has to print
-# its fields at once, each ended by NUL.
+# each FUNCTION WORD...: calls FUNCTION for each WORD, for sixteen of them at a time. It has to
+# print its fields at once, each ended by NUL.
 each() {
     function=$1 count=0
     shift
@@ -35,8 +35,8 @@ each() {
     wait
 }
 
-# find_proxy SCHEME HOST: sets `proxy` to the address of the proxy that curl and undici would use, or
-# to nothing. NO_PROXY has hosts, and domains with a dot before them.
+# find_proxy SCHEME HOST: sets `proxy` to the address of the proxy that curl and undici would use,
+# or to nothing. NO_PROXY has hosts, and domains with a dot before them.
 find_proxy() {
     proxy=''
     for exception in $(printf %s "${no_proxy-${NO_PROXY:-}}" | tr , ' '); do
