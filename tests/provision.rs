@@ -102,6 +102,24 @@ fn a_signal_ends_provision_and_its_step() {
     }
 }
 
+/// SIGKILL leaves a directory with the plan in it, which may hold secrets.
+#[test]
+fn what_killed_runs_left_is_removed_after_a_day() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    let script = "mkdir -p tmp/bottle-provision.old/x tmp/bottle-provision.new tmp/other victim; \
+        ln -s ../victim tmp/bottle-provision.link; \
+        touch -hd '2 days ago' tmp/bottle-provision.old tmp/bottle-provision.link tmp/other victim; \
+        TMPDIR=tmp provision -q < plan.json >/dev/null; ls tmp victim";
+    let outcome = sandbox.sh(script);
+    let left = "tmp:\nbottle-provision.link\nbottle-provision.new\nother\n\nvictim:\n";
+    assert_eq!(
+        (outcome.status, outcome.stdout.as_str()),
+        (0, left),
+        "{outcome:?}"
+    );
+}
+
 #[test]
 fn a_signal_ends_all_steps_at_once() {
     let sandbox = Sandbox::new();
