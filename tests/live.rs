@@ -19,7 +19,6 @@ use serde_json::{Value, json};
 /// One of the programs; the others are in the same directory.
 const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
 const CA: &str = "/usr/local/share/ca-certificates/claude-bottle-mitm.crt";
-const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 const TLS: &str = "server.example:443";
 const REMOTE: &str = "ssh://git@host/repo.git";
 /// The answer of an MCP server to `initialize`.
@@ -240,8 +239,16 @@ fn git_over_http(root: String) -> u16 {
 
 /// A proxy that leads every connection to the same port, as one that decrypts TLS does.
 fn proxy_to(port: u16) -> u16 {
+    proxy_with("", port)
+}
+
+/// Such a proxy, which wants to see `account` in the request.
+fn proxy_with(account: &'static str, port: u16) -> u16 {
     serve(move |mut stream| {
-        request(&mut stream);
+        if !request(&mut stream).contains(account) {
+            let _ = stream.write_all(b"HTTP/1.1 407 No\r\n\r\n");
+            return;
+        }
         let _ = stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n");
         let mut server = TcpStream::connect(("127.0.0.1", port)).unwrap();
         let (mut client, mut to_server) =
@@ -297,7 +304,14 @@ fn nothing_is_said_of_a_bottle_that_works_and_nothing_is_changed() {
 fn it_says_what_is_wrong_with_tls() {
     let mut world = World::new();
     let proxy = |port: u16| json!(format!("http://127.0.0.1:{port}/"));
-    let one = |why: &str| vec![difference("live tls", TLS, "a connection", why)];
+    let one = |why: &str| {
+        vec![difference(
+            "live tls",
+            TLS,
+            "a connection that is verified",
+            why,
+        )]
+    };
     for (port, why) in [
         (free_port(), "Connection refused"),
         (hangs(), "no answer in time"),
@@ -310,6 +324,23 @@ fn it_says_what_is_wrong_with_tls() {
         assert_eq!(world.found("ca"), one(why));
     }
 
+    // Credentials are decoded, and NO_PROXY has no case.
+    let tls = world.tls_server("ca");
+    let proxy_url = format!(
+        "http://user:p%40ss@127.0.0.1:{}",
+        proxy_with("dXNlcjpwQHNz", tls)
+    );
+    world.plan["guest_env"]["HTTPS_PROXY"] = json!(proxy_url);
+    assert_eq!(world.found("ca"), [[""; 4]; 0]);
+    world.plan["guest_env"]["NO_PROXY"] = json!("Server.Example");
+    assert_eq!(world.found("ca")[0][1], TLS);
+    world.plan["guest_env"]["NO_PROXY"] = json!("");
+    world.plan["guest_env"]["HTTPS_PROXY"] = json!("socks5://127.0.0.1:1");
+    world.save();
+    let outcome = world.sandbox.sh("bottle-ca --check --live < plan.json");
+    let why = "the proxy of the agent is not an HTTP proxy: it is not known what works";
+    outcome.fails(1, &format!("bottle-ca: {why}\n"));
+
     // Another CA than ours.
     let other = certificate(&Certificate::Ca);
     world.sandbox.write("other.pem", &other.pem);
@@ -317,21 +348,26 @@ fn it_says_what_is_wrong_with_tls() {
     let other_server = world.tls_server("other");
     world.plan["guest_env"]["HTTPS_PROXY"] = proxy(proxy_to(other_server));
     let why = "unable to get local issuer certificate";
-    let issued = "issued by our certificate";
-    let not_ours = format!("{why}: the connection does not go through the proxy");
-    let bundle = format!("verified with {BUNDLE}");
-    let found = world.found("ca");
-    let both = [
-        difference("live tls", TLS, &bundle, why),
-        difference("live proxy", TLS, issued, &not_ours),
-    ];
-    assert_eq!(found, both);
+    assert_eq!(
+        world.found("ca"),
+        one(&format!("{why}: it is not issued by our certificate"))
+    );
 
     // One that the guest trusts, too: what happens where nothing leads to the proxy.
-    let trust = format!("echo '{}' >>{BUNDLE}", other.pem);
-    world.sandbox.guest(&trust);
-    let proxy = difference("live proxy", TLS, issued, &not_ours);
-    assert_eq!(world.found("ca").last(), Some(&proxy));
+    world
+        .sandbox
+        .guest(&format!("echo '{}' >/tmp/other.pem", other.pem));
+    world.plan["guest_env"]["SSL_CERT_FILE"] = json!("/tmp/other.pem");
+    world.plan["guest_env"]
+        .as_object_mut()
+        .unwrap()
+        .remove("NODE_EXTRA_CA_CERTS");
+    let plan = "verified with our certificate alone";
+    let why = format!("{why}: the connection does not go through the proxy");
+    assert_eq!(
+        world.found("ca")[0],
+        difference("live proxy", TLS, plan, &why)
+    );
     // The host of the option, which NO_PROXY excepts, is asked itself.
     let address = format!("127.0.0.1:{other_server}");
     let found = world.found_with("ca", &format!("--live-host {address}"));
@@ -389,6 +425,19 @@ fn it_says_what_is_wrong_with_git() {
     )
     .unwrap();
     assert_eq!(world.found("git"), [[""; 4]; 0]);
+
+    // git takes any web page for an empty repository.
+    let page =
+        answers("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok");
+    world.plan["agent_git_gate_scheme"] = json!("http");
+    world.plan["agent_git_gate_host"] = json!(format!("127.0.0.1:{page}"));
+    world.save();
+    let outcome = world.sandbox.sh("bottle-git -q --only gate < plan.json");
+    assert_eq!(outcome.status, 0, "{outcome:?}");
+    let found = world.found_with("git", "--only gate");
+    assert_eq!(found, [remote("the answer is not that of a git server")]);
+    world.plan["agent_git_gate_scheme"] = json!("git");
+    world.plan["agent_git_gate_host"] = gate.clone();
 
     // Without the rules, git would go to the forge. Without an identity it could not commit.
     world.sandbox.guest("echo >/home/node/.gitconfig");

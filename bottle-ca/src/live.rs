@@ -52,6 +52,19 @@ struct Verified<'a> {
     answer: Answer<'a>,
 }
 
+impl Verified<'_> {
+    /// Says which file it is. A variable's value may be something else than a path, and a secret.
+    fn what(&self) -> String {
+        let file = shorten(self.file, MAX_SHOWN);
+        match self.name {
+            "ours" => "our certificate alone".to_owned(),
+            "bundle" => file.into_owned(),
+            name if file.starts_with('/') => format!("{file}, which {name} names"),
+            name => format!("what {name} names"),
+        }
+    }
+}
+
 /// Compares `text`, the output of [`ASK`], with a guest in which all works.
 fn compare(hosts: &[String], text: &str) -> Result<Vec<Difference>> {
     let mut fields = Fields::new(text);
@@ -63,6 +76,8 @@ fn compare(hosts: &[String], text: &str) -> Result<Vec<Difference>> {
             break;
         }
         let (name, file) = (fields.text()?, fields.text()?);
+        let is_known = matches!(name, "ours" | "bundle") || CERTIFICATES.contains(&name);
+        ensure!(is_known, "the guest's answer has more than was asked for");
         let answer = fields.answer()?;
         answers
             .entry(host)
@@ -86,62 +101,53 @@ fn compare(hosts: &[String], text: &str) -> Result<Vec<Difference>> {
 
 /// Lists what does not work with `host`. The first answer is that about our certificate alone.
 fn of_one(host: &str, answers: &[Verified]) -> Result<Vec<Difference>> {
-    let why = |verified: &Verified| verified.answer.why("openssl", words);
-    let (ours, others) = (&answers[0], &answers[1..]);
-    let mut differences = Vec::new();
-    let is_none_good = answers.iter().all(|verified| !verified.answer.is_good());
-    let first = why(ours)?;
-    if is_none_good && !ours.answer.text.contains(VERIFY_ERROR) {
-        // The files do not matter, because there was no certificate to verify.
-        let plan = "a connection";
-        return Ok(vec![Difference::new("live tls", host, plan, Some(&first))]);
+    let mut reasons = Vec::new();
+    for verified in answers {
+        let is_good = verified.answer.is_good();
+        let why = (!is_good).then(|| verified.answer.why(live::openssl_reason));
+        reasons.push(why.transpose()?);
     }
-    for verified in others.iter().filter(|verified| !verified.answer.is_good()) {
-        let file = shorten(verified.file, MAX_SHOWN);
-        let by = match verified.name {
-            "bundle" => String::new(),
-            name => format!(", which {} names", shorten(name, MAX_SHOWN)),
+    let (ours, others) = (&reasons[0], &reasons[1..]);
+    if let Some(why) = ours
+        && others.iter().all(|other| other == ours)
+    {
+        let plan = "a connection that is verified";
+        let guest = if is_of_another(why) {
+            format!("{why}: it is not issued by our certificate")
+        } else {
+            why.clone()
         };
-        let plan = format!("verified with {file}{by}");
-        differences.push(Difference::new(
-            "live tls",
-            host,
-            plan,
-            Some(&why(verified)?),
-        ));
+        return Ok(vec![Difference::new("live tls", host, plan, Some(&guest))]);
     }
-    if !ours.answer.is_good() {
-        let plan = "issued by our certificate";
-        let guest = format!("{first}: the connection does not go through the proxy");
-        differences.push(Difference::new("live proxy", host, plan, Some(&guest)));
+    let mut differences = Vec::new();
+    for (verified, why) in answers.iter().zip(&reasons) {
+        let Some(why) = why else { continue };
+        let plan = format!("verified with {}", verified.what());
+        if verified.name == "ours" && is_of_another(why) {
+            let guest = format!("{why}: the connection does not go through the proxy");
+            differences.push(Difference::new("live proxy", host, plan, Some(&guest)));
+        } else {
+            differences.push(Difference::new("live tls", host, plan, Some(why)));
+        }
     }
     Ok(differences)
 }
 
-/// What OpenSSL prints before the reason why it does not accept a certificate.
-const VERIFY_ERROR: &str = "verify error:num=";
-
-/// Finds the reason in a line that OpenSSL printed: `verify error:num=20:REASON`, what a proxy
-/// said, or `ID:error:NUMBER:LIBRARY:FUNCTION:REASON:FILE:LINE:`, where another library's reason
-/// comes last.
-fn words(line: &str) -> Option<&str> {
-    if let Some((_, reason)) = line.split_once(VERIFY_ERROR) {
-        return reason.split_once(':').map(|(_, words)| words);
-    }
-    if let Some((_, words)) = line.split_once("HTTP CONNECT failed, ") {
-        return Some(words);
-    }
-    let fields: Vec<_> = line.split(':').collect();
-    match fields[..] {
-        [_, "error", _, _, _, reason, ..] if reason != "system lib" => Some(reason),
-        [_, "error", _, _, _, _, .., reason] => Some(reason),
-        _ => None,
-    }
+/// Whether OpenSSL's reason means that another CA issued the certificate.
+fn is_of_another(why: &str) -> bool {
+    // Up to OpenSSL 1.1.1 it was spelt "self signed".
+    let why = why.replace("self signed", "self-signed");
+    matches!(
+        &*why,
+        "unable to get local issuer certificate"
+            | "self-signed certificate"
+            | "self-signed certificate in certificate chain"
+    )
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{compare, words};
+    use super::compare;
 
     const HOST: &str = "h:443";
 
@@ -167,66 +173,65 @@ mod tests {
 
     #[test]
     fn each_file_has_to_do_and_ours_alone() {
-        let (good, refused) = (("0", ""), ("1", "verify error:num=20:no issuer\nx"));
+        const OTHER: &str = "unable to get local issuer certificate";
+        let (good, refused) = (("0", ""), ("1", "verify error:num=20:x\ny"));
+        let other = format!("verify error:num=20:{OTHER}\n");
+        let other = ("1", other.as_str());
         let differs = |what: &str, plan: &str, guest: &str| {
             format!("{HOST}: {what}: `{plan}` in the plan, `{guest}` in the guest")
         };
-        let bundle = differs("live tls", "verified with /b", "no issuer");
-        let variable = differs(
-            "live tls",
-            "verified with /p, which PIP_CERT names",
-            "no issuer",
-        );
+        let with = |what: &str, guest| differs("live tls", &format!("verified with {what}"), guest);
+        let not_ours = format!("{OTHER}: the connection does not go through the proxy");
         let proxy = differs(
             "live proxy",
-            "issued by our certificate",
-            "no issuer: the connection does not go through the proxy",
+            "verified with our certificate alone",
+            &not_ours,
         );
+        let all = |guest| differs("live tls", "a connection that is verified", guest);
         let down = ("1", "1:error:2:lib:f:Connection refused:f.c:1:\n");
         for (answers, differences) in [
             ([good, good, good], vec![]),
-            ([good, refused, good], vec![bundle.clone()]),
-            ([good, good, refused], vec![variable.clone()]),
-            ([refused, good, good], vec![proxy.clone()]),
-            ([refused, refused, refused], vec![bundle, variable, proxy]),
+            ([good, refused, good], vec![with("/b", "x")]),
             (
-                [down, down, down],
-                vec![differs("live tls", "a connection", "Connection refused")],
+                [good, good, refused],
+                vec![with("/p, which PIP_CERT names", "x")],
             ),
+            (
+                [refused, good, good],
+                vec![with("our certificate alone", "x")],
+            ),
+            ([other, good, good], vec![proxy.clone()]),
+            (
+                [other, good, refused],
+                vec![proxy, with("/p, which PIP_CERT names", "x")],
+            ),
+            (
+                [other, other, other],
+                vec![all(&format!(
+                    "{OTHER}: it is not issued by our certificate"
+                ))],
+            ),
+            ([refused, refused, refused], vec![all("x")]),
+            ([down, down, down], vec![all("Connection refused")]),
         ] {
             assert_eq!(found(answers), differences);
         }
         let hosts = [HOST.to_owned()];
-        let missing = "h:443\0ours\0/o\x00127\0\0h:443\0bundle\0/b\x00127\0\0end\0";
-        let error = compare(&hosts, missing).unwrap_err().to_string();
-        assert!(error.contains("no openssl"), "{error}");
+        let both = |status: &str, name: &str| {
+            format!("h:443\0ours\0/o\0{status}\0x\0h:443\0{name}\0/b\0{status}\0x\0end\0")
+        };
+        assert!(compare(&hosts, &both("0", "bundle")).unwrap().is_empty());
+        assert!(compare(&hosts, &both("125", "bundle")).is_err());
+        assert!(compare(&hosts, &both("0", "PIP_CERT")).is_err());
+        assert!(compare(&hosts, &both("0", "other")).is_err());
+        let secret = "h:443\0ours\0/o\x000\0\0h:443\0bundle\0/b\x000\0\0\
+                      h:443\0PIP_CERT\0s3cret\x001\0\0end\0";
+        let shown = compare(&hosts, secret).unwrap()[0].to_string();
+        assert!(
+            shown.contains("`verified with what PIP_CERT names`"),
+            "{shown}"
+        );
         let order = "h:443\0bundle\0/b\x000\0\0h:443\0ours\0/o\x000\0\0end\0";
         assert!(compare(&hosts, order).is_err());
-    }
-
-    #[test]
-    fn the_reason_is_found_in_openssls_lines() {
-        for (line, reason) in [
-            (
-                "verify error:num=62:hostname mismatch",
-                Some("hostname mismatch"),
-            ),
-            (
-                "1:error:8000006F:system library:BIO_connect:Connection refused:f.c:117:x",
-                Some("Connection refused"),
-            ),
-            (
-                "1:error:2:BIO routines:f:system lib:f.c:1:Name not known",
-                Some("Name not known"),
-            ),
-            (
-                "s_client: HTTP CONNECT failed, reason= 403 No",
-                Some("reason= 403 No"),
-            ),
-            ("connect:errno=111", None),
-            ("", None),
-        ] {
-            assert_eq!(words(line), reason, "{line}");
-        }
     }
 }

@@ -418,8 +418,8 @@ mod tests {
     use bottle_common::plan::wire::Identity;
 
     use super::{
-        Entry, Rules, filter_extensions, is_partial, is_way, parse, quoted, render, value,
-        without_secrets,
+        ENTRY_COST, Entry, Rules, filter_extensions, is_partial, is_way, parse, quoted, render,
+        value, without_secrets,
     };
 
     fn entry(line: &str) -> Entry {
@@ -480,6 +480,12 @@ mod tests {
             "[url \"a\\\\\\\"b\"]\n\tinsteadof = c\n[core]\n\tx = 1\n[url \"a\"]\n\tinsteadof = d\n"
         );
         assert_eq!(parse(b""), []);
+    }
+
+    #[test]
+    fn an_entry_costs_its_text_and_more() {
+        let cost = |line| entry(line).cost() - ENTRY_COST;
+        assert_eq!((cost("a.b=12345"), cost("a.bc")), (8, 4));
     }
 
     #[test]

@@ -10,12 +10,17 @@ use bottle_common::step::live::{self, Answer, Fields};
 use bottle_common::step::options::{NoOptions, Questions};
 use bottle_common::text::shorten;
 use serde::Deserialize;
-use serde_json::Deserializer;
+
+use crate::http::Response;
 
 const ASK: &str = include_str!("live.sh");
 
 /// The number of characters that are shown of a part of the answer.
 const MAX_SHOWN: usize = 100;
+/// The first version of the Model Context Protocol. A version is the date of its publication.
+const FIRST_VERSION: &str = "2024-11-05";
+/// The id of the request.
+const ID: u64 = 1;
 
 /// Sends an MCP `initialize` to the supervisor.
 #[allow(
@@ -27,9 +32,18 @@ pub fn live(plan: &Plan, _: &NoOptions, questions: &Questions) -> Result<Check> 
         return Ok(Check::nothing("and so none to ask"));
     };
     let (host, port) = url.address();
-    let scheme = if url.is_https() { "https" } else { "http" };
+    let (scheme, default) = if url.is_https() {
+        ("https", 443)
+    } else {
+        ("http", 80)
+    };
+    let header = if port == default {
+        host.clone()
+    } else {
+        format!("{host}:{port}")
+    };
     let (port, path) = (port.to_string(), url.path());
-    let parameters = [scheme, &host, &port, &path, paths::CA_BUNDLE];
+    let parameters = [scheme, &host, &port, &path, &header, paths::CA_BUNDLE];
     let exec = live::exec(&plan.guest_env, questions, ASK, &parameters);
     let compare = move |text: &str| compare(&url, text);
     let limit = live::time_limit(questions, 1);
@@ -60,37 +74,36 @@ fn compare(url: &HttpUrl, text: &str) -> Result<Vec<Difference>> {
 
 /// Says why `answer` is not that of an MCP server; `None` if it is.
 fn problem(answer: Answer) -> Result<Option<String>> {
-    // What OpenSSL says comes before it.
-    let Some(start) = answer.text.find("HTTP/1.") else {
+    let Some(response) = Response::parse(answer.text) else {
         let is_silent = answer.is_good() && answer.text.trim().is_empty();
         if is_silent {
             return Ok(Some("closed without an answer".to_owned()));
         }
-        return answer.why("bash or openssl", words).map(Some);
+        return answer.why(words).map(Some);
     };
-    let http = &answer.text[start..];
-    let (head, body) = http.split_once("\r\n\r\n").unwrap_or((http, ""));
-    let mut lines = head.lines();
-    let status = lines.next().and_then(|line| line.split_once(' '));
-    let status = status.map_or("", |(_, status)| status).trim();
-    if !status.starts_with("200") {
-        return Ok(Some(shorten(status, MAX_SHOWN).into_owned()));
+    let shown = |text: &str| shorten(text, MAX_SHOWN).into_owned();
+    if response.status.split(' ').next() != Some("200") {
+        let status = shown(response.status);
+        return Ok(Some(match response.header("location") {
+            Some(location) => format!("{status} to {}", shown(location)),
+            None => status,
+        }));
     }
-    let json = body.find('{').map_or("", |start| &body[start..]);
-    let reply = Deserializer::from_str(json).into_iter::<Reply>().next();
-    let is_initialized = |reply: &Reply| reply.result.protocol_version.is_some();
-    if reply
-        .and_then(Result::ok)
-        .is_some_and(|reply| is_initialized(&reply))
-    {
-        return Ok(None);
+    for message in response.messages() {
+        match serde_json::from_str(&message) {
+            Ok(Reply {
+                id: Some(ID),
+                error: Some(error),
+                ..
+            }) => return Ok(Some(format!("the error {}", shown(&error.message)))),
+            Ok(reply) if reply.is_initialized() => return Ok(None),
+            _ => {}
+        }
     }
-    let kind = lines.find_map(|line| {
-        let (name, kind) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-type")
-            .then_some(kind.trim())
-    });
-    let kind = shorten(kind.unwrap_or("nothing"), MAX_SHOWN);
+    if !answer.is_good() {
+        return answer.why(words).map(Some);
+    }
+    let kind = shown(response.header("content-type").unwrap_or("nothing"));
     Ok(Some(format!(
         "{kind}, which is no answer to MCP's initialize"
     )))
@@ -99,18 +112,38 @@ fn problem(answer: Answer) -> Result<Option<String>> {
 /// The answer to `initialize`, according to the Model Context Protocol.
 #[derive(Deserialize)]
 struct Reply {
-    result: Initialized,
+    id: Option<u64>,
+    result: Option<Initialized>,
+    error: Option<RpcError>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Initialized {
-    protocol_version: Option<String>,
+    protocol_version: String,
 }
 
-/// Finds the reason in a line that bash printed.
+#[derive(Deserialize)]
+struct RpcError {
+    message: String,
+}
+
+impl Reply {
+    /// Whether the server accepted the request, in a version that exists.
+    fn is_initialized(&self) -> bool {
+        let version = self.result.as_ref().map(|result| &*result.protocol_version);
+        self.id == Some(ID)
+            && version.is_some_and(|version| {
+                version.len() == FIRST_VERSION.len() && version >= FIRST_VERSION
+            })
+    }
+}
+
+/// Finds the reason in a line that bash, cat or OpenSSL printed.
 fn words(line: &str) -> Option<&str> {
-    line.strip_prefix("bash: connect: ")
+    let is_of_bash = line.starts_with("bash: ") || line.starts_with("cat: ");
+    let last = || line.rsplit(": ").next().filter(|_| is_of_bash);
+    live::openssl_reason(line).or_else(last)
 }
 
 #[cfg(test)]
@@ -119,74 +152,124 @@ mod tests {
 
     use super::compare;
 
-    #[test]
-    fn only_an_mcp_server_is_one() {
+    const NO_ANSWER: &str = "which is no answer to MCP's initialize";
+
+    /// Gives what is said if the program ends with `status`, having said `said`.
+    fn found(proxy: &str, status: &str, said: &str) -> Option<String> {
         let url = HttpUrl::try_from("http://h:1/mcp".to_owned()).unwrap();
-        let found = |proxy: &str, status: &str, said: &str| {
-            let text = format!("{proxy}\0{status}\0{said}\0end\0");
-            for end in 0..text.len() {
-                assert!(compare(&url, &text[..end]).is_err(), "{end}");
-            }
-            let found = compare(&url, &text).unwrap();
-            found.first().and_then(|found| found.guest.clone())
-        };
-        let http = |status: &str, head: &str, body: &str| {
-            format!("HTTP/1.1 {status}\r\n{head}\r\n\r\n{body}")
-        };
-        let reply = r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"1","x":{}}}"#;
-        let events = format!("event: message\r\ndata: {reply}\r\n\r\n");
-        let no_answer = "which is no answer to MCP's initialize";
+        let text = format!("{proxy}\0{status}\0{said}\0end\0");
+        for end in 0..text.len() {
+            assert!(compare(&url, &text[..end]).is_err(), "{end}");
+        }
+        assert!(compare(&url, &format!("{text}more\0")).is_err());
+        let found = compare(&url, &text).unwrap();
+        found.first().and_then(|found| found.guest.clone())
+    }
+
+    fn json(status: &str, body: &str) -> String {
+        format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\n\r\n{body}")
+    }
+
+    fn reply(id: &str, version: &str) -> String {
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"protocolVersion":"{version}"}}}}"#)
+    }
+
+    #[test]
+    fn an_mcp_server_is_one() {
+        let good = reply("1", "2025-03-26");
+        let events = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\r\n\
+             event: message\ndata: {{\"method\":\"notifications/message\"}}\n\ndata: {good}\n\n"
+        );
+        for (status, said) in [
+            ("0", json("200 OK", &good)),
+            ("0", json("200 OK", &reply("1", "2031-01-01"))),
+            ("0", events.clone()),
+            // The stream stays open, but the server has answered.
+            ("124", events),
+            ("0", format!("verify return:1\n{}", json("200 OK", &good))),
+        ] {
+            assert_eq!(found("", status, &said), None, "{said}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_none() {
+        let good = reply("1", "2025-03-26");
+        let of = |kind: &str| format!("{kind}, {NO_ANSWER}");
+        let page = format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n{good}");
+        let redirect = "HTTP/1.1 307 Temporary Redirect\r\nLocation: http://h/x\r\n\r\n";
         for (status, said, why) in [
-            ("0", http("200 OK", "A: b", reply), None),
             (
                 "0",
-                http("200 OK", "Content-Type: text/event-stream", &events),
-                None,
+                json("404 Not Found", &good),
+                "404 Not Found".to_owned(),
             ),
-            // The server does not close, but it has answered. OpenSSL says something before.
+            ("0", json("2000 OK", &good), "2000 OK".to_owned()),
+            (
+                "0",
+                redirect.to_owned(),
+                "307 Temporary Redirect to http://h/x".to_owned(),
+            ),
+            ("0", page, of("text/html")),
+            ("0", format!("HTTP/1.1 200 OK\r\n\r\n{good}"), of("nothing")),
+            (
+                "0",
+                json("200 OK", &reply("2", "2025-03-26")),
+                of("application/json"),
+            ),
+            (
+                "0",
+                json("200 OK", &reply("1", "1999-01-01")),
+                of("application/json"),
+            ),
+            (
+                "0",
+                json("200 OK", &reply("1", "x")),
+                of("application/json"),
+            ),
+            (
+                "0",
+                json("200 OK", &format!("[{good}]")),
+                of("application/json"),
+            ),
+            ("0", json("200 OK", &good[..20]), of("application/json")),
             (
                 "124",
-                format!("depth=0\n{}", http("200 OK", "A: b", reply)),
-                None,
+                json("200 OK", &good[..20]),
+                "no answer in time".to_owned(),
             ),
             (
                 "0",
-                http("404 Not Found", "A: b", reply),
-                Some("404 Not Found".to_owned()),
+                json(
+                    "200 OK",
+                    r#"{"id":1,"error":{"code":1,"message":"db down"}}"#,
+                ),
+                "the error db down".to_owned(),
             ),
-            (
-                "0",
-                http("200 OK", "content-type: text/html", "{}"),
-                Some(format!("text/html, {no_answer}")),
-            ),
-            (
-                "0",
-                http("200 OK", "A: b", r#"{"error":{}}"#),
-                Some(format!("nothing, {no_answer}")),
-            ),
-            (
-                "0",
-                http("200 OK", "A: b", r#"{"result":{}}"#),
-                Some(format!("nothing, {no_answer}")),
-            ),
-            (
-                "0",
-                String::new(),
-                Some("closed without an answer".to_owned()),
-            ),
-            ("124", String::new(), Some("no answer in time".to_owned())),
+            ("0", String::new(), "closed without an answer".to_owned()),
+            ("124", String::new(), "no answer in time".to_owned()),
             (
                 "1",
-                "bash: connect: Connection refused\nbash: /dev".to_owned(),
-                Some("Connection refused".to_owned()),
+                "bash: connect: Connection refused\nbash: x".to_owned(),
+                "Connection refused".to_owned(),
+            ),
+            (
+                "1",
+                "cat: -: Connection reset by peer".to_owned(),
+                "Connection reset by peer".to_owned(),
+            ),
+            (
+                "1",
+                "verify error:num=10:certificate has expired\nx".to_owned(),
+                "certificate has expired".to_owned(),
             ),
         ] {
-            assert_eq!(found("", status, &said), why, "{said}");
-            let through =
-                why.map(|why| format!("{why}, through the proxy, since NO_PROXY leaves h out"));
-            assert_eq!(found("p:1", status, &said), through, "{said}");
+            assert_eq!(found("", status, &said).as_ref(), Some(&why), "{said}");
+            let through = format!("{why}, through the proxy, since NO_PROXY leaves h out");
+            assert_eq!(found("p:1", status, &said), Some(through), "{said}");
         }
-        assert!(compare(&url, "\x00127\0\0end\0").is_err());
-        assert!(compare(&url, "\x000\0\0end\0more\0").is_err());
+        let url = HttpUrl::try_from("http://h:1/mcp".to_owned()).unwrap();
+        assert!(compare(&url, "\x00125\0no proxy\0end\0").is_err());
     }
 }

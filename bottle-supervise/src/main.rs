@@ -1,6 +1,7 @@
 //! Registers the supervisor's MCP server with the agent. A failure is only a warning, because the
 //! bottle works without the supervisor.
 
+mod http;
 mod live;
 mod registration;
 mod scopes;

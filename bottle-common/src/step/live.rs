@@ -22,8 +22,10 @@ const FILES: &str = include_str!("../guest/scripts/ask_files.sh");
 
 /// The exit status of timeout(1) if the time is up, also after it had to send SIGKILL.
 const TIMED_OUT: [&str; 2] = ["124", "137"];
-/// The exit status of env(1) and of a shell if there is no such program.
-const NOT_FOUND: &str = "127";
+/// The exit status that says that a question cannot be asked.
+const CANNOT_ASK: &str = "125";
+/// What OpenSSL prints before the reason why it does not accept a certificate.
+pub const VERIFY_ERROR: &str = "verify error:num=";
 /// The error about an answer that nobody asked for.
 const MORE: &str = "the guest's answer has more than was asked for";
 /// The number of characters that are shown of what a program said.
@@ -52,15 +54,18 @@ impl Answer<'_> {
         self.status == "0"
     }
 
-    /// What went wrong, in the program's own words: those of its last line, or those that `words`
-    /// finds in its lines.
+    /// What went wrong, in the program's own words: those that `words` finds in its lines, or those
+    /// of its last line.
     ///
     /// # Errors
     ///
-    /// If the guest does not have `program`, so that it cannot be asked.
-    pub fn why(&self, program: &str, words: fn(&str) -> Option<&str>) -> Result<String> {
-        if self.status == NOT_FOUND {
-            bail!("the guest has no {program}, so it cannot be asked what works");
+    /// If the program could not ask.
+    pub fn why(&self, words: fn(&str) -> Option<&str>) -> Result<String> {
+        if self.status == CANNOT_ASK {
+            bail!(
+                "{}: it is not known what works",
+                shorten(self.text, MAX_SHOWN)
+            );
         }
         if TIMED_OUT.contains(&self.status) {
             return Ok("no answer in time".to_owned());
@@ -74,6 +79,25 @@ impl Answer<'_> {
         let said = lines().find_map(words).or_else(|| lines().next_back());
         let said = said.map(|said| shorten(said, MAX_SHOWN).into_owned());
         Ok(said.unwrap_or_else(|| format!("exit status {}", shorten(self.status, MAX_SHOWN))))
+    }
+}
+
+/// Finds the reason in a line that OpenSSL printed: `verify error:num=20:REASON`, what a proxy
+/// said, or `ID:error:NUMBER:LIBRARY:FUNCTION:REASON:FILE:LINE:`, where another library's reason
+/// comes last.
+#[must_use]
+pub fn openssl_reason(line: &str) -> Option<&str> {
+    if let Some((_, reason)) = line.split_once(VERIFY_ERROR) {
+        return reason.split_once(':').map(|(_, words)| words);
+    }
+    if let Some((_, words)) = line.split_once("HTTP CONNECT failed, ") {
+        return Some(words);
+    }
+    let fields: Vec<_> = line.split(':').collect();
+    match fields[..] {
+        [_, "error", _, _, _, reason, ..] if reason != "system lib" => Some(reason),
+        [_, "error", _, _, _, _, .., reason] => Some(reason),
+        _ => None,
     }
 }
 
@@ -195,7 +219,7 @@ fn files_differences(text: &str) -> Result<Vec<Difference>> {
 mod tests {
     use std::time::Duration;
 
-    use super::{Answer, Fields, exec, files_differences, time_limit};
+    use super::{Answer, Fields, exec, files_differences, openssl_reason, time_limit};
     use crate::plan::guest_env::GuestEnv;
     use crate::step::options::Questions;
 
@@ -219,7 +243,7 @@ mod tests {
     #[test]
     fn the_reason_is_short_and_says_what_is_missing() {
         fn why(status: &str, text: &str) -> anyhow::Result<String> {
-            Answer { status, text }.why("git", |line| line.strip_prefix("fatal: "))
+            Answer { status, text }.why(|line| line.strip_prefix("fatal: "))
         }
         for (status, text, reason) in [
             ("1", "fatal: a\nb\n", "a"),
@@ -232,11 +256,34 @@ mod tests {
         }
         assert_eq!(why("1", &"x".repeat(300)).unwrap().chars().count(), 201);
         assert_eq!(why(&"9".repeat(300), "").unwrap().chars().count(), 213);
-        let missing = why("127", "").unwrap_err().to_string();
-        assert_eq!(
-            missing,
-            "the guest has no git, so it cannot be asked what works"
-        );
+        let error = why("125", "no proxy").unwrap_err().to_string();
+        assert_eq!(error, "no proxy: it is not known what works");
+    }
+
+    #[test]
+    fn the_reason_is_found_in_openssls_lines() {
+        for (line, reason) in [
+            (
+                "verify error:num=62:hostname mismatch",
+                Some("hostname mismatch"),
+            ),
+            (
+                "1:error:8000006F:system library:BIO_connect:Connection refused:f.c:117:x",
+                Some("Connection refused"),
+            ),
+            (
+                "1:error:2:BIO routines:f:system lib:f.c:1:Name not known",
+                Some("Name not known"),
+            ),
+            (
+                "s_client: HTTP CONNECT failed, reason= 403 No",
+                Some("reason= 403 No"),
+            ),
+            ("connect:errno=111", None),
+            ("", None),
+        ] {
+            assert_eq!(openssl_reason(line), reason, "{line}");
+        }
     }
 
     #[test]

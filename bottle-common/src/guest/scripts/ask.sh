@@ -5,6 +5,17 @@ set -f
 limit=$1
 shift
 
+# need PROGRAM...: ends this program if the guest lacks one of them.
+need() {
+    for program; do
+        command -v "$program" >/dev/null || {
+            echo "$program: not found" >&2
+            exit 127
+        }
+    done
+}
+need tail timeout tr
+
 # ask COMMAND...: runs COMMAND with `request` on stdin. Sets `status` to its exit status, and `said`
 # to the last `room` bytes of what it says. If others print at the same time, these have to be few.
 request='' room=3000
@@ -22,6 +33,10 @@ ask() {
 newline='
 '
 
+# ask_quietly COMMAND...: does the same without what COMMAND says on stderr.
+# shellcheck disable=SC2016 # for another shell
+ask_quietly() { ask sh -c 'exec "$@" 2>/dev/null' sh "$@"; }
+
 # each FUNCTION WORD...: calls FUNCTION for each WORD, for sixteen of them at a time. It has to
 # print its fields at once, each ended by NUL.
 each() {
@@ -35,14 +50,18 @@ each() {
     wait
 }
 
-# find_proxy SCHEME HOST: sets `proxy` to the address of the proxy that curl and undici would use,
-# or to nothing. NO_PROXY has hosts, and domains with a dot before them.
+# find_proxy SCHEME HOST: sets `proxy` to the proxy that both curl and undici would use, as
+# `[USER:PASSWORD@]HOST:PORT`, or to nothing, and `kind` to nothing if it is not an HTTP proxy. They
+# read NO_PROXY in the same way only if it is `*`, or has hosts, and domains with a dot before them.
 find_proxy() {
-    proxy=''
-    for exception in $(printf %s "${no_proxy-${NO_PROXY:-}}" | tr , ' '); do
+    proxy='' kind=http
+    folded=$(printf %s "$2" | tr '[:upper:]' '[:lower:]')
+    exceptions=$(printf %s "${no_proxy-${NO_PROXY:-}}" | tr '[:upper:]' '[:lower:]' | tr , ' ')
+    [ "$exceptions" != '*' ] || return 0
+    for exception in $exceptions; do
         case $exception in
-            '*' | "$2") return ;;
-            .*) case $2 in *"$exception") return ;; esac ;;
+            "$folded") return ;;
+            .*) case $folded in *"$exception") return ;; esac ;;
         esac
     done
     case $1 in
@@ -50,24 +69,51 @@ find_proxy() {
         http) proxy=${http_proxy:-${HTTP_PROXY:-}} ;;
     esac
     proxy=${proxy:-${all_proxy:-${ALL_PROXY:-}}}
-    proxy=${proxy#http://}
-    proxy=${proxy%%/}
+    case $proxy in
+        [Hh][Tt][Tt][Pp]://*) proxy=${proxy#*://} ;;
+        *://*) kind='' ;;
+    esac
+    proxy=${proxy%%/*}
+    case ${proxy##*@} in '' | *:*) ;; *) proxy=$proxy:80 ;; esac
+}
+
+# decode TEXT: sets `decoded` to TEXT without its percent-encoding.
+decode() {
+    decoded='' rest=$1
+    while :; do
+        case $rest in *%*) ;; *) break ;; esac
+        decoded=$decoded${rest%%\%*} rest=${rest#*%}
+        case $rest in
+            [0-9A-Fa-f][0-9A-Fa-f]*)
+                code=$(printf %o "0x${rest%"${rest#??}"}")
+                # shellcheck disable=SC2059 # the format is an octal escape
+                decoded=$decoded$(printf "\\$code") rest=${rest#??}
+                ;;
+            *) decoded=$decoded% ;;
+        esac
+    done
+    decoded=$decoded$rest
 }
 
 # ask_tls HOST PORT OPTION...: asks OpenSSL for a TLS connection, through the proxy if there is one.
-# The certificate has to be that of the host's name or address.
+# The certificate has to be that of the host's name or address. The exit status 125 means that it
+# cannot be asked.
 ask_tls() {
     host=$1 address=$1:$2
     shift 2
     find_proxy https "$host"
+    if [ -z "$kind" ]; then
+        status=125 said='the proxy of the agent is not an HTTP proxy'
+        return
+    fi
+    if [ -n "$proxy" ]; then set -- "$@" -proxy "${proxy##*@}"; fi
     case $proxy in
-        *://*) status=125 said="a proxy of this kind cannot be asked" && return ;;
         *@*)
             account=${proxy%@*}
-            set -- "$@" -proxy "${proxy##*@}" -proxy_user "${account%%:*}" \
-                -proxy_pass "pass:${account#*:}"
+            decode "${account#*:}" && export BOTTLE_PROXY_PASSWORD="$decoded"
+            decode "${account%%:*}"
+            set -- "$@" -proxy_user "$decoded" -proxy_pass env:BOTTLE_PROXY_PASSWORD
             ;;
-        ?*) set -- "$@" -proxy "$proxy" ;;
     esac
     host=${host#[} host=${host%]}
     case $host in
