@@ -821,3 +821,83 @@ fn links_that_git_made_itself_belong_to_the_project() {
     sandbox.guest("rm -r /home/node/workspace");
     assert_eq!(arrived(&sandbox, &[]).0, COPIED);
 }
+
+/// The directories of a linked worktree belong to the project's repository, which is elsewhere. A
+/// project cannot say so of itself, whatever it is called.
+#[test]
+fn a_project_called_worktrees_is_no_worktree() {
+    let sandbox = host();
+    for name in ["objects", "refs"] {
+        fs::create_dir_all(sandbox.path(format!("private/.git/{name}"))).unwrap();
+    }
+    sandbox.write("private/.git/HEAD", "ref: refs/heads/main\n");
+    sandbox.write("private/.git/logs/app.log", "CANARY");
+    for (name, files) in [
+        (
+            "worktrees",
+            &[
+                (".git/commondir", "../../private/.git"),
+                (".git/gitdir", "../.git"),
+            ][..],
+        ),
+        (
+            "worktrees",
+            &[(".git/commondir", "../.."), (".git/gitdir", "../.git")],
+        ),
+        (
+            "worktrees/x",
+            &[
+                (".git", "gitdir: ."),
+                ("HEAD", "ref: refs/heads/main"),
+                ("commondir", "../.."),
+                ("gitdir", ".git"),
+            ],
+        ),
+    ] {
+        for name in ["objects", "refs"] {
+            fs::create_dir_all(sandbox.path(name)).unwrap();
+        }
+        for (file, text) in files {
+            sandbox.write(format!("{name}/{file}"), format!("{text}\n"));
+        }
+        let mut plan = sandbox.plan_with_repository();
+        plan["spec"]["user_cwd"] = sandbox.path(name).to_str().unwrap().into();
+        let outcome = step(&sandbox).plan(&plan).end();
+        assert_eq!(outcome.status, 1, "{name}: {outcome:?}");
+        assert!(
+            outcome.stderr.contains("does not name it as its own"),
+            "{outcome:?}"
+        );
+        assert!(sandbox.calls().is_empty());
+        fs::remove_dir_all(sandbox.path("worktrees")).unwrap();
+    }
+}
+
+/// Objects that many submodules borrow from many repositories are limited in all.
+#[test]
+fn the_number_of_lenders_is_limited() {
+    let sandbox = host();
+    sandbox.repository("project", &[]);
+    let list = (0..60).map(|number| format!("../../../../L/{number}/objects\n"));
+    let list: Vec<_> = list.collect();
+    let list = list.concat();
+    for number in 0..60 {
+        let lender = format!("project/L/{number}");
+        for name in ["objects", "refs"] {
+            fs::create_dir_all(sandbox.path(format!("{lender}/{name}"))).unwrap();
+        }
+        sandbox.write(format!("{lender}/HEAD"), "ref: refs/heads/main\n");
+    }
+    for number in 10..20 {
+        let module = format!("project/.git/modules/{number}");
+        fs::create_dir_all(sandbox.path(format!("{module}/refs"))).unwrap();
+        sandbox.write(format!("{module}/HEAD"), "ref: refs/heads/main\n");
+        sandbox.write(format!("{module}/objects/info/alternates"), &list);
+    }
+    let why = "DIR/project/.git/modules/18: too many repositories lend objects";
+    let plan = sandbox.plan_with_repository();
+    let outcome = step(&sandbox).plan(&plan).end();
+    assert_eq!(outcome.status, 1);
+    assert!(outcome.stderr.contains(why), "{outcome:?}");
+    assert!(sandbox.calls().is_empty());
+}

@@ -529,6 +529,20 @@ fn the_check_finds_ways_around_the_gate() {
     });
     assert_eq!(found(&sandbox, &plan, emptied), missing);
     sandbox.as_node("mv .git/kept .git/config");
+    let set = "git config extensions.worktreeConfig true; \
+        git config -f .git/config.worktree core.worktree /home/node/other";
+    let work_tree = "/config.worktree: rule: nothing in the plan, `core.worktree = /home/node/other` in the guest";
+    assert!(found(&sandbox, &plan, set).contains(&work_tree.to_owned()));
+    sandbox.as_node("rm .git/config.worktree");
+    let shared = "cp -a .git ../real; echo ../../real >.git/commondir";
+    let line = "/commondir: rule: nothing in the plan, `there` in the guest";
+    assert!(found(&sandbox, &plan, shared).contains(&line.to_owned()));
+    sandbox.as_node("rm -r .git/commondir ../real");
+    let emptied = "b=$(git symbolic-ref HEAD); cp .git/$b .git/kept; : >.git/$b";
+    let damaged =
+        ": git status: `works` in the plan, `fatal: refs/heads/main is damaged` in the guest";
+    assert_eq!(found(&sandbox, &plan, emptied), [damaged]);
+    sandbox.as_node("mv .git/kept .git/refs/heads/main");
     let broken = "echo '[' >>.git/modules/lib/config";
     assert_eq!(
         found(&sandbox, &plan, broken),

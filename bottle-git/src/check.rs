@@ -184,7 +184,8 @@ impl Setting {
 
     /// Whether it makes another directory than the workspace the work tree.
     fn is_work_tree(&self) -> bool {
-        self.key() == "core.worktree" && *self.file == *repository::path().join("config")
+        let files = ["config", "config.worktree"].map(|name| repository::path().join(name));
+        self.key() == "core.worktree" && files.iter().any(|file| self.file == **file)
     }
 
     /// Makes the difference that the plan does not have this setting.
@@ -264,7 +265,7 @@ impl<'a> GuestAnswer<'a> {
         if let Some(hooks) = &expected.hooks {
             differences.extend(hooks.differences(&self.below(&path.join("hooks"))));
         }
-        for name in ["branches", "remotes"] {
+        for name in ["branches", "commondir", "remotes"] {
             for (file, attributes) in self.below(&path.join(name)).0 {
                 if attributes.kind != "directory" && !expected.keeps_config {
                     differences.push(Difference::extra("rule", &file, "there"));

@@ -79,6 +79,7 @@ const LEFT_OUT: &[&str] = &[
     "core.hookspath",
     "core.pager",
     "core.sshcommand",
+    "fetch.bundleuri",
     "gc.recentobjectshook",
     "lfs.customtransfer.*",
     "lfs.extension.*",
@@ -104,11 +105,12 @@ const LEFT_OUT: &[&str] = &[
 /// Words in key names that mark a secret value.
 const SECRETS: &[&str] = &[
     "apikey",
+    "auth",
     "credential",
+    "headers",
     "extraheader",
-    "oauth",
-    "passwd",
-    "password",
+    "pass",
+    "privatekey",
     "secret",
     "token",
 ];
@@ -130,6 +132,8 @@ const WAYS: &[&str] = &[
     "core.gitproxy",
     "core.hookspath",
     "core.sshcommand",
+    "fetch.bundleuri",
+    "http.curloptresolve",
     "http.proxy",
     "include.*",
     "includeif.*",

@@ -47,7 +47,7 @@ proptest! {
             let section = entry.key.split('.').next().unwrap();
             prop_assert!(!BAD.contains(&section), "{}", entry.key);
             let value = entry.value.as_deref().unwrap_or_default();
-            prop_assert!(!value.contains("u:p@"), "{value}");
+            prop_assert!(!value.contains("://u:p@"), "{value}");
         }
         fs::write(directory.path().join("kept"), render(&kept)).unwrap();
         let Ok(Some(GitAnswer::Yes(read))) = host_git::entries(directory.path(), "kept") else {

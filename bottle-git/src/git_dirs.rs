@@ -146,6 +146,10 @@ impl GitDirs {
     /// Whether the repository lists `project` as one of its linked worktrees, in the way that git
     /// does.
     fn is_worktree_of(&self, project: &Path) -> bool {
+        // What is in the project says what the project wants.
+        if self.git_dir.starts_with(project) {
+            return false;
+        }
         let Some(worktrees) = self.git_dir.parent() else {
             return false;
         };

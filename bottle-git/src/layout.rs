@@ -33,30 +33,38 @@ const OWN: &[&str] = &[
     "BISECT_ANCESTORS_OK",
     "BISECT_EXPECTED_REV",
     "BISECT_FIRST_PARENT",
+    "BISECT_HEAD",
     "BISECT_LOG",
     "BISECT_NAMES",
     "BISECT_RUN",
     "BISECT_START",
     "BISECT_TERMS",
+    "CHERRY_PICK_HEAD",
+    "COMMIT_EDITMSG",
     "EDIT_DESCRIPTION",
+    "FETCH_HEAD",
     "HEAD",
     "MERGE_AUTOSTASH",
+    "MERGE_HEAD",
     "MERGE_MODE",
     "MERGE_MSG",
     "MERGE_RR",
+    "NOTES_EDITMSG",
     "NOTES_MERGE_PARTIAL",
     "NOTES_MERGE_REF",
+    "ORIG_HEAD",
+    "REBASE_HEAD",
+    "REVERT_HEAD",
     "SQUASH_MSG",
+    "TAG_EDITMSG",
     "config.worktree",
     "index",
 ];
-/// The suffixes of other names of such files, such as `FETCH_HEAD` and `COMMIT_EDITMSG`.
-const OWN_ENDS: &[&str] = &["_EDITMSG", "_HEAD"];
+/// The files of this kind in a directory that is shared.
+const OWN_IN: &[&str] = &["info/sparse-checkout"];
 /// The files and directories that belong to a single worktree although their directories are
 /// shared, and the directories of its own.
 const OWN_BELOW: &[&str] = &[
-    "NOTES_MERGE_WORKTREE",
-    "info/sparse-checkout",
     "logs/HEAD",
     "logs/refs/bisect",
     "logs/refs/rewritten",
@@ -90,10 +98,13 @@ const OUT: &[&str] = &[
 /// The files in which git writes URLs, which may contain credentials.
 const WITH_URLS: &[&str] = &[
     "BISECT_LOG",
+    "COMMIT_EDITMSG",
     "EDIT_DESCRIPTION",
     "FETCH_HEAD",
     "MERGE_MSG",
+    "NOTES_EDITMSG",
     "SQUASH_MSG",
+    "TAG_EDITMSG",
     "logs",
     "rebase-apply",
     "rebase-merge",
@@ -141,6 +152,11 @@ const PACK_PARTS: &[&str] = &["bitmap", "idx", "keep", "mtimes", "pack", "promis
 
 /// Words in the names of files that may contain secrets.
 const SECRET_WORDS: &[&str] = &[
+    ".aws",
+    ".docker",
+    ".kube",
+    ".ssh",
+    "account",
     "auth",
     "boto",
     "config",
@@ -148,16 +164,17 @@ const SECRET_WORDS: &[&str] = &[
     "cred",
     "dockercfg",
     "gnupg",
-    "htpasswd",
+    "hosts",
     "key",
     "netrc",
     "npmrc",
-    "passw",
-    "pgpass",
+    "pass",
+    "pypirc",
     "s3cfg",
     "secret",
     "ssh_host_",
     "token",
+    "vault",
     "wallet",
 ];
 /// Suffixes of the names of such files.
@@ -196,14 +213,14 @@ pub fn choose(scope: Scope, keeps_all: bool) -> fn(&Path, FileType) -> Choice {
 }
 
 fn choice(scope: Scope, keeps_all: bool, path: &Path, kind: FileType) -> Choice {
-    let Some(top) = path.iter().next() else {
+    if path.as_os_str().is_empty() {
         return Choice::Include;
-    };
+    }
     if is_transient(path, kind) || is_in(OUT, path) {
         return Choice::Exclude;
     }
     let is_own = is_own(path, kind);
-    let is_way_to_own = kind.is_dir() && leads_to(OWN_BELOW, path);
+    let is_way_to_own = kind.is_dir() && (leads_to(OWN_BELOW, path) || leads_to(OWN_IN, path));
     let is_shared = !is_own && (path.starts_with("objects") || is_known(path, kind));
     let is_in_scope = match scope {
         Scope::Own => is_way_to_own || !is_shared,
@@ -226,7 +243,7 @@ fn choice(scope: Scope, keeps_all: bool, path: &Path, kind: FileType) -> Choice 
     if !is_own && !is_way_to_own && !is_shared {
         return Choice::Warn(UNKNOWN);
     }
-    if is_in(WITH_URLS, path) || top.to_string_lossy().ends_with("_EDITMSG") {
+    if is_in(WITH_URLS, path) {
         return Choice::Rewrite(credentials::removed_from_text);
     }
     Choice::Include
@@ -234,15 +251,20 @@ fn choice(scope: Scope, keeps_all: bool, path: &Path, kind: FileType) -> Choice 
 
 /// Whether git keeps the file at `path` separately for each worktree.
 fn is_own(path: &Path, kind: FileType) -> bool {
+    if let Ok(below) = path.strip_prefix("NOTES_MERGE_WORKTREE") {
+        // The notes of an object are in a file that its hash names, perhaps in several parts.
+        let hash: String = below.iter().map(|part| part.to_string_lossy()).collect();
+        return kind.is_dir() || is_hex(&hash, &[40, 64]);
+    }
     let is_file = || {
-        let name = name(path);
-        path.iter().count() == 1
-            && !kind.is_dir()
-            && (OWN.contains(&&*name)
-                || name.starts_with("sharedindex.")
-                || OWN_ENDS.iter().any(|end| name.ends_with(end)))
+        let name = path.to_string_lossy();
+        let is_index = || {
+            name.strip_prefix("sharedindex.")
+                .is_some_and(|hash| is_hex(hash, &[40, 64]))
+        };
+        OWN.contains(&&*name) || OWN_IN.contains(&&*name) || is_index()
     };
-    is_in(OWN_BELOW, path) || is_file()
+    is_in(OWN_BELOW, path) || !kind.is_dir() && is_file()
 }
 
 /// Whether the file is shared by all worktrees and belongs to git, or to a tool that does not work
@@ -471,18 +493,23 @@ mod tests {
             "MERGE_RR",
             "NOTES_MERGE_PARTIAL",
             "NOTES_MERGE_REF",
-            "NOTES_MERGE_WORKTREE",
             "CHERRY_PICK_HEAD",
             "ORIG_HEAD",
             "config.worktree",
             "index",
-            "sharedindex.ab",
             "info/sparse-checkout",
             "refs/bisect/bad",
             "refs/rewritten/token",
             "refs/worktree/a.pem",
         ];
         becomes_of_own(IN, FILE, &files);
+        let hash = "a0".repeat(20);
+        let named_by_hash = [
+            format!("sharedindex.{hash}"),
+            format!("NOTES_MERGE_WORKTREE/{hash}"),
+            format!("NOTES_MERGE_WORKTREE/a0/{}", &hash[2..]),
+        ];
+        becomes_of_own(IN, FILE, &named_by_hash);
         becomes_of_own(IN, LINK, &["HEAD", "index"]);
         let with_urls = [
             "BISECT_LOG",
@@ -637,6 +664,11 @@ mod tests {
             "rr-cache/a/preimage/key",
             "HEAD/key",
             "A_HEAD/id_rsa",
+            "API_TOKEN_HEAD",
+            "secret_EDITMSG",
+            "sharedindex.id_rsa",
+            "info/sparse-checkout/key",
+            "NOTES_MERGE_WORKTREE/key",
             "own",
         ];
         becomes(SECRET, ALL, FILE, &files);
@@ -662,6 +694,11 @@ mod tests {
             ".netrc",
             ".npmrc",
             "passwords",
+            ".pypirc",
+            ".vault_pass",
+            "hosts.yml",
+            "service-account.json",
+            ".ssh",
             ".pgpass",
             "secrets",
             "tokens",

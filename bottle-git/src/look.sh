@@ -7,7 +7,7 @@ as_node=$1 config=$2 workspace=$3
 shift 3
 git=$workspace/.git
 # 9999 is DEEP in listing.rs, which is more levels than a path can have.
-list "0:$config" "0:$config.lock" "0:$workspace" "0:$git" \
+list "0:$config" "0:$config.lock" "0:$workspace" "0:$git" "0:$git/commondir" \
     "9999:$git/branches" "9999:$git/hooks" "9999:$git/remotes"
 if [ -d "$git" ]; then
     find "$git" '(' ! -user node -o ! -group node ')' -printf '%p\0%u:%g\0' -quit

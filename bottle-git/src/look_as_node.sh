@@ -16,6 +16,14 @@ said='' known=''
 if [ -d .git ]; then
     said=$(git --no-optional-locks status --porcelain -uno --ignore-submodules=all \
         2>&1 >/dev/null) && said=''
+    # On a branch without a commit, the branch may be missing, but neither it nor what lists all
+    # branches may be empty, as after a crash.
+    if [ -z "$said" ] && ! git rev-parse -q --verify HEAD >/dev/null 2>&1; then
+        branch=$(sed -n 's/^ref: *//p' .git/HEAD)
+        if [ -f ".git/$branch" ] || { [ -e .git/packed-refs ] && ! [ -s .git/packed-refs ]; }; then
+            said="fatal: $branch is damaged"
+        fi
+    fi
     if [ -n "$commits" ]; then
         # With allow-any, git does not fetch missing objects.
         # shellcheck disable=SC2086

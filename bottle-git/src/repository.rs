@@ -48,6 +48,8 @@ const ESSENTIAL: &[&str] = &[
 ];
 /// The maximum number of directories below `modules`.
 const MAX_DIRECTORIES: usize = 10_000;
+/// The maximum number of repositories that lend objects, to all submodules together.
+const MAX_LENDERS: usize = 500;
 /// The maximum depth of these directories.
 const MAX_DEPTH: usize = 40;
 /// The maximum number of omitted settings that a warning names.
@@ -131,6 +133,7 @@ impl Repository {
             reach,
             is_directory,
             directories: 0,
+            lenders: 0,
             cost: 0,
         };
         importer.import(&dirs).map(Some)
@@ -326,6 +329,8 @@ struct Importer<'a> {
     is_directory: bool,
     /// The number of directories in which submodules have been looked for.
     directories: usize,
+    /// The number of repositories from which objects are borrowed.
+    lenders: usize,
     /// The approximate memory for the entries of all configuration files, in bytes.
     cost: usize,
 }
@@ -497,6 +502,14 @@ impl Importer<'_> {
     /// at `place`.
     fn import_alternates(&mut self, common_dir: &Path, place: &Path) -> Result<()> {
         for lender in alternates::lenders(common_dir, &self.reach)? {
+            self.lenders += 1;
+            if self.lenders > MAX_LENDERS {
+                let place = common_dir.display();
+                return Err(hinted(
+                    format!("{place}: too many repositories lend objects"),
+                    CLONE,
+                ));
+            }
             refuse_objects_out(&lender, &lender)?;
             self.add_layer(&lender, &place.join("objects"), Scope::Objects);
         }

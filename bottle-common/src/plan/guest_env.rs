@@ -8,6 +8,8 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::plan::keys::{MAX_MEMBERS, too_many};
+
 /// The variables that name a proxy. Programs also read them in upper case.
 const PROXIES: [&str; 3] = ["http_proxy", "https_proxy", "all_proxy"];
 
@@ -48,6 +50,9 @@ impl<'de> Visitor<'de> for GuestEnvVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<GuestEnv, A::Error> {
         let mut variables = HashMap::new();
         while let Some(name) = members.next_key::<String>()? {
+            if variables.len() == MAX_MEMBERS {
+                return Err(too_many());
+            }
             if let Text(Some(value)) = members.next_value()? {
                 variables.insert(name, value);
             }

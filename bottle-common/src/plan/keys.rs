@@ -123,7 +123,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for CheckedKeys<A> {
     }
 }
 
-fn too_many<E: Error>() -> E {
+pub(crate) fn too_many<E: Error>() -> E {
     E::custom(format_args!("more than {MAX_MEMBERS} members"))
 }
 
@@ -139,7 +139,7 @@ impl<'de, T> DeserializeSeed<'de> for Refused<T> {
 }
 
 /// The maximum number of members of an object or a list.
-const MAX_MEMBERS: usize = 10_000;
+pub(crate) const MAX_MEMBERS: usize = 10_000;
 /// A longer key, in bytes, is not compared with the known ones, because that would take too long.
 const MAX_NEAR_MISS: usize = 100;
 /// The maximum number of characters of a key in a message.

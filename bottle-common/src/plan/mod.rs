@@ -14,7 +14,7 @@ pub mod wire;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use indexmap::{IndexMap, IndexSet};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -25,7 +25,9 @@ use crate::plan::git_forms::BottleGit;
 use crate::plan::guest_env::GuestEnv;
 use crate::plan::json::{Document, read_part};
 use crate::plan::keys::{Bounded, Opaque, Section, Strict};
-use crate::plan::values::{GateScheme, HostPort, HttpUrl, MachineName, SkillName, TlsHost};
+use crate::plan::values::{
+    GateScheme, HostPort, HttpUrl, LONG_VALUE, MAX_VALUE, MachineName, SkillName, TlsHost,
+};
 use crate::plan::wire::{Agent, Bottle, EgressPlan, Identity, ProxyPlan, Remote, VERSION, Wire};
 use crate::text::shorten;
 
@@ -33,6 +35,8 @@ use crate::text::shorten;
 const MAX_SHOWN: usize = 100;
 /// The maximum number of remotes of a bottle. Each has about a hundred spellings.
 const MAX_REMOTES: usize = 1000;
+/// The maximum length of all addresses of a bottle's remotes together, in bytes.
+const MAX_ADDRESSES: usize = 1 << 18;
 /// The maximum number of names in a message.
 const MAX_NAMES: usize = 20;
 
@@ -112,6 +116,10 @@ impl Plan {
         let wire = document.read::<Strict<Wire>>()?.into_inner();
         let spec = wire.spec.into_inner();
         let manifest = spec.manifest.into_inner();
+        ensure!(
+            spec.agent_name.len() <= MAX_VALUE,
+            "spec.agent_name: {LONG_VALUE}"
+        );
         let agents = "spec.manifest.agents";
         let agent = named(
             &manifest.agents,
@@ -266,6 +274,12 @@ fn gate(
     }
     if remotes.len() > MAX_REMOTES {
         bail!("spec.manifest.bottles: more than {MAX_REMOTES} git remotes");
+    }
+    let length: usize = remotes.iter().map(|remote| remote.url.written.len()).sum();
+    if length > MAX_ADDRESSES {
+        bail!(
+            "spec.manifest.bottles: the addresses of the git remotes have more than {MAX_ADDRESSES} bytes"
+        );
     }
     refuse_ambiguity(&remotes).context("spec.manifest.bottles")?;
     let host = host.context("agent_git_gate_host: required when the bottle has git remotes")?;
@@ -488,6 +502,35 @@ mod tests {
         ] {
             assert_eq!(dev(git).unwrap().gate.unwrap().remotes.len(), 1);
         }
+    }
+
+    #[test]
+    fn what_all_remotes_say_is_limited() {
+        let list = |number: usize, length: usize| {
+            let path = "p".repeat(length);
+            let remotes = (0..number)
+                .map(|n| json!({"Name": format!("r{n}"), "Upstream": format!("h{n}:{path}")}));
+            parse_with("/spec/manifest/bottles/dev/git", remotes.collect())
+        };
+        assert!(list(8, 32_700).is_ok());
+        assert_eq!(
+            list(9, 32_700).unwrap_err(),
+            "spec.manifest.bottles: the addresses of the git remotes have more than 262144 bytes"
+        );
+        let long = parse_with("/spec/agent_name", json!("a".repeat(32_769)));
+        assert_eq!(
+            long.unwrap_err(),
+            "spec.agent_name: must not have more than 32768 bytes"
+        );
+        let variables = |number: usize| {
+            let variables = (0..number).map(|n| (format!("A{n}"), json!("x")));
+            parse_with("/guest_env", Value::Object(variables.collect()))
+        };
+        assert!(variables(10_000).is_ok());
+        assert_eq!(
+            variables(10_001).unwrap_err(),
+            "guest_env: more than 10000 members"
+        );
     }
 
     #[test]
