@@ -255,7 +255,7 @@ fn what_is_wrong_is_said_before_anything_is_asked() {
     }
     fs::remove_dir_all(sandbox.path("project/.git")).unwrap();
     let no_repository =
-        "fetch: DIR/project is not in a git repository\nhint: spec.user_cwd names it\n";
+        "fetch: DIR/project is not a git repository\nhint: spec.user_cwd of the plan names it\n";
     assert_eq!(fetch(&sandbox, "").stderr, no_repository);
     plan["spec"]["user_cwd"] = serde_json::Value::Null;
     plan["spec"]["copy_cwd"] = serde_json::Value::Bool(false);
@@ -278,4 +278,37 @@ fn it_works_with_the_real_smolvm() {
     let outcome = fetch(&sandbox, "-q");
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
     assert_eq!(fetched(&sandbox), ["HEAD more", "master more"]);
+}
+
+#[test]
+fn every_object_format_and_a_linked_worktree_work() {
+    for (make, branch) in [
+        ("git init -q --object-format=sha256 project", "master"),
+        (
+            "git init -q main && git -C main commit -qm 0 --allow-empty && git -C main worktree add -q ../project -b wt",
+            "wt",
+        ),
+    ] {
+        let sandbox = Sandbox::with_guest();
+        sandbox.set_up(BUILT);
+        symlink(
+            repository().join("scripts/fetch"),
+            sandbox.path("bin/fetch"),
+        )
+        .unwrap();
+        fs::create_dir(sandbox.path("tmp")).unwrap();
+        let identity = "export GIT_AUTHOR_NAME=A GIT_AUTHOR_EMAIL=a@x GIT_COMMITTER_NAME=A GIT_COMMITTER_EMAIL=a@x";
+        let script = format!(
+            "rm -rf project; {identity}; {make} && git -C project commit -qm first --allow-empty && \
+             bottle-git -q < plan.json >/dev/null"
+        );
+        host(&sandbox, &script);
+        agent(&sandbox, "git commit -qm more --allow-empty");
+        let outcome = fetch(&sandbox, "-q");
+        assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""), "{make}");
+        let found = fetched(&sandbox);
+        for name in ["HEAD", branch] {
+            assert!(found.contains(&format!("{name} more")), "{found:?}");
+        }
+    }
 }
