@@ -36,7 +36,7 @@ const MAX_SHOWN: usize = 100;
 /// The maximum number of remotes of a bottle. Each has about a hundred spellings.
 const MAX_REMOTES: usize = 1000;
 /// The maximum length of all addresses of a bottle's remotes together, in bytes.
-const MAX_ADDRESSES: usize = 1 << 18;
+const MAX_ADDRESSES: usize = 1 << 17;
 /// The maximum number of names in a message.
 const MAX_NAMES: usize = 20;
 
@@ -512,10 +512,10 @@ mod tests {
                 .map(|n| json!({"Name": format!("r{n}"), "Upstream": format!("h{n}:{path}")}));
             parse_with("/spec/manifest/bottles/dev/git", remotes.collect())
         };
-        assert!(list(8, 32_700).is_ok());
+        assert!(list(4, 32_700).is_ok());
         assert_eq!(
-            list(9, 32_700).unwrap_err(),
-            "spec.manifest.bottles: the addresses of the git remotes have more than 262144 bytes"
+            list(5, 32_700).unwrap_err(),
+            "spec.manifest.bottles: the addresses of the git remotes have more than 131072 bytes"
         );
         let long = parse_with("/spec/agent_name", json!("a".repeat(32_769)));
         assert_eq!(
