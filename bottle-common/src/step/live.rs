@@ -25,7 +25,7 @@ const TIMED_OUT: [&str; 2] = ["124", "137"];
 /// The exit status that says that a question cannot be asked.
 const CANNOT_ASK: &str = "125";
 /// What OpenSSL prints before the reason why it does not accept a certificate.
-pub const VERIFY_ERROR: &str = "verify error:num=";
+const VERIFY_ERROR: &str = "verify error:num=";
 /// The error about an answer that nobody asked for.
 const MORE: &str = "the guest's answer has more than was asked for";
 /// The number of characters that are shown of what a program said.
