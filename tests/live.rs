@@ -332,6 +332,9 @@ fn it_says_what_is_wrong_with_tls() {
     );
     world.plan["guest_env"]["HTTPS_PROXY"] = json!(proxy_url);
     assert_eq!(world.found("ca"), [[""; 4]; 0]);
+    let proxy_url = format!("http://user@127.0.0.1:{}", proxy_with("dXNlcjo=", tls));
+    world.plan["guest_env"]["HTTPS_PROXY"] = json!(proxy_url);
+    assert_eq!(world.found("ca"), [[""; 4]; 0]);
     world.plan["guest_env"]["NO_PROXY"] = json!("Server.Example");
     assert_eq!(world.found("ca")[0][1], TLS);
     world.plan["guest_env"]["NO_PROXY"] = json!("");

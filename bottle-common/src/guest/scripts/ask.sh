@@ -75,6 +75,11 @@ find_proxy() {
     esac
     proxy=${proxy%%/*}
     case ${proxy##*@} in '' | *:*) ;; *) proxy=$proxy:80 ;; esac
+    # A user without a password has an empty one.
+    case $proxy in
+        *:*@*) ;;
+        *@*) proxy=${proxy%@*}:@${proxy##*@} ;;
+    esac
 }
 
 # decode TEXT: sets `decoded` to TEXT without its percent-encoding.
