@@ -623,7 +623,7 @@ fn the_check_makes_one_call_and_refuses_a_truncated_answer() {
     let check = || sandbox.run(STEP).args(["--check", "-q"]).plan(&plan);
     let list = "f 644 node:node\0/home/node/.gitconfig\0\0sha256\0";
     let list = format!("{list}{}\0\0", "0".repeat(64));
-    let answer = format!("{list}\0\0\0\0bottle-check-0\tx (fetch)\n\0end\0");
+    let answer = format!("{list}\0\0\0\0\0bottle-check-0\tx (fetch)\n\0end\0");
     let run = |answer: &str| {
         let answer = sandbox.write("answer", answer);
         check().env("STAND_IN_ANSWER_FILE", answer).end()

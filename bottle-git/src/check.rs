@@ -37,13 +37,30 @@ pub fn check(parts: &Parts) -> Result<Check> {
     let commits = expected.as_ref().map(|expected| expected.commits.join(" "));
     let commits = commits.unwrap_or_default();
     let declared = declared(routes.as_deref().unwrap_or_default());
-    let mut parameters: Vec<&str> = vec![LOOK_AS_NODE, &config, &workspace, &commits];
+    let whole = match &expected {
+        Some(expected) if expected.work_tree.is_some() => workspace.clone(),
+        _ => repository::path(),
+    };
+    let included = expected
+        .as_ref()
+        .map(Expected::included)
+        .unwrap_or_default();
+    let included: Vec<_> = included.iter().map(|file| format!("0:{file}")).collect();
+    let included = included.join("\n");
+    let mut parameters: Vec<&str> = vec![
+        LOOK_AS_NODE,
+        &config,
+        &workspace,
+        &whole,
+        &included,
+        &commits,
+    ];
     parameters.extend(declared.iter().map(String::as_str));
     let exec = Check::exec(LOOK, &parameters);
 
     let mut lines = parts.lines();
     if parts.repository.is_some() {
-        lines.insert(0, repository::path().to_string());
+        lines.insert(0, whole.to_string());
     } else {
         lines.extend(parts.warnings.iter().cloned());
     }
@@ -98,6 +115,19 @@ struct Expected {
     settings: HashSet<(String, String)>,
     /// The hooks; `None` if their directory is a link.
     hooks: Option<Listing>,
+    /// The work tree; `None` if it is not copied.
+    work_tree: Option<WorkTree>,
+}
+
+/// What a copy of the work tree should have in the guest. The agent works on its files, so what
+/// became of each is not compared.
+struct WorkTree {
+    /// The directory on the host.
+    source: String,
+    /// Whether it has any files.
+    has_files: bool,
+    /// The paths in the guest of untracked files that the plan names.
+    included: Vec<GuestPath>,
 }
 
 impl Expected {
@@ -112,7 +142,29 @@ impl Expected {
             commits: repository.commits(),
             settings: repository.settings.iter().map(setting).collect(),
             hooks: hooks.transpose()?,
+            work_tree: repository.worktree.as_ref().map(|worktree| {
+                let project = repository.source().parent();
+                let included = worktree.included.iter().filter_map(|path| path.to_str());
+                let included = included.filter(|path| !path.contains('\n'));
+                WorkTree {
+                    source: project
+                        .map(|path| path.display().to_string())
+                        .unwrap_or_default(),
+                    has_files: worktree.has_files(),
+                    included: included
+                        .map(|path| repository::workspace().join(path))
+                        .collect(),
+                }
+            }),
         })
+    }
+
+    /// The files of the work tree that are looked at.
+    fn included(&self) -> Vec<GuestPath> {
+        let work_tree = self.work_tree.as_ref();
+        work_tree
+            .map(|work_tree| work_tree.included.clone())
+            .unwrap_or_default()
     }
 
     /// Whether the repository's configuration contains `entry`.
@@ -130,6 +182,8 @@ struct GuestAnswer<'a> {
     listing: Listing,
     /// A file of the repository that does not belong to node, and its owner.
     not_nodes: Option<(&'a str, &'a str)>,
+    /// Whether there are files in the workspace beside the repository.
+    has_files: bool,
     /// Why git cannot read the repository; empty if it can.
     unreadable: &'a str,
     /// One of the host's commits that is also in the guest; empty if there is none.
@@ -209,6 +263,7 @@ impl<'a> GuestAnswer<'a> {
             [file, owner] => Some((file, owner)),
             _ => None,
         };
+        let has_files = !fields.next().context(CUT)?.is_empty();
         let unreadable = fields.next().context(CUT)?;
         let known = fields.next().context(CUT)?;
         let lines: Vec<_> = fields.by_ref().take_while(is_filled).collect();
@@ -221,6 +276,7 @@ impl<'a> GuestAnswer<'a> {
         Ok(Self {
             listing,
             not_nodes,
+            has_files,
             unreadable,
             known,
             settings,
@@ -231,13 +287,17 @@ impl<'a> GuestAnswer<'a> {
     /// Compares the repository with `expected`.
     fn repository(&self, expected: &Expected) -> Vec<Difference> {
         let path = repository::path();
-        let mut differences = self.compare(&[&repository::workspace(), &path], "directory");
+        let workspace = repository::workspace();
+        let mut differences = self.compare(&[&workspace, &path], "directory");
         match self.not_nodes {
-            // The repository's own directory was compared above.
-            Some((file, owner)) if *file != *path => {
+            // These directories were compared above.
+            Some((file, owner)) if *file != *path && *file != *workspace => {
                 differences.push(Difference::new("owner", file, paths::OWNER, Some(owner)));
             }
             _ => {}
+        }
+        if let Some(work_tree) = &expected.work_tree {
+            differences.extend(self.work_tree(work_tree));
         }
         if expected.is_readable && !self.unreadable.is_empty() {
             let why = self.unreadable.lines().next();
@@ -273,6 +333,20 @@ impl<'a> GuestAnswer<'a> {
             }
         }
         differences
+    }
+
+    /// Lists what the workspace lacks: all files, or single ones that the plan names.
+    fn work_tree(&self, expected: &WorkTree) -> Vec<Difference> {
+        if expected.has_files && !self.has_files {
+            let workspace = repository::workspace();
+            let source = &*expected.source;
+            return vec![Difference::new("files", &workspace, source, None)];
+        }
+        let is_missing = |path: &&GuestPath| !self.listing.0.contains_key(&****path);
+        let missing = expected.included.iter().filter(is_missing);
+        missing
+            .map(|path| Difference::new("worktree_include", path, "there", None))
+            .collect()
     }
 
     /// Lists the host's remotes that are missing, as in a configuration that was emptied.
@@ -467,8 +541,9 @@ mod tests {
     use bottle_common::guest::listing::{Difference, Listing};
     use bottle_common::plan::wire::Identity;
 
-    use super::{Expected, GuestAnswer, MAX_PARAMETER, declared};
+    use super::{Expected, GuestAnswer, MAX_PARAMETER, WorkTree, declared};
     use crate::gate::Route;
+    use crate::repository;
 
     const GLOBAL: &str = "file:/home/node/.gitconfig";
     const OWN: &str = "file:.git/config";
@@ -485,6 +560,7 @@ mod tests {
     struct Guest<'a> {
         files: String,
         not_nodes: &'a str,
+        has_files: &'a str,
         unreadable: &'a str,
         known: &'a str,
         settings: &'a [[&'a str; 2]],
@@ -495,6 +571,7 @@ mod tests {
     const WELL: Guest = Guest {
         files: String::new(),
         not_nodes: "",
+        has_files: "x",
         unreadable: "",
         known: "c0ffee",
         settings: &[],
@@ -519,13 +596,14 @@ mod tests {
             let sums = format!("{}\0", "0".repeat(64)).repeat(number);
             let Self {
                 not_nodes,
+                has_files,
                 unreadable,
                 known,
                 remotes,
                 ..
             } = self;
             format!(
-                "{files}sha256\0{sums}\0{not_nodes}\0{unreadable}\0{known}\0{settings}\0{remotes}\0end\0"
+                "{files}sha256\0{sums}\0{not_nodes}\0{has_files}\0{unreadable}\0{known}\0{settings}\0{remotes}\0end\0"
             )
         }
     }
@@ -545,6 +623,7 @@ mod tests {
             commits: vec!["c0ffee".to_owned()],
             settings: HashSet::new(),
             hooks: None,
+            work_tree: None,
         }
     }
 
@@ -568,6 +647,41 @@ mod tests {
         assert_eq!(answer.settings[0].value(), "Ada");
         for end in 0..text.len() {
             assert!(GuestAnswer::parse(&text[..end]).is_err(), "{end}");
+        }
+    }
+
+    #[test]
+    fn of_a_work_tree_only_what_people_ask_about_is_compared() {
+        let workspace = repository::workspace();
+        let file = "/home/node/workspace/.env";
+        let there = format!("{FILES}f 644 node:node\0{file}\0\0");
+        let none = format!("{workspace}: files: `/project` in the plan, nothing in the guest");
+        let missing =
+            format!("{file}: worktree_include: `there` in the plan, nothing in the guest");
+        for (files, has_files, on_host, expected) in [
+            (FILES, "x", true, vec![&missing]),
+            (&there, "x", true, vec![]),
+            (FILES, "", true, vec![&none]),
+            (&there, "", false, vec![]),
+        ] {
+            let work_tree = WorkTree {
+                source: "/project".to_owned(),
+                has_files: on_host,
+                included: vec![workspace.join(".env")],
+            };
+            let expected_of_copy = Expected {
+                work_tree: Some(work_tree),
+                ..copied()
+            };
+            let text = Guest {
+                files: files.to_owned(),
+                has_files,
+                ..WELL
+            }
+            .text();
+            let answer = GuestAnswer::parse(&text).unwrap();
+            let found = shown(&answer.repository(&expected_of_copy));
+            assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{files}");
         }
     }
 

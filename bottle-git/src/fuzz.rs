@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
-use bottle_common::host::tree::Choice;
+use bottle_common::host::choice::Choice;
 use bottle_common::plan::wire::Identity;
 use harness::mutations::{config, mutated, mutated_text};
 use proptest::prelude::*;

@@ -201,6 +201,18 @@ fn linked(source: &Path, reach: &Reach) -> Result<PathBuf> {
     ))
 }
 
+/// Returns the directory, without links, that the `.git` in `work_tree` names, which is a file.
+/// Returns `None` if it names none that is there.
+///
+/// # Errors
+///
+/// If the file cannot be read.
+pub fn named_by_file(work_tree: &Path) -> Result<Option<PathBuf>> {
+    let text = inside::read(work_tree, ".git", PATH_LIMIT)?.unwrap_or_default();
+    let named = text.strip_prefix(b"gitdir: ").map(path);
+    Ok(named.and_then(|named| fs::canonicalize(work_tree.join(named)).ok()))
+}
+
 /// Returns the repository that `source` names, a `.git` that is a file.
 fn named(source: &Path, reach: &Reach) -> Result<PathBuf> {
     let text = inside::read(&reach.project, ".git", PATH_LIMIT)?.unwrap_or_default();

@@ -5,13 +5,16 @@
 //! no hook, filter or command of a configuration. This step reads all other files of a repository
 //! itself.
 
-use std::ffi::OsStr;
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use bottle_common::error::hinted;
 use bottle_common::host::process::{self, Unfinished};
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -24,6 +27,9 @@ const LIMIT: u64 = 1 << 20;
 /// The maximum memory for the entries of a repository and its submodules, in bytes. Each entry
 /// contains the name of its section, so they can take much more than the files.
 pub const MAX_COST: usize = 8 << 20;
+
+/// The exit status of git for a command line that it does not know.
+const USAGE: i32 = 129;
 
 /// What came of running git.
 pub enum GitAnswer<T> {
@@ -62,6 +68,116 @@ pub fn is_true(root: &Path, name: &str, key: &str) -> Result<bool> {
     Ok(matches!(answer, Some(GitAnswer::Yes(output)) if output.stdout == b"true\n"))
 }
 
+/// Returns the path that is the value of `key` in the configuration file `name` in `root`, as git
+/// reads it.
+///
+/// # Errors
+///
+/// The errors of [`entries`].
+pub fn path(root: &Path, name: &str, key: &str) -> Result<Option<PathBuf>> {
+    let answer = config(root, name, &["--type=path", "--get", key])?;
+    Ok(match answer {
+        Some(GitAnswer::Yes(output)) => line(output),
+        _ => None,
+    })
+}
+
+/// Returns the file with the patterns that the user ignores in all repositories (gitignore(5)). It
+/// may be missing.
+///
+/// # Errors
+///
+/// If git does not run to its end, or if a signal comes.
+pub fn users_excludes() -> Result<Option<PathBuf>> {
+    let key = "core.excludesFile";
+    let args = [
+        "-C",
+        "/",
+        "--git-dir=/dev/null",
+        "config",
+        "--type=path",
+        "--get",
+        key,
+    ];
+    let output = process::git_of_user(args.map(OsStr::new)).map_err(unfinished)?;
+    if output.status.success() {
+        return Ok(line(output));
+    }
+    let directory = |name: &str| env::var_os(name).filter(|path| !path.is_empty());
+    let config = directory("XDG_CONFIG_HOME").map(PathBuf::from);
+    let config = config.or_else(|| directory("HOME").map(|home| Path::new(&home).join(".config")));
+    Ok(config.map(|config| config.join("git/ignore")))
+}
+
+/// Lists files of the work tree at `work_tree` by `git ls-files -z` with the arguments `args`, and
+/// passes each record to `each`. git runs in the repository `own`, reads `index` instead of its
+/// own, and takes patterns from the files `excludes`.
+///
+/// # Errors
+///
+/// If git fails or does not run to its end, or if a signal comes.
+pub fn ls_files(
+    own: &Path,
+    index: Option<&File>,
+    work_tree: &Path,
+    args: &[&str],
+    excludes: &[&File],
+    each: &mut dyn FnMut(&[u8]),
+) -> Result<()> {
+    let join = |option: &str, path: &Path| {
+        let mut option = OsString::from(option);
+        option.push(path);
+        option
+    };
+    let mut all = vec!["-C".into(), work_tree.into()];
+    all.push(join("--git-dir=", own));
+    all.push(join("--work-tree=", work_tree));
+    all.extend(["-c", "core.multiPackIndex=false", "ls-files", "-z"].map(OsString::from));
+    all.extend(args.iter().map(OsString::from));
+    for file in excludes {
+        let name = inherited(file).context("read patterns")?;
+        all.push(format!("--exclude-from={name}").into());
+    }
+    let index = index.map(inherited).transpose().context("read the index")?;
+    let mut variables = vec![("GIT_NO_LAZY_FETCH", "1"), ("GIT_OPTIONAL_LOCKS", "0")];
+    variables.extend(index.as_deref().map(|index| ("GIT_INDEX_FILE", index)));
+    // Of a sparse index, only git 2.35 and later can list the directories instead of all files that
+    // are not there.
+    all.push("--sparse".into());
+    let mut run =
+        || process::git_parts(all.iter().map(OsString::as_os_str), &variables, &mut *each);
+    let mut output = run().map_err(unfinished)?;
+    if output.status.code() == Some(USAGE) {
+        all.pop();
+        let args = all.iter().map(OsString::as_os_str);
+        output = process::git_parts(args, &variables, each).map_err(unfinished)?;
+    }
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.lines().last().unwrap_or_default();
+        bail!("git: {said}");
+    }
+    Ok(())
+}
+
+fn line(output: Output) -> Option<PathBuf> {
+    let mut path = output.stdout;
+    path.pop_if(|byte| *byte == b'\n');
+    (!path.is_empty()).then(|| OsString::from_vec(path).into())
+}
+
+/// Makes the error that git did not run to its end.
+fn unfinished(unfinished: Unfinished) -> anyhow::Error {
+    match unfinished {
+        Unfinished::Interrupted(error) => error.into(),
+        Unfinished::TimedOut => hinted(
+            "git: timed out",
+            "git status shows what takes long, such as a FIFO called .gitignore",
+        ),
+        unfinished => anyhow!("git: {unfinished}"),
+    }
+}
+
 /// Runs `git config` with the arguments `question` for the file `name` in `root`.
 fn config(root: &Path, name: &str, question: &[&str]) -> Result<Option<GitAnswer<Output>>> {
     let Some(file) = inside::open(root, name.as_ref())? else {
@@ -71,21 +187,25 @@ fn config(root: &Path, name: &str, question: &[&str]) -> Result<Option<GitAnswer
     if cost(&inside::contents(&file, &path, LIMIT)?) > MAX_COST {
         return Err(too_many_entries(&path));
     }
-    // git inherits the descriptor, so it reads the file that was checked, even if another file has
-    // taken its place.
     let reading = || format!("read {}", path.display());
-    rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0)).with_context(reading)?;
-    fcntl_setfd(&file, FdFlags::empty()).with_context(reading)?;
-    let file = format!("/dev/fd/{}", file.as_raw_fd());
-    let args = ["-C", "/", "config", "-f", &file, "--no-includes"];
+    let name = inherited(&file).with_context(reading)?;
+    let args = ["-C", "/", "config", "-f", &name, "--no-includes"];
     let args = args.iter().chain(question).map(OsStr::new);
-    match process::git(args) {
+    match process::git(args, &[]) {
         Ok(output) if output.status.success() => Ok(Some(GitAnswer::Yes(output))),
         Ok(_) => Ok(Some(GitAnswer::No)),
         Err(Unfinished::Missing(error)) => Ok(Some(GitAnswer::NoGit(error))),
         Err(Unfinished::Interrupted(error)) => Err(error.into()),
         Err(unfinished) => Err(anyhow!("git: {unfinished}")).with_context(reading),
     }
+}
+
+/// Lets git inherit `file`, and returns the name by which git opens it. So git reads the file that
+/// was checked, even if another file has taken its place.
+fn inherited(file: &File) -> io::Result<String> {
+    rustix::fs::seek(file, rustix::fs::SeekFrom::Start(0))?;
+    fcntl_setfd(file, FdFlags::empty())?;
+    Ok(format!("/dev/fd/{}", file.as_raw_fd()))
 }
 
 /// Makes the error that the file at `path`, or all files up to it, have more entries than anybody

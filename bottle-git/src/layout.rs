@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::fs::FileType;
 use std::path::Path;
 
-use bottle_common::host::tree::Choice;
+use bottle_common::host::choice::Choice;
 
 use crate::credentials;
+use crate::secret_names;
 
 /// The files that linked worktrees share, apart from those with rules of their own.
 const SHARED: &[&str] = &[
@@ -150,38 +151,6 @@ const HOOK_ENDS: &[&str] = &[".legacy", ".sample"];
 /// The suffixes of the files of a pack, according to gitformat-pack(5).
 const PACK_PARTS: &[&str] = &["bitmap", "idx", "keep", "mtimes", "pack", "promisor", "rev"];
 
-/// Words in the names of files that may contain secrets.
-const SECRET_WORDS: &[&str] = &[
-    ".aws",
-    ".docker",
-    ".kube",
-    ".ssh",
-    "account",
-    "auth",
-    "boto",
-    "config",
-    "cookie",
-    "cred",
-    "dockercfg",
-    "gnupg",
-    "hosts",
-    "key",
-    "netrc",
-    "npmrc",
-    "pass",
-    "pypirc",
-    "s3cfg",
-    "secret",
-    "ssh_host_",
-    "token",
-    "vault",
-    "wallet",
-];
-/// Suffixes of the names of such files.
-const SECRET_ENDS: &[&str] = &[
-    ".asc", ".bak", ".cnf", ".conf", ".gpg", ".jks", ".kdbx", ".old", ".orig", ".ovpn", ".p12",
-    ".p8", ".pem", ".pfx", ".ppk", ".swp", ".tfstate", ".tfvars", "~",
-];
 /// The warning about a file that does not belong to git.
 const UNKNOWN: &str = "it may hold secrets; --keep-config keeps it";
 
@@ -285,7 +254,7 @@ fn is_known(path: &Path, kind: FileType) -> bool {
     if is_in(TOOLS, path) {
         return !path
             .iter()
-            .any(|name| is_name_of_secret(&name.to_string_lossy()));
+            .any(|name| secret_names::is_secret(&name.to_string_lossy()));
     }
     if kind.is_dir() {
         let lists = [SHARED, SHARED_BELOW, LOST_FOUND, &["lfs/objects"]];
@@ -326,15 +295,6 @@ fn is_hook(below: &Path) -> bool {
 /// Whether the directory `path` is one of the paths in `list`, or a parent of one.
 fn leads_to(list: &[&str], path: &Path) -> bool {
     list.iter().any(|own| Path::new(own).starts_with(path))
-}
-
-/// Whether a file with this name may contain a secret.
-fn is_name_of_secret(name: &str) -> bool {
-    let name = name.to_lowercase();
-    name.starts_with("id_")
-        || name.contains(".env")
-        || SECRET_WORDS.iter().any(|word| name.contains(word))
-        || SECRET_ENDS.iter().any(|end| name.ends_with(end))
 }
 
 /// Decides on each file in the object directory of another repository.
@@ -418,7 +378,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use bottle_common::host::tree::Choice;
+    use bottle_common::host::choice::Choice;
 
     use super::{Scope, choose};
 
@@ -446,6 +406,7 @@ mod tests {
                 let found = [false, true].map(|keeps_all| {
                     match choose(*part, keeps_all)(Path::new(file), kind) {
                         Choice::Include => "in",
+                        Choice::Unless(_) => "judged",
                         Choice::Rewrite(_) => "rewritten",
                         Choice::Exclude => "out",
                         Choice::Warn("it may lead around the gate; --keep-config keeps it") => {

@@ -14,6 +14,8 @@ mod layout;
 mod live;
 mod parts;
 mod repository;
+mod secret_names;
+mod worktree;
 
 use std::process::ExitCode;
 

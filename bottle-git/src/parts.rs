@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use bottle_common::error::hinted;
 use bottle_common::plan::wire::Identity;
 use bottle_common::plan::{Gate, Plan};
 
@@ -16,7 +17,8 @@ pub struct Options {
     #[arg(long, value_name = "PART")]
     pub only: Option<Part>,
 
-    /// Replace a repository that is already in the guest; the agent's commits in it are lost
+    /// Replace a repository that is already in the guest; the agent's commits in it are lost, and
+    /// with `spec.copy_worktree` the whole workspace
     #[arg(long)]
     pub replace_repository: bool,
 
@@ -65,6 +67,9 @@ impl<'a> Parts<'a> {
         let mut repository = None;
         if wants(Part::Repository) && plan.copy_cwd {
             repository = find_repository(plan, options, &mut warnings)?;
+        } else if wants(Part::Repository) && plan.copy_worktree {
+            let warning = "spec.copy_worktree is true, but spec.copy_cwd is not: nothing is copied";
+            warnings.push(warning.to_owned());
         }
         let gate = plan.gate.as_ref().filter(|_| wants(Part::Gate));
         if let Some(gate) = gate {
@@ -110,7 +115,15 @@ fn find_repository(
     options: &Options,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Repository>> {
+    let refused = |why: String| {
+        let hint = "without spec.copy_worktree, bottle-git copies no files; git init makes a \
+                    repository of a directory";
+        hinted(format!("spec.copy_worktree is true, but {why}"), hint)
+    };
     let Some(user_cwd) = &plan.user_cwd else {
+        if plan.copy_worktree {
+            return Err(refused("spec.user_cwd is unset".to_owned()));
+        }
         warnings.push("spec.copy_cwd is true, but spec.user_cwd is unset".to_owned());
         return Ok(None);
     };
@@ -119,6 +132,9 @@ fn find_repository(
         warnings.extend(repository.warnings.iter().cloned());
     } else {
         let directory = user_cwd.display();
+        if plan.copy_worktree {
+            return Err(refused(format!("there is no .git in {directory}")));
+        }
         warnings.push(format!(
             "spec.copy_cwd is true, but there is no .git in {directory}"
         ));

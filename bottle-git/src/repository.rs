@@ -10,24 +10,27 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result};
 use bottle_common::error::hinted;
 use bottle_common::guest::paths;
+use bottle_common::host::choice::Choice;
 use bottle_common::host::signals;
-use bottle_common::host::tree::{Choice, Layer, PinnedTree, Tree};
+use bottle_common::host::tree::{Files, Layer, PinnedTree, Tree};
 use bottle_common::plan::Plan;
-use bottle_common::plan::values::GuestPath;
+use bottle_common::plan::values::{GuestPath, IgnorePattern};
 use bottle_common::smolvm::call::Group;
 use bottle_common::smolvm::install::{Existing, Found, give_to_node, install, make_directory};
 use bottle_common::step::{CallResults, receipt};
-use bottle_common::text::shorten;
+use bottle_common::text::{shorten, size};
 
 use crate::alternates;
 use crate::config::{self, Entry, Rules};
 use crate::gate;
-use crate::git_dirs::{GitDirs, Reach, is_id};
+use crate::git_dirs::{self, GitDirs, Reach, is_id};
 use crate::host_git::{self, GitAnswer};
 use crate::inside::{self, CLONE};
 use crate::layout::{self, Scope, choose};
+use crate::worktree::{Lister, Worktree};
 
 const READABLE: &str = include_str!("readable.sh");
+const IN_USE: &str = concat!(include_str!("in_use.sh"), include_str!("readable.sh"));
 
 /// The files of a repository that must not be links that lead out of it, because they would be
 /// missing in the guest.
@@ -78,6 +81,11 @@ pub struct Repository {
     layers: Vec<Layer>,
     /// The contents of the files that are created for the guest, by their path in the repository.
     files: BTreeMap<PathBuf, String>,
+    /// The files of the work tree that are copied; `None` if the plan does not ask for them.
+    pub worktree: Option<Worktree>,
+    /// The contents of the files by which submodules name their repositories, by their path in the
+    /// work tree.
+    git_files: BTreeMap<PathBuf, String>,
 }
 
 impl Repository {
@@ -125,7 +133,11 @@ impl Repository {
                 settings: Vec::new(),
                 layers: Vec::new(),
                 files: BTreeMap::new(),
+                worktree: None,
+                git_files: BTreeMap::new(),
             },
+            patterns: plan.copy_worktree.then_some(&plan.worktree_include),
+            modules: BTreeMap::new(),
             rules: Rules {
                 identity: &plan.identity,
                 routes,
@@ -196,7 +208,7 @@ impl Repository {
         let layer = Layer {
             source,
             place: PathBuf::from("hooks"),
-            choose,
+            files: Files::Chosen(choose),
         };
         let layers = if layer.source.is_dir() {
             vec![layer]
@@ -223,11 +235,40 @@ impl Repository {
         } else {
             Existing::Keep
         };
-        let tree = Tree {
-            name: "repository".to_owned(),
+        let name = if self.worktree.is_some() {
+            "project"
+        } else {
+            "repository"
+        };
+        let mut tree = Tree {
+            name: name.to_owned(),
             layers: self.layers.clone(),
             files: self.files.clone(),
         };
+        if let Some(worktree) = &self.worktree {
+            for layer in &mut tree.layers {
+                layer.place = Path::new(".git").join(&layer.place);
+            }
+            let files = tree.files.into_iter();
+            tree.files = files
+                .map(|(path, text)| (Path::new(".git").join(path), text))
+                .collect();
+            tree.files.extend(self.git_files.clone());
+            tree.layers.extend(worktree.layers.iter().cloned());
+            // The work tree's own directory comes first, then what is in it.
+            tree.layers.rotate_right(worktree.layers.len());
+            let existing = if replace {
+                Existing::Replace
+            } else {
+                Existing::KeepIf(IN_USE)
+            };
+            return install(
+                PinnedTree::without_links(tree),
+                &paths::home_directory(),
+                "workspace",
+                existing,
+            );
+        }
         let tree = PinnedTree::without_links(tree);
         let mut group = install(tree, &workspace(), ".git", existing)?;
         group.calls.insert(0, make_directory(&workspace()).into());
@@ -237,7 +278,9 @@ impl Repository {
 
     /// Makes the line for people, the receipt, and a warning if the guest already had a repository.
     pub fn report(&self, results: &CallResults) -> (String, receipt::Repository, Option<String>) {
-        let path = path().to_string();
+        let is_whole = self.worktree.is_some();
+        let path = if is_whole { workspace() } else { path() };
+        let path = path.to_string();
         let mut found = results.answers.iter().map(|answer| Found::parse(answer));
         let found = found.find_map(|found| found);
         if found == Some(Found::Kept) {
@@ -255,7 +298,17 @@ impl Repository {
         let sha256 = packed
             .map(|packed| packed.sha256.clone())
             .unwrap_or_default();
-        let line = format!("{} in {path}", self.source.display());
+        let worktree = packed.filter(|_| is_whole).map(|packed| receipt::Worktree {
+            files: packed.listed.files,
+            bytes: packed.listed.bytes,
+        });
+        let line = match (&worktree, self.source.parent()) {
+            (Some(receipt::Worktree { files, bytes }), Some(project)) => {
+                let size = size(*bytes);
+                format!("{} in {path} with {files} files, {size}", project.display())
+            }
+            _ => format!("{} in {path}", self.source.display()),
+        };
         let warning = match found {
             Some(Found::Broken(number)) => Some(format!(
                 "git in the guest could not read {path}, which is {path}.broken-{number} now"
@@ -268,6 +321,7 @@ impl Repository {
                 path,
                 files,
                 sha256,
+                worktree,
             },
             warning,
         )
@@ -323,6 +377,10 @@ fn bare(path: &Path) -> anyhow::Error {
 /// Reads a repository on the host and decides what is copied.
 struct Importer<'a> {
     repository: Repository,
+    /// The plan's patterns of untracked files; `None` if it does not ask for the work tree.
+    patterns: Option<&'a Vec<IgnorePattern>>,
+    /// The places in the guest's repository of those of submodules, by their directories.
+    modules: BTreeMap<PathBuf, PathBuf>,
     rules: Rules<'a>,
     reach: Reach,
     /// Whether `.git` is a directory in the project.
@@ -361,7 +419,117 @@ impl Importer<'_> {
             let warning = format!("{shown} is no repository that git can read: copied as it is");
             self.repository.warnings.insert(0, warning);
         }
+        if let Some(patterns) = self.patterns {
+            self.import_worktree(dirs, patterns)?;
+        }
         Ok(self.repository)
+    }
+
+    /// Lists the files of the work tree whose repository is in `dirs`, and of its submodules.
+    fn import_worktree(&mut self, dirs: &GitDirs, patterns: &[IgnorePattern]) -> Result<()> {
+        let project = self.reach.project().to_owned();
+        if !self.repository.is_readable {
+            let shown = project.display();
+            return Err(hinted(
+                format!("{shown}: git cannot read its .git, so it cannot list the files"),
+                format!(
+                    "git -C {shown} status says why; without spec.copy_worktree, only .git is \
+                         copied"
+                ),
+            ));
+        }
+        let mut lister = Lister::new(&project, patterns)?;
+        let mut work_trees = vec![(dirs.clone(), PathBuf::new())];
+        while let Some((dirs, place)) = work_trees.pop() {
+            signals::check()?;
+            for submodule in lister.list(&dirs, &place)? {
+                match self.submodule(&submodule)? {
+                    Submodule::At(dirs) => work_trees.push((dirs, submodule)),
+                    Submodule::Unknown => lister.leave_out(&submodule),
+                    Submodule::Missing => {}
+                }
+            }
+        }
+        let worktree = lister.finish();
+        for (names, why) in [
+            (
+                &worktree.secrets,
+                "their names are those of secrets; spec.worktree_include lets them in",
+            ),
+            (&worktree.repositories, "they are repositories of their own"),
+        ] {
+            if names.number > 0 {
+                let names = listed(&names.first, names.number);
+                let shown = project.display();
+                self.warn(format!("left out of {shown} in the guest: {names}: {why}"));
+            }
+        }
+        self.repository.worktree = Some(worktree);
+        Ok(())
+    }
+
+    /// Finds the repository of the submodule at `place` in the project.
+    fn submodule(&mut self, place: &Path) -> Result<Submodule> {
+        let work_tree = self.reach.project().join(place);
+        // No parent may be a link.
+        if !fs::canonicalize(&work_tree).is_ok_and(|path| path == work_tree) {
+            return Ok(Submodule::Missing);
+        }
+        let file = work_tree.join(".git");
+        let Ok(metadata) = file.symlink_metadata() else {
+            return Ok(Submodule::Missing);
+        };
+        let depth = place.components().count();
+        let mut in_guest = None;
+        let mut source = file.clone();
+        if metadata.is_file() {
+            if let Some(path) = git_dirs::named_by_file(&work_tree)? {
+                in_guest = self.modules.get(&path).cloned();
+                source = path;
+            }
+        } else if metadata.is_dir() {
+            in_guest = self.absorb(&file, place)?;
+        }
+        let Some(in_guest) = in_guest else {
+            return Ok(Submodule::Unknown);
+        };
+        let up = "../".repeat(depth);
+        let line = format!("gitdir: {up}.git/{}\n", in_guest.display());
+        self.repository.git_files.insert(place.join(".git"), line);
+        Ok(Submodule::At(GitDirs {
+            git_dir: source.clone(),
+            common_dir: source,
+        }))
+    }
+
+    /// Adds the repository `source`, which is in the work tree of the submodule at `place`, as `git
+    /// submodule absorbgitdirs` does. Returns its place in the guest's repository; `None` if there
+    /// is something else.
+    fn absorb(&mut self, source: &Path, place: &Path) -> Result<Option<PathBuf>> {
+        let dirs = GitDirs {
+            git_dir: source.to_owned(),
+            common_dir: source.to_owned(),
+        };
+        let in_guest = Path::new("modules").join(place);
+        let is_taken = self
+            .modules
+            .values()
+            .any(|module| module.starts_with(&in_guest) || in_guest.starts_with(module));
+        let is_link = source.join("commondir").symlink_metadata().is_ok();
+        if is_taken || is_link || !dirs.is_repository() {
+            return Ok(None);
+        }
+        self.import_module(source, &in_guest, false)?;
+        let config = self.repository.files.get_mut(&in_guest.join("config"));
+        let up = "../".repeat(in_guest.components().count() + 1);
+        let entry = Entry {
+            key: "core.worktree".to_owned(),
+            value: Some(format!("{up}{}", place.display())),
+        };
+        if let Some(config) = config {
+            config.push_str(&config::render(&[entry]));
+        }
+        Ok(Some(in_guest))
     }
 
     /// Adds the files in `scope` of the directory `source`. In the guest they are at `place`.
@@ -371,7 +539,7 @@ impl Importer<'_> {
         self.repository.layers.push(Layer {
             source,
             place,
-            choose,
+            files: Files::Chosen(choose),
         });
     }
 
@@ -430,7 +598,7 @@ impl Importer<'_> {
         }
         let (kept, left_out) = config::without_secrets(entries, &self.rules, name != "config");
         if !left_out.is_empty() {
-            let names = listed(&left_out);
+            let names = listed(&left_out, left_out.len());
             self.warn(format!(
                 "left out of {shown} in the guest: {names}; --keep-config keeps it"
             ));
@@ -526,17 +694,23 @@ impl Importer<'_> {
                 self.import_modules(&source, &place, is_linked)?;
                 continue;
             }
-            refuse_links_out(&GitDirs {
-                git_dir: source.clone(),
-                common_dir: source.clone(),
-            })?;
-            self.add_layer(&source, &place, Scope::Whole);
-            self.import_config(&source, "config", &place, is_linked)?;
-            self.import_config(&source, "config.worktree", &place, is_linked)?;
-            self.import_alternates(&source, &place)?;
-            self.import_modules(&source.join("modules"), &place.join("modules"), is_linked)?;
+            self.import_module(&source, &place, is_linked)?;
         }
         Ok(())
+    }
+
+    /// Adds the repository of a submodule in the directory `source`. In the guest it is at `place`.
+    fn import_module(&mut self, source: &Path, place: &Path, is_linked: bool) -> Result<()> {
+        refuse_links_out(&GitDirs {
+            git_dir: source.to_owned(),
+            common_dir: source.to_owned(),
+        })?;
+        self.modules.insert(source.to_owned(), place.to_owned());
+        self.add_layer(source, place, Scope::Whole);
+        self.import_config(source, "config", place, is_linked)?;
+        self.import_config(source, "config.worktree", place, is_linked)?;
+        self.import_alternates(source, place)?;
+        self.import_modules(&source.join("modules"), &place.join("modules"), is_linked)
     }
 
     /// Lists the directories in `directory`, which is copied to `place`. Fails if there is a link:
@@ -581,13 +755,24 @@ impl Importer<'_> {
     }
 }
 
-/// Lists the first of `names`, and says how many more there are.
-fn listed(names: &[String]) -> String {
-    let (shown, more) = names.split_at(names.len().min(MAX_NAMES));
+/// What is found at the place of a submodule.
+enum Submodule {
+    /// A work tree, whose repository is in these directories.
+    At(GitDirs),
+    /// A work tree whose repository is not one of the project's.
+    Unknown,
+    /// No work tree.
+    Missing,
+}
+
+/// Lists the first of `names`, and says how many more of `number` there are.
+fn listed(names: &[String], number: usize) -> String {
+    let shown = &names[..names.len().min(MAX_NAMES)];
+    let more = number - shown.len();
     let shown: Vec<_> = shown.iter().map(|name| shorten(name, MAX_SHOWN)).collect();
     let mut text = shown.join(", ");
-    if !more.is_empty() {
-        let _ = write!(text, " and {} more", more.len());
+    if more > 0 {
+        let _ = write!(text, " and {more} more");
     }
     text
 }

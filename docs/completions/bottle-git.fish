@@ -13,7 +13,7 @@ complete -c bottle-git -l exec-user -d 'User that runs guest commands: `auto` (r
 complete -c bottle-git -l timeout -d 'Time limit for one smolvm call, such as `30s` or `5m`' -r
 complete -c bottle-git -l error-format -d 'Format of errors on stderr' -r -f -a "text\t'for people'
 json\t'one JSON object on one line'"
-complete -c bottle-git -l replace-repository -d 'Replace a repository that is already in the guest; the agent\'s commits in it are lost'
+complete -c bottle-git -l replace-repository -d 'Replace a repository that is already in the guest; the agent\'s commits in it are lost, and with `spec.copy_worktree` the whole workspace'
 complete -c bottle-git -l keep-config -d 'Copy the repository\'s configuration, and files that git does not know, as they are'
 complete -c bottle-git -s n -l dry-run -d 'Print a shell script that makes the step\'s smolvm calls, and change nothing'
 complete -c bottle-git -l check -d 'Change nothing, and report how the guest differs from the plan; exit status 3 if it does'

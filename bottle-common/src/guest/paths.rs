@@ -11,6 +11,12 @@ pub const HOME: &str = "/home/node";
 /// The bundle of all certificates that the guest trusts, which update-ca-certificates(8) writes.
 pub const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
+/// Gives [`HOME`] as a path.
+#[must_use]
+pub fn home_directory() -> GuestPath {
+    GuestPath::trusted(HOME.to_owned())
+}
+
 /// Gives the path of `path`, which is relative to the agent's home directory.
 #[must_use]
 pub fn home(path: &str) -> GuestPath {

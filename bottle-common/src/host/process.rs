@@ -29,6 +29,12 @@ const MAX_OUTPUT: usize = 12 << 20;
 /// The time limit for one call of the host's git.
 const GIT_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The variables with which git reads no configuration of the user and of the system.
+const WITHOUT_CONFIGURATION: &[(&str, &str)] = &[
+    ("GIT_CONFIG_GLOBAL", "/dev/null"),
+    ("GIT_CONFIG_NOSYSTEM", "1"),
+];
+
 /// Why a program has no output.
 #[derive(Debug, derive_more::Display)]
 pub enum Unfinished {
@@ -92,7 +98,7 @@ pub fn run<'a>(
     } else {
         command.stdin_bytes(input)
     };
-    finish(&command, timeout, |_| {})
+    finish(&command, timeout, |_, _| {})
 }
 
 /// Does the same as [`run`], with an empty stdin, and passes what the program prints on stderr to
@@ -107,34 +113,97 @@ pub fn run_watched<'a>(
     timeout: Duration,
     watch: impl FnMut(&str),
 ) -> Result<Output, Unfinished> {
-    finish(&duct::cmd(find(program), args).stdin_null(), timeout, watch)
+    let mut watch = watch;
+    let command = duct::cmd(find(program), args).stdin_null();
+    finish(&command, timeout, |_, said| {
+        if !said.is_empty() {
+            watch(said);
+        }
+    })
 }
 
-/// Runs the host's git, without the `GIT_*` variables of the environment, and without the
-/// configuration of the user and of the system.
+/// Runs the host's git with the variables `variables`, without the `GIT_*` variables of the
+/// environment, and without the configuration of the user and of the system.
 ///
 /// # Errors
 ///
 /// The errors of [`run`]. The time limit is [`GIT_TIMEOUT`].
-pub fn git<'a>(args: impl IntoIterator<Item = &'a OsStr>) -> Result<Output, Unfinished> {
+pub fn git<'a>(
+    args: impl IntoIterator<Item = &'a OsStr>,
+    variables: &[(&str, &str)],
+) -> Result<Output, Unfinished> {
+    let git = git_command(args, &[WITHOUT_CONFIGURATION, variables].concat(), |_| {
+        false
+    });
+    finish(&git, GIT_TIMEOUT, |_, _| {})
+}
+
+/// Does the same, and passes each part of the output that ends with a NUL to `each` as it comes. It
+/// is not in the output that this returns.
+///
+/// # Errors
+///
+/// The errors of [`run`]. The time limit is [`GIT_TIMEOUT`].
+pub fn git_parts<'a>(
+    args: impl IntoIterator<Item = &'a OsStr>,
+    variables: &[(&str, &str)],
+    mut each: impl FnMut(&[u8]),
+) -> Result<Output, Unfinished> {
+    let git = git_command(args, &[WITHOUT_CONFIGURATION, variables].concat(), |_| {
+        false
+    });
+    finish(&git, GIT_TIMEOUT, |output, _| {
+        let Some(end) = output.iter().rposition(|&byte| byte == 0) else {
+            return;
+        };
+        for part in output[..end].split(|&byte| byte == 0) {
+            each(part);
+        }
+        output.drain(..=end);
+    })
+}
+
+/// Does the same, but with the configuration of the user and of the system.
+///
+/// # Errors
+///
+/// The errors of [`run`]. The time limit is [`GIT_TIMEOUT`].
+pub fn git_of_user<'a>(args: impl IntoIterator<Item = &'a OsStr>) -> Result<Output, Unfinished> {
+    let git = git_command(args, &[], |name| {
+        matches!(
+            name,
+            b"GIT_CONFIG_GLOBAL" | b"GIT_CONFIG_NOSYSTEM" | b"GIT_CONFIG_SYSTEM"
+        )
+    });
+    finish(&git, GIT_TIMEOUT, |_, _| {})
+}
+
+/// Makes the command that runs the host's git with the variables `variables`. Of the variables of
+/// the environment that begin with `GIT_`, it gets those that `is_kept` accepts.
+fn git_command<'a>(
+    args: impl IntoIterator<Item = &'a OsStr>,
+    variables: &[(&str, &str)],
+    is_kept: fn(&[u8]) -> bool,
+) -> Expression {
     let mut git = duct::cmd(find(OsStr::new("git")), args);
     for (name, _) in env::vars_os() {
-        if name.as_encoded_bytes().starts_with(b"GIT_") {
+        let bytes = name.as_encoded_bytes();
+        if bytes.starts_with(b"GIT_") && !is_kept(bytes) {
             git = git.env_remove(name);
         }
     }
-    let git = git
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("LC_ALL", "C")
-        .stdin_null();
-    finish(&git, GIT_TIMEOUT, |_| {})
+    for (name, value) in variables {
+        git = git.env(name, value);
+    }
+    git.env("LC_ALL", "C").stdin_null()
 }
 
+/// Runs `expression`. `watch` gets all of stdout that it has not yet removed, and what is new of
+/// stderr.
 fn finish(
     expression: &Expression,
     timeout: Duration,
-    watch: impl FnMut(&str),
+    watch: impl FnMut(&mut Vec<u8>, &str),
 ) -> Result<Output, Unfinished> {
     signals::check().map_err(Unfinished::Interrupted)?;
     let deadline = Instant::now().checked_add(timeout);
@@ -170,7 +239,7 @@ fn read_to_exit(
     child: &Handle,
     mut streams: [Stream; 2],
     deadline: Option<Instant>,
-    mut watch: impl FnMut(&str),
+    mut watch: impl FnMut(&mut Vec<u8>, &str),
 ) -> Result<Output, Unfinished> {
     loop {
         let seen = streams[1].content.len();
@@ -189,13 +258,14 @@ fn read_to_exit(
         if printed > MAX_OUTPUT {
             return Err(Unfinished::TooMuchOutput);
         }
-        if streams[1].content.len() > seen {
-            watch(&String::from_utf8_lossy(&streams[1].content[seen..]));
-        }
+        let [stdout, stderr] = &mut streams;
+        let said = String::from_utf8_lossy(&stderr.content[seen..]);
+        watch(&mut stdout.content, &said);
         if let Some(&Output { status, .. }) = child.try_wait()? {
             // The end of the output may still be in the pipes.
             read_ready(&mut streams, Instant::now())?;
-            let [stdout, stderr] = streams.map(|stream| stream.content);
+            let [mut stdout, stderr] = streams.map(|stream| stream.content);
+            watch(&mut stdout, "");
             return Ok(Output {
                 status,
                 stdout,

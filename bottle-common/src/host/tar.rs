@@ -10,8 +10,9 @@ use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
+use crate::host::choice::Choice;
 use crate::host::signals;
-use crate::host::tree::{Choice, PinnedTree, mode};
+use crate::host::tree::{PinnedTree, mode};
 use crate::host::walk::Entry;
 use crate::text;
 
@@ -23,6 +24,8 @@ const BLOCK: u64 = 512;
 const MAX_NAME: usize = 99;
 /// The maximum length of a line that is rewritten, in bytes. A whole line is held in memory.
 const MAX_LINE: u64 = 1 << 20;
+/// The maximum length of a file whose content is judged, in bytes. It is held in memory.
+const MAX_JUDGED: u64 = 1 << 20;
 /// The maximum number of warnings about one tree.
 const MAX_WARNINGS: usize = 100;
 /// The number of bytes that are read at once. The crate `tar` would read 8 KiB at a time.
@@ -32,10 +35,21 @@ const BUFFER: usize = 1 << 16;
 pub struct Packed {
     /// The number of regular files in the tar.
     pub files: u64,
+    /// Those of them that are from lists.
+    pub listed: Count,
     /// SHA-256 of the tar, in hex.
     pub sha256: String,
     /// Warnings for people, about links that lead out of the tree and files that are not copied.
     pub warnings: Vec<String>,
+}
+
+/// A number of regular files, and their length together.
+#[derive(Clone, Copy, Default)]
+pub struct Count {
+    /// How many files there are.
+    pub files: u64,
+    /// Their length, in bytes.
+    pub bytes: u64,
 }
 
 /// Returns the maximum length of the tar of `tree`, in bytes. Every file is opened, so that an
@@ -114,6 +128,7 @@ fn pack_tree(
         tar: Builder::new(out),
         place,
         files: 0,
+        listed: Count::default(),
         warnings: Vec::new(),
         unsaid: 0,
     };
@@ -124,6 +139,7 @@ fn pack_tree(
     let Packer {
         tar,
         files,
+        listed,
         mut warnings,
         unsaid,
         ..
@@ -141,6 +157,7 @@ fn pack_tree(
         .collect();
     Ok(Packed {
         files,
+        listed,
         sha256,
         warnings,
     })
@@ -150,6 +167,7 @@ struct Packer<'a, W: Write> {
     tar: Builder<W>,
     place: &'a str,
     files: u64,
+    listed: Count,
     warnings: Vec<String>,
     /// The number of warnings that are not in `warnings`.
     unsaid: u64,
@@ -200,7 +218,30 @@ impl<W: Write> Packer<'_, W> {
         let metadata = file.metadata().with_context(reading)?;
         let mut header = header(mode(&metadata));
         let name = name(&entry.path);
-        if let Choice::Rewrite(rewrite) = entry.choice {
+        if let Choice::Unless(finds) = entry.choice {
+            // What is judged is what is packed.
+            let mut content = Vec::new();
+            let mut beginning = (&file).take(MAX_JUDGED + 1);
+            beginning.read_to_end(&mut content).with_context(reading)?;
+            let why = if content.len() as u64 > MAX_JUDGED {
+                Some("it is too long for its name")
+            } else {
+                finds(&content)
+            };
+            if let Some(why) = why {
+                self.warn(format!("{} is left out: {why}", path.display()));
+                return Ok(());
+            }
+            let size = metadata.len();
+            header.set_size(size);
+            let content = ExactReader {
+                inner: content.as_slice().take(size),
+                left: size,
+            };
+            self.tar
+                .append_data(&mut header, &name, content)
+                .with_context(packing)?;
+        } else if let Choice::Rewrite(rewrite) = entry.choice {
             // The file is rewritten twice, first only to find its size, so that it need not be held
             // in memory.
             let size = match RewrittenLines::new(&file, rewrite).size() {
@@ -240,6 +281,10 @@ impl<W: Write> Packer<'_, W> {
             path.display()
         );
         self.files += 1;
+        if entry.is_listed {
+            self.listed.files += 1;
+            self.listed.bytes += size;
+        }
         Ok(())
     }
 
@@ -403,9 +448,11 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::{
-        ExactReader, MAX_LINE, MAX_WARNINGS, Packed, RewrittenLines, leads_out, pack, size,
+        ExactReader, MAX_JUDGED, MAX_LINE, MAX_WARNINGS, Packed, RewrittenLines, leads_out, pack,
+        size,
     };
-    use crate::host::tree::{Choice, Layer, PinnedTree, Tree};
+    use crate::host::choice::Choice;
+    use crate::host::tree::{Files, Layer, PinnedTree, Tree};
 
     fn packed(tree: &PinnedTree) -> (Packed, Vec<u8>) {
         let mut tar = Vec::new();
@@ -469,12 +516,12 @@ mod tests {
             let content = [b"secret\n".to_vec(), one_line(length), b"secret".to_vec()].concat();
             fs::write(directory.path().join("log"), content).unwrap();
             let mut tree = tree(directory.path());
-            tree.layers[0].choose = |_, _| {
+            tree.layers[0].files = Files::Chosen(|_, _| {
                 Choice::Rewrite(|line| {
                     let text = String::from_utf8_lossy(line);
                     text.replace("secret", "*").into_bytes().into()
                 })
-            };
+            });
             let (packed, tar) = packed(&PinnedTree::without_links(tree));
             assert_eq!(packed.files, files);
             assert!(!tar.windows(6).any(|window| window == b"secret"));
@@ -483,6 +530,33 @@ mod tests {
             let warning = format!("t: {} {why}", path.display());
             let warnings = if files == 0 { vec![warning] } else { vec![] };
             assert_eq!(packed.warnings, warnings);
+        }
+    }
+
+    #[test]
+    fn a_file_in_whose_content_something_is_found_is_left_out() {
+        let long = usize::try_from(MAX_JUDGED).unwrap();
+        for (content, why) in [
+            (b"harmless".to_vec(), None),
+            (b"secret".to_vec(), Some("it is secret")),
+            (vec![b'x'; long], None),
+            (vec![b'x'; long + 1], Some("it is too long for its name")),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().canonicalize().unwrap().join("file");
+            fs::write(&path, &content).unwrap();
+            let mut tree = tree(directory.path());
+            tree.layers[0].files = Files::Chosen(|_, _| {
+                Choice::Unless(|content| (content == b"secret").then_some("it is secret"))
+            });
+            let tree = PinnedTree::without_links(tree);
+            let (packed, tar) = packed(&tree);
+            let warning = why.map(|why| format!("t: {} is left out: {why}", path.display()));
+            assert_eq!(packed.warnings, Vec::from_iter(warning));
+            assert_eq!(packed.files, u64::from(why.is_none()));
+            let is_whole = tar.windows(content.len()).any(|part| part == content);
+            assert_eq!(is_whole, why.is_none());
+            assert!(tar.len() as u64 <= size(&tree).unwrap());
         }
     }
 
@@ -638,12 +712,12 @@ mod tests {
         tree.layers.push(Layer {
             source: second.path().to_owned(),
             place: "".into(),
-            choose: |path, _| match path.to_str() {
+            files: Files::Chosen(|path, _| match path.to_str() {
                 Some("out") => Choice::Exclude,
                 Some("warn") => Choice::Warn("why"),
                 Some("lines") => Choice::Rewrite(|line| Cow::Owned(line.repeat(2))),
                 _ => Choice::Include,
-            },
+            }),
         });
         let (packed, tar) = packed(&PinnedTree::without_links(tree));
         let mut entries = Vec::new();

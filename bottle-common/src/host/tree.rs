@@ -1,15 +1,17 @@
 //! A directory that is copied into the guest, as data: which directories of the host it consists
 //! of, and which of their files are copied.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{FileType, Metadata};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use derive_more::Deref;
 
+use crate::host::choice::Choice;
 use crate::host::directory::Directory;
+use crate::host::file_list::FileList;
 
 /// A directory that is going to be copied into the guest.
 #[derive(Clone, Debug)]
@@ -31,21 +33,18 @@ pub struct Layer {
     pub source: PathBuf,
     /// The path in the tree at which the files of this layer are placed.
     pub place: PathBuf,
-    /// Decides on each file, by its path in the layer and its type.
-    pub choose: fn(&Path, FileType) -> Choice,
+    /// Which files are copied.
+    pub files: Files,
 }
 
-/// The decision on a file, or on a directory with everything in it.
-#[derive(Clone, Copy)]
-pub enum Choice {
-    /// It is copied.
-    Include,
-    /// It is copied, and each of its lines is rewritten.
-    Rewrite(fn(&[u8]) -> Cow<'_, [u8]>),
-    /// It is not copied.
-    Exclude,
-    /// It is not copied, and a warning says why.
-    Warn(&'static str),
+/// The files of a layer that are copied.
+#[derive(Clone, Debug)]
+pub enum Files {
+    /// Those on which the function decides so, by their paths in the layer and their types.
+    Chosen(fn(&Path, FileType) -> Choice),
+    /// These, as far as they are there, and the directories in which they are. If one of them is a
+    /// directory, nothing in it is copied. No other layer has a file with the same path.
+    Listed(Arc<FileList>),
 }
 
 /// A tree whose layers have paths without links. So the files that are read are really below the
@@ -60,7 +59,7 @@ impl Tree {
         let layer = Layer {
             source,
             place: PathBuf::new(),
-            choose: |_, _| Choice::Include,
+            files: Files::Chosen(|_, _| Choice::Include),
         };
         Self {
             name,
@@ -88,14 +87,11 @@ impl PinnedTree {
 impl Layer {
     /// Whether a file of this layer and one of `other` can have the same path in the directory.
     pub(crate) fn may_meet(&self, other: &Self) -> bool {
+        let is_chosen = |layer: &Self| matches!(layer.files, Files::Chosen(_));
+        if !is_chosen(self) || !is_chosen(other) {
+            return false;
+        }
         self.place.starts_with(&other.place) || other.place.starts_with(&self.place)
-    }
-}
-
-impl Choice {
-    /// Whether the file is copied.
-    pub(crate) fn is_copied(self) -> bool {
-        matches!(self, Self::Include | Self::Rewrite(_))
     }
 }
 

@@ -6,10 +6,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use rustix::io::Errno;
 
+use crate::host::choice::Choice;
 use crate::host::directory::Directory;
+use crate::host::file_list::FileList;
 use crate::host::signals;
-use crate::host::tree::{Choice, Layer, PinnedTree};
+use crate::host::tree::{Files, Layer, PinnedTree};
 
 /// The maximum number of nested directories. Each open directory takes a file descriptor, and macOS
 /// allows 256 of them.
@@ -31,6 +34,8 @@ pub struct Entry<'a> {
     pub root: &'a Path,
     /// The decision on the file; never [`Choice::Exclude`].
     pub choice: Choice,
+    /// Whether the file is from a list.
+    pub is_listed: bool,
     /// The metadata at the time of the visit. For a link, it is that of the link itself.
     pub metadata: Metadata,
     /// The directory that contains the file; `None` for the layer's own directory.
@@ -103,7 +108,7 @@ impl PinnedTree {
                 visit: &mut visit,
                 names: 0,
             };
-            walk.root(&open(&layer.source)?)?;
+            walk.root(open(&layer.source)?)?;
         }
         Ok(())
     }
@@ -115,61 +120,113 @@ fn open(path: &Path) -> Result<Directory> {
 
 impl<V: FnMut(&Entry) -> Result<()>> Walk<'_, V> {
     /// Visits the layer's own directory `root` and everything in it.
-    fn root(&mut self, root: &Directory) -> Result<()> {
+    fn root(&mut self, root: Directory) -> Result<()> {
         let metadata = root.metadata();
         let entry = Entry {
             source: root.path().to_owned(),
             path: self.layer.place.clone(),
-            root: root.path(),
+            root: &self.layer.source,
             choice: Choice::Include,
+            is_listed: matches!(self.layer.files, Files::Listed(_)),
             metadata: metadata.with_context(|| format!("read {}", root.path().display()))?,
             directory: None,
         };
         if !self.tree.files.contains_key(&entry.path) {
             (self.visit)(&entry)?;
         }
-        self.directory(root, Path::new(""), 1)
+        match &self.layer.files {
+            Files::Chosen(_) => self.directory(&root, Path::new(""), 1),
+            Files::Listed(files) => self.listed(root, files),
+        }
+    }
+
+    /// Visits those of `files` in the layer's directory `root` that are there, and the directories
+    /// in which they are.
+    fn listed(&mut self, root: Directory, files: &FileList) -> Result<()> {
+        // The open directories, each in the one before, and the path of the last one in the layer.
+        let (mut open, mut below) = (vec![root], PathBuf::new());
+        for (path, choice) in files.iter() {
+            signals::check()?;
+            let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+                continue;
+            };
+            while !parent.starts_with(&below) {
+                below.pop();
+                open.pop();
+            }
+            while let (Some(directory), Some(next)) = (open.last(), next(parent, &below)) {
+                check_depth(directory, open.len() + 1)?;
+                let source = directory.path().join(next);
+                let inner = match directory.open_directory(next) {
+                    Err(error) if is_no_directory(&error) => break,
+                    inner => inner.with_context(|| format!("read {}", source.display()))?,
+                };
+                let metadata = inner.metadata();
+                below.push(next);
+                (self.visit)(&Entry {
+                    metadata: metadata.with_context(|| format!("read {}", source.display()))?,
+                    source,
+                    path: self.layer.place.join(&below),
+                    root: &self.layer.source,
+                    choice: Choice::Include,
+                    is_listed: true,
+                    directory: Some(directory),
+                })?;
+                open.push(inner);
+            }
+            if let Some(directory) = open.last().filter(|_| below == parent) {
+                self.file(directory, name, path, &|_| choice)?;
+            }
+        }
+        Ok(())
     }
 
     /// Visits everything in `directory`, whose path in the layer is `below`.
     fn directory(&mut self, directory: &Directory, below: &Path, depth: usize) -> Result<()> {
+        let Files::Chosen(choose) = self.layer.files else {
+            return Ok(());
+        };
+        check_depth(directory, depth)?;
         let shown = directory.path().display();
-        if depth > MAX_DEPTH {
-            bail!("read {shown}: more than {MAX_DEPTH} directories are inside each other");
-        }
         let names = directory.names(MAX_NAMES - self.names);
         let names = names.with_context(|| format!("read {shown}"))?;
         let names = names.with_context(|| format!("read {shown}: too many files in it"))?;
         self.names += names.size();
         for name in names.iter() {
             signals::check()?;
-            self.file(directory, name, &below.join(name), depth)?;
+            let below = below.join(name);
+            if self.file(directory, name, &below, &|kind| choose(&below, kind))? {
+                let reading = || format!("read {}", directory.path().join(name).display());
+                let inner = directory.open_directory(name).with_context(reading)?;
+                self.directory(&inner, &below, depth + 1)?;
+            }
         }
         self.names -= names.size();
         Ok(())
     }
 
-    /// Visits the file `name` in `directory`. The path of the file in the layer is `below`.
+    /// Visits the file `name` in `directory`, on which `choose` decides by its type. The path of
+    /// the file in the layer is `below`. Returns whether it is a directory that is copied.
     fn file(
         &mut self,
         directory: &Directory,
         name: &OsStr,
         below: &Path,
-        depth: usize,
-    ) -> Result<()> {
+        choose: &dyn Fn(FileType) -> Choice,
+    ) -> Result<bool> {
         let source = directory.path().join(name);
         let reading = || format!("read {}", source.display());
         let metadata = match directory.look(name) {
             Ok(metadata) => metadata,
             // The file has just been removed, as it happens to the lock of a running program.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error).with_context(reading),
         };
         let kind = metadata.file_type();
-        let choice = (self.layer.choose)(below, kind);
+        let choice = choose(kind);
         let path = self.layer.place.join(below);
         if matches!(choice, Choice::Exclude) {
-            return Ok(());
+            return Ok(false);
         }
         if path.as_os_str().len() > MAX_PATH {
             bail!("{}: its path is longer than {MAX_PATH} bytes", reading());
@@ -182,15 +239,12 @@ impl<V: FnMut(&Entry) -> Result<()>> Walk<'_, V> {
                 path,
                 root: &self.layer.source,
                 choice,
+                is_listed: matches!(self.layer.files, Files::Listed(_)),
                 metadata,
                 directory: Some(directory),
             })?;
         }
-        if kind.is_dir() && choice.is_copied() {
-            let inner = directory.open_directory(name).with_context(reading)?;
-            self.directory(&inner, below, depth + 1)?;
-        }
-        Ok(())
+        Ok(kind.is_dir() && choice.is_copied())
     }
 
     /// Whether the file at `path` in the tree comes from an earlier layer.
@@ -203,9 +257,33 @@ impl<V: FnMut(&Entry) -> Result<()>> Walk<'_, V> {
             // If `below` is empty, it is the layer's own directory, which exists.
             let is_there =
                 || below.as_os_str().is_empty() || root.below(below, Directory::look).is_ok();
-            (layer.choose)(below, kind).is_copied() && is_there()
+            let is_copied = match layer.files {
+                Files::Chosen(choose) => choose(below, kind).is_copied(),
+                Files::Listed(_) => false,
+            };
+            is_copied && is_there()
         })
     }
+}
+
+/// Fails if `directory` is nested too deeply.
+fn check_depth(directory: &Directory, depth: usize) -> Result<()> {
+    if depth > MAX_DEPTH {
+        let shown = directory.path().display();
+        bail!("read {shown}: more than {MAX_DEPTH} directories are inside each other");
+    }
+    Ok(())
+}
+
+/// Returns the component of `path` that follows `start`; `None` if they are equal.
+fn next<'a>(path: &'a Path, start: &Path) -> Option<&'a OsStr> {
+    path.strip_prefix(start).ok()?.iter().next()
+}
+
+/// Whether there is no directory of that name: nothing, a file or a link.
+fn is_no_directory(error: &io::Error) -> bool {
+    let error = Errno::from_io_error(error);
+    matches!(error, Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
 }
 
 #[cfg(test)]
@@ -214,9 +292,12 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::path::{Path, PathBuf};
     use std::process::Command;
+    use std::sync::Arc;
 
     use super::{MAX_DEPTH, MAX_PATH};
-    use crate::host::tree::{PinnedTree, Tree};
+    use crate::host::choice::Choice;
+    use crate::host::file_list::FileList;
+    use crate::host::tree::{Files, PinnedTree, Tree};
 
     fn tree(source: &Path) -> PinnedTree {
         PinnedTree::without_links(Tree::new("t".to_owned(), source.to_owned()))
@@ -277,6 +358,79 @@ mod tests {
                 error.starts_with(&format!("read {}: ", shown.display())),
                 "{error}"
             );
+        }
+    }
+
+    #[test]
+    fn of_a_list_what_is_there_is_visited_and_no_link_is_followed() {
+        let temporary = tempfile::tempdir().unwrap();
+        let root = temporary.path().canonicalize().unwrap().join("root");
+        fs::create_dir_all(root.join("a/b/c")).unwrap();
+        fs::create_dir_all(root.join("../secret/d")).unwrap();
+        for file in [
+            "a/b/c/f",
+            "a/b-",
+            "a/x",
+            "g",
+            "../secret/key",
+            "../secret/d/key",
+        ] {
+            fs::write(root.join(file), "").unwrap();
+        }
+        symlink("../secret", root.join("link")).unwrap();
+        let list = |paths: &[&str]| {
+            let mut list = FileList::default();
+            for path in paths {
+                assert!(list.push(Path::new(path), Choice::Include));
+            }
+            list.sort();
+            let mut tree = Tree::new("t".to_owned(), root.clone());
+            tree.layers[0].place = "at".into();
+            tree.layers[0].files = Files::Listed(Arc::new(list));
+            PinnedTree::without_links(tree)
+        };
+        let all = list(&[
+            "a/b/c/f",
+            "a/b-",
+            "a/x/none",
+            "g",
+            "link",
+            "link/key",
+            "link/d/key",
+            "none/a",
+            "a/b",
+            "g/a",
+            "a/none",
+        ]);
+        let paths = read(&all, |_| {}).unwrap();
+        let expected = [
+            "at",
+            "at/a",
+            "at/a/b",
+            "at/a/b-",
+            "at/a/b",
+            "at/a/b/c",
+            "at/a/b/c/f",
+        ];
+        let expected = [&expected[..], &["at/g", "at/link"]].concat();
+        let expected: Vec<_> = expected.iter().map(PathBuf::from).collect();
+        assert_eq!(paths, expected);
+
+        for (name, make) in [
+            ("at/a/b", "rm -r a/b && ln -s ../../secret a/b"),
+            ("at/g", "rm g && ln -s ../secret/key g"),
+        ] {
+            let found = read(&list(&["a/b/key", "g"]), |path| {
+                if path == Path::new(name) {
+                    let mut sh = Command::new("sh");
+                    sh.args(["-c", make]).current_dir(&root);
+                    assert!(sh.status().unwrap().success(), "{make}");
+                }
+            });
+            match found {
+                Ok(paths) => assert!(!paths.contains(&"at/a/b/key".into()), "{make}"),
+                Err(error) => assert!(error.starts_with("read "), "{error}"),
+            }
         }
     }
 

@@ -26,7 +26,8 @@ use crate::plan::guest_env::GuestEnv;
 use crate::plan::json::{Document, read_part};
 use crate::plan::keys::{Bounded, Opaque, Section, Strict};
 use crate::plan::values::{
-    GateScheme, HostPort, HttpUrl, LONG_VALUE, MAX_VALUE, MachineName, SkillName, TlsHost,
+    GateScheme, HostPort, HttpUrl, IgnorePattern, LONG_VALUE, MAX_VALUE, MachineName, SkillName,
+    TlsHost,
 };
 use crate::plan::wire::{Agent, Bottle, EgressPlan, Identity, ProxyPlan, Remote, VERSION, Wire};
 use crate::text::shorten;
@@ -59,6 +60,11 @@ pub struct Plan {
     pub egress_hosts: IndexSet<TlsHost>,
     /// Whether the project's repository is copied into the guest.
     pub copy_cwd: bool,
+    /// Whether the files of its work tree are copied, too.
+    pub copy_worktree: bool,
+    /// Patterns of untracked files that are copied although they are ignored or have the name of a
+    /// secret.
+    pub worktree_include: Vec<IgnorePattern>,
     /// The project's directory on the host.
     pub user_cwd: Option<PathBuf>,
     /// The gate in front of the bottle's remotes; `None` if the bottle has no remotes.
@@ -167,6 +173,8 @@ impl Plan {
             egress_hosts: hosts(&egress.routes),
             ca: ca(egress, wire.proxy_plan)?,
             copy_cwd: spec.copy_cwd,
+            copy_worktree: spec.copy_worktree,
+            worktree_include: spec.worktree_include,
             user_cwd: spec.user_cwd.map(|path| path.0),
             gate: gate(
                 remotes,

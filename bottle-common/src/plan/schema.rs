@@ -76,6 +76,8 @@ pub(crate) mod pattern {
         r"^[^./\u0000-\u001f\u007f-\u009f-][^/\u0000-\u001f\u007f-\u009f]*$";
     pub const REMOTE_NAME: &str = "^[A-Za-z0-9._-]+$";
     pub const IDENTITY_TEXT: &str = r#"^(?=.*[^\s.,:;<>"\\'])[^<>\u0000-\u001f\u007f-\u009f-][^<>\u0000-\u001f\u007f-\u009f]*$"#;
+    pub const IGNORE_PATTERN: &str =
+        r"^(?! *$)[^#\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$";
     pub const HOST_PATH: &str = r"^/[^\u0000]*$";
 
     const HOST: &str = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][A-Za-z0-9._-]*)";

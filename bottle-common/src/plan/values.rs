@@ -387,6 +387,32 @@ impl TryFrom<String> for GuestHome {
     }
 }
 
+/// A pattern as in `.gitignore`, which git reads as one line (gitignore(5)).
+#[derive(Clone, Debug, Deref, Deserialize, Display)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("pattern" = pattern::IGNORE_PATTERN, "maxLength" = MAX_VALUE)))]
+#[serde(try_from = "String")]
+pub struct IgnorePattern(String);
+
+impl TryFrom<String> for IgnorePattern {
+    type Error = &'static str;
+
+    fn try_from(pattern: String) -> Result<Self, Self::Error> {
+        if pattern.len() > MAX_VALUE {
+            return Err(LONG_VALUE);
+        }
+        // git would pass over a line that is blank or a comment.
+        let is_blank = pattern.trim_matches(' ').is_empty();
+        if is_blank || pattern.starts_with('#') || has_control(&pattern) {
+            return Err(
+                "a pattern as in .gitignore is one line without control characters, not blank, \
+                 and does not begin with `#` (`\\#` is for a name that does)",
+            );
+        }
+        Ok(Self(pattern))
+    }
+}
+
 /// Whether `host` is a host name, an IPv4 address, or an IPv6 address in brackets.
 pub(crate) fn is_host(host: &str) -> bool {
     if let Some(address) = host
@@ -420,8 +446,8 @@ fn has_control(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{
-        GateScheme, GuestHome, GuestPath, HostPath, HostPort, HttpUrl, IdentityText, MachineName,
-        RemoteName, SkillName, TlsHost,
+        GateScheme, GuestHome, GuestPath, HostPath, HostPort, HttpUrl, IdentityText, IgnorePattern,
+        MachineName, RemoteName, SkillName, TlsHost,
     };
     use crate::plan::remote_url::RemoteUrl;
 
@@ -469,6 +495,19 @@ mod tests {
         assert!(path(32768).is_ok() && path(32769).is_err());
         let upstream = |length: usize| RemoteUrl::try_from(format!("h:{}", "a".repeat(length - 2)));
         assert!(upstream(32768).is_ok() && upstream(32769).is_err());
+    }
+
+    #[test]
+    fn ignore_patterns_are_checked() {
+        takes::<IgnorePattern>(
+            &[
+                ".env", "/dist/", "!a", "a b", "\\#a", "**/*.pem", "ä", " a", "-x", "a/../b",
+            ],
+            &[
+                "", " ", "#a", "# a", "a\nb", "a\0", "a\tb", "\u{7f}", "\u{85}",
+            ],
+        );
+        takes::<IgnorePattern>(&[&"a".repeat(32768)], &[&"a".repeat(32769)]);
     }
 
     #[test]

@@ -26,8 +26,8 @@ use crate::plan::schema::{Empty, Unset, pattern};
 #[cfg(test)]
 use crate::plan::values::MAX_VALUE;
 use crate::plan::values::{
-    GateScheme, GuestHome, HostPath, HostPort, HttpUrl, IdentityText, MachineName, RemoteName,
-    SkillName,
+    GateScheme, GuestHome, HostPath, HostPort, HttpUrl, IdentityText, IgnorePattern, MachineName,
+    RemoteName, SkillName,
 };
 
 /// The only version of the plan's format.
@@ -127,6 +127,15 @@ pub(crate) struct Spec {
     #[serde(default, deserialize_with = "or_default")]
     #[cfg_attr(test, schemars(with = "Option<bool>"))]
     pub copy_cwd: bool,
+    /// Whether the files of the work tree are copied along with `user_cwd/.git`.
+    #[serde(default, deserialize_with = "or_default")]
+    #[cfg_attr(test, schemars(with = "Option<bool>"))]
+    pub copy_worktree: bool,
+    /// Patterns, as in `.gitignore`, of untracked files that are copied although they are ignored
+    /// or have the name of a secret.
+    #[serde(default, deserialize_with = "list_or_default")]
+    #[cfg_attr(test, schemars(with = "Option<Vec<IgnorePattern>>"))]
+    pub worktree_include: Vec<IgnorePattern>,
     /// The project's directory on the host.
     #[serde(default, deserialize_with = "unless_unset")]
     #[cfg_attr(test, schemars(with = "Unset<HostPath>"))]

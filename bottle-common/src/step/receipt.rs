@@ -123,7 +123,7 @@ pub struct Skill {
 #[derive(Debug, Default, Serialize)]
 #[cfg_attr(test, derive(JsonSchema))]
 pub struct Git {
-    /// The copy of the project's `.git`.
+    /// The copy of the project's `.git`, or of the project.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repository: Option<Repository>,
     /// The configuration that routes git through the gate.
@@ -141,20 +141,33 @@ pub struct Git {
 pub enum Repository {
     /// The repository was copied.
     Copied {
-        /// Path of the repository in the guest.
+        /// Path of the repository in the guest, or of the workspace if its files were copied, too.
         path: String,
         /// Number of regular files in it.
         files: u64,
         /// SHA-256 of the tar that was copied, in hex.
         sha256: String,
+        /// The files of the work tree; missing if they were not copied.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        worktree: Option<Worktree>,
     },
     /// The guest already had a repository, which was kept.
     Kept {
-        /// Path of the repository in the guest.
+        /// Path of the repository in the guest, or of the workspace.
         path: String,
         /// Always true.
         kept: bool,
     },
+}
+
+/// The files of a work tree that were copied.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+pub struct Worktree {
+    /// Number of regular files, without those in `.git`.
+    pub files: u64,
+    /// Their length together, in bytes.
+    pub bytes: u64,
 }
 
 /// The agent's `.gitconfig`, which routes git through the gate.

@@ -5,7 +5,8 @@
 # node.
 #
 # If $4 is "keep", an existing target is kept, and "kept" is printed. But if there is a program $5
-# and it fails on the target, the target is renamed, and "broken" is printed with its number.
+# and it fails on the target, the target is renamed, and "broken" is printed with its number. If it
+# is an empty directory, it is replaced.
 set -eu
 name=$1 own=.bottle-$2 as_node=$3 existing=$4 probe=$5
 old=$own.old
@@ -42,5 +43,6 @@ $as_node tar -xpmf - --no-same-owner --transform "s,^root,$new,Sh"
 sync -f .
 if is_there "$name"; then mv -T "./$name" "./$aside"; fi
 mv -T "$new" "./$name"
-[ "$aside" = "$old" ] || echo "broken $number"
+# An empty directory is not kept.
+[ "$aside" = "$old" ] || rmdir "./$aside" 2>/dev/null || echo "broken $number"
 remove "$old"
