@@ -30,9 +30,9 @@ fn fits(schema: &Validator, value: &Value) {
 /// those of the steps that it hands on.
 fn provision(help: &str) -> Command {
     let steps: &'static Command = Box::leak(Box::new(CommandLine::<NoOptions>::command()));
-    let handed_on = steps
-        .get_arguments()
-        .filter(|arg| !["output", "archive", "receipt", "known"].contains(&arg.get_id().as_str()));
+    let handed_on = steps.get_arguments().filter(|arg| {
+        !["output", "archive", "receipt", "known", "print_where"].contains(&arg.get_id().as_str())
+    });
     // These are new options, because the originals conflict with options that are not in this list.
     let handed_on = handed_on.map(|arg| {
         let new = Arg::new(arg.get_id().clone())
@@ -139,6 +139,68 @@ fn the_documents_of_provision_match_its_command_line() {
             "bottle-provision: no step `x`\nhint: the steps are ca prompt skills git supervise\n"
         );
     }
+}
+
+/// The command line of scripts/fetch, whose options are in its help, one a line.
+fn fetch(help: String) -> Command {
+    let help: &'static str = help.leak();
+    let (options, examples) = help.split_once("Examples:").unwrap();
+    let options = options.lines().filter(|line| line.contains("--"));
+    let args = options.filter_map(|line| {
+        let (names, words) = line.trim().split_once("  ")?;
+        let (short, long) = match names.split_once(", ") {
+            Some((short, long)) => (short.chars().nth(1), long),
+            None => (None, names),
+        };
+        let (long, value) = match long.split_once(' ') {
+            Some((long, value)) => (long, Some(value)),
+            None => (long, None),
+        };
+        let long = long.trim_start_matches('-');
+        let arg = Arg::new(long).long(long).help(words.trim());
+        let arg = match value {
+            Some(value) => arg.value_name(value),
+            None => arg.action(ArgAction::SetTrue),
+        };
+        Some(match short {
+            Some(short) => arg.short(short),
+            None => arg,
+        })
+    });
+    let args: Vec<_> = args
+        .filter(|arg| !["help", "version"].contains(&arg.get_id().as_str()))
+        .collect();
+    assert_eq!(args.len(), 6);
+    Command::new("bottle-fetch")
+        .about("Brings the agent's commits into the host's repository")
+        .version(env!("CARGO_PKG_VERSION"))
+        .after_help(format!("Examples:{}", examples.trim_end()))
+        .args(args)
+}
+
+#[test]
+fn the_documents_of_fetch_match_its_command_line() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    std::os::unix::fs::symlink(
+        repository().join("scripts/fetch"),
+        sandbox.path("bin/bottle-fetch"),
+    )
+    .unwrap();
+    let help = sandbox.sh("bottle-fetch --help").stdout;
+    command_documents(
+        &fetch(help),
+        "Fetches from the git repository in the guest through smolvm machine exec \\-i. It reads a\n\
+         plan (JSON) on stdin, and prints nothing on stdout. Each branch of the guest becomes\n\
+         refs/bottle/MACHINE/BRANCH in the repository of the plan's user_cwd, and its HEAD becomes\n\
+         refs/bottle/MACHINE/HEAD. The host's branches, its work tree and its configuration are not\n\
+         touched.\n\
+         .PP\nThe guest is not trusted: git checks every object in a repository that is thrown away\n\
+         (transfer.fsckObjects), before anything gets into the host's repository, all refs or none.\n\
+         No tags, no hooks, no more than 1,000 branches. Branches are left out, with a warning, if\n\
+         git would not accept their names, or if they are called HEAD. A branch that the agent\n\
+         deleted stays.",
+    );
 }
 
 #[test]

@@ -58,8 +58,7 @@ fn the_installed_programs_work() {
             .sh(&format!("cd 'a b/prefix/{directory}' && ls -1"))
             .stdout
     };
-    let programs =
-        "bottle-ca\nbottle-git\nbottle-prompt\nbottle-provision\nbottle-skills\nbottle-supervise\n";
+    let programs = "bottle-ca\nbottle-fetch\nbottle-git\nbottle-prompt\nbottle-provision\nbottle-skills\nbottle-supervise\n";
     assert_eq!(list("bin"), programs);
     assert_eq!(list("share/man/man1"), programs.replace('\n', ".1\n"));
     assert_eq!(list("share/bash-completion/completions"), programs);
@@ -77,7 +76,7 @@ fn the_installed_programs_work() {
     );
     assert_eq!(
         sandbox.sh("find 'a b/prefix' -type f | wc -l").stdout,
-        "33\n"
+        "38\n"
     );
 
     // provision finds the steps in its own directory, even if it is started through a link.

@@ -74,6 +74,10 @@ pub struct Common {
     #[arg(long, hide = true, value_name = "FILE", conflicts_with_all = ["dry_run", "archive"])]
     pub receipt: Option<PathBuf>,
 
+    /// Print the machine, the time limit in seconds and the project, one a line; for scripts/fetch
+    #[arg(long = "where", hide = true, conflicts_with_all = ["output", "check", "dry_run"])]
+    pub print_where: bool,
+
     /// Share what is found out about smolvm with other steps in FILE; for scripts/provision
     #[arg(long, hide = true, value_name = "FILE")]
     pub known: Option<PathBuf>,

@@ -60,6 +60,11 @@ fn run<O: Args>(step: &Step<O>, options: &CommandLine<O>) -> Result<u8, Error> {
         started,
     };
 
+    if common.print_where {
+        let text = in_phase(Code::PlanInvalid, where_to_fetch(&invocation))?;
+        in_phase(Code::HostFile, output::print(text))?;
+        return Ok(0);
+    }
     if let Some(file) = &common.receipt {
         let receipt = in_phase(Code::HostFile, read_receipt(file))?;
         in_phase(Code::HostFile, invocation.print(&receipt))?;
@@ -131,6 +136,18 @@ fn refuse_no_plan(text: &[u8], place: &str) -> Result<()> {
         bail!("no plan on {place}: did the step before fail?");
     }
     Ok(())
+}
+
+/// Formats what scripts/fetch needs of the plan.
+fn where_to_fetch<O: Args>(invocation: &Invocation<O>) -> Result<String> {
+    let key = "spec.user_cwd";
+    let project = invocation.plan.user_cwd.as_deref();
+    let project = project.with_context(|| format!("{key}: unset, so there is no repository"))?;
+    let project = project.to_str().filter(|path| !path.contains('\n'));
+    let project = project.with_context(|| format!("{key}: it has a line break"))?;
+    let timeout = invocation.options.common.timeout;
+    let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
+    Ok(format!("{}\n{seconds}\n{project}\n", invocation.machine()))
 }
 
 /// Reads a receipt that a step has printed.
