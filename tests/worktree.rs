@@ -116,10 +116,24 @@ fn a_work_tree_in_every_state_arrives() {
         ("detached", "git checkout -q --detach; echo 1 >>README; git stash -q".into()),
         ("with other line ends", "printf '* text=auto eol=crlf\\n' >.gitattributes; git add .; git commit -qm crlf; rm README; git checkout -q README; echo 1 >>README".into()),
         ("of sha256", "rm -rf .git; git init -q -b main --object-format=sha256 .; git add README; git commit -qm 1; echo 1 >>README".into()),
+        (
+            "with odd links",
+            format!(
+                "n=0; for t in a//b a/./b ..//. //x / /etc/ d/ ./ . {} {}; do n=$((n + 1)); ln -s $t link$n; done; \
+                 git add .; git commit -qm links; ln -s x//y new",
+                "a//".repeat(60),
+                "b".repeat(100)
+            ),
+        ),
+        ("with a name that no file has", format!("git update-index --add --cacheinfo 100644,$(git hash-object -w README),{}", "x".repeat(300))),
+        ("with no patterns of the user's", "git config core.excludesFile /dev/null; echo 1 >xdg-ignored".into()),
+        ("with an empty path of patterns", "git config core.excludesFile ''; echo 1 >xdg-ignored".into()),
+        ("with patterns of its own", "git config core.excludesFile .mine; echo mine >.mine; echo 1 >xdg-ignored; git config core.ignoreCase true".into()),
         ("with read-only directories", "chmod 555 src/deep src".into()),
     ] {
         let sandbox = Sandbox::with_guest();
         prepared(&sandbox, &script);
+        sandbox.write(".config/git/ignore", "xdg-ignored\n");
         if what == "untracked" {
             // Of these, git says nothing.
             assert_eq!(provision(&sandbox, &plan(&sandbox), &[]).status, 0);
@@ -144,7 +158,9 @@ fn what_is_ignored_or_secret_stays_unless_the_plan_names_it() {
              id_ed25519 .aws/credentials server.pem .npmrc plain.pem new.rs src/token.rs my.npmrc; do \
              mkdir -p $(dirname $n); echo canary >$n; done; \
          printf -- '-----BEGIN PRIVATE KEY-----\\n' >>server.pem; echo //r/:_authToken=x >.npmrc; \
-         git init -q nested; echo 1 >nested/a",
+         git init -q nested; echo 1 >nested/a; git clone -q --bare . bare.git; \
+         git -C bare.git config remote.o.url https://u:canary@h/x; mkdir -p in/store; \
+         git init -q --separate-git-dir=in/store/dir other; git -C other config remote.o.url https://u:canary@h/x",
     );
     let mut plan = plan(&sandbox);
     let outcome = provision(&sandbox, &plan, &[]);
@@ -152,7 +168,7 @@ fn what_is_ignored_or_secret_stays_unless_the_plan_names_it() {
         outcome.stderr,
         "bottle-git: warning: left out of DIR/project in the guest: .aws/credentials, .env.local, api_key, \
          id_ed25519, my.npmrc: their names are those of secrets; spec.worktree_include lets them in\n\
-         bottle-git: warning: left out of DIR/project in the guest: nested/: they are repositories of their own\n\
+         bottle-git: warning: left out of DIR/project in the guest: bare.git, in/store/dir, nested/, other/: they are repositories of their own\n\
          bottle-git: warning: project: DIR/project/.npmrc is left out: it contains a token or a password\n\
          bottle-git: warning: project: DIR/project/server.pem is left out: it contains a private key\n\
          bottle-git: DIR/project in /home/node/workspace with 8 files, 71 B (_s)\n"
@@ -194,17 +210,18 @@ fn submodules_arrive_with_their_files() {
          git submodule --quiet add ../inner deps/inner; git commit -qm inner); \
          git submodule --quiet add ../library libs/lib; git submodule --quiet add ../library libs/not-there; \
          git submodule --quiet update --init --recursive; git submodule --quiet deinit -f libs/not-there; \
-         git clone -q ../inner embedded; git add embedded; git commit -qm modules; \
+         git clone -q ../inner embedded; git clone -q ../inner embedded/more; git -C embedded add more; \
+         git -C embedded commit -qm more; git add embedded; git commit -qm modules; \
          echo 2 >>libs/lib/lib; echo 3 >libs/lib/new; echo 4 >libs/lib/deps/inner/new; \
          (cd libs/lib/deps/inner; echo 5 >>in; git commit -qam more); echo ignored >libs/lib/ign; \
-         echo ign >>.git/modules/libs/lib/info/exclude; echo 6 >>embedded/in; rm -r ../inner",
+         echo ign >>.git/modules/libs/lib/info/exclude; echo 6 >>embedded/in; echo 7 >>embedded/more/in; rm -r ../inner",
     );
     let plan = plan(&sandbox);
     let outcome = provision(&sandbox, &plan, &[]);
     outcome.is(
         0,
         &plan,
-        "bottle-git: DIR/project in /home/node/workspace with 10 files, 222 B (_s)\n",
+        "bottle-git: DIR/project in /home/node/workspace with 11 files, 226 B (_s)\n",
     );
     host(&sandbox, "rm libs/lib/ign");
     assert_eq!(sandbox.as_node(STATE), host(&sandbox, STATE));
@@ -345,7 +362,7 @@ fn a_hostile_project_gets_nothing_but_its_own_files() {
         ("a submodule of another repository", "git init -q sub; git -C sub commit -qm 1 --allow-empty; git add sub; rm -rf sub/.git; printf 'gitdir: ../../outside/.git\n' >sub/.git; echo canary-in >sub/x".to_owned(), None),
         ("a submodule with the common directory of another", "git init -q sub; git -C sub commit -qm 1 --allow-empty; git add sub; echo ../../../outside/.git >sub/.git/commondir".to_owned(), None),
         ("a nested repository", "git init -q sub; printf '[core]\n\tworktree = ../../../outside\n' >>sub/.git/config".to_owned(), None),
-        ("patterns of the host", "git config core.excludesFile ../outside/key".to_owned(), None),
+        ("patterns of the host", "git config core.excludesFile ../outside/key".to_owned(), Some("is outside the project")),
         ("the shared index of another", "git update-index --split-index; f=$(ls .git/sharedindex.*); rm $f; ln -s ../../outside/key $f".to_owned(), Some("is a link")),
         ("an index that is a link", "ln -sf ../../outside/index .git/index".to_owned(), Some("is a link")),
         ("a monitor", "git config core.fsmonitor 'touch ../outside/run'; git config core.hooksPath ../outside; printf '#!/bin/sh\ntouch ../outside/run\n' >../hook".to_owned(), None),

@@ -23,6 +23,7 @@ const PATH_LIMIT: u64 = 1 << 14;
 const REPAIR: &str = "git worktree repair, or git submodule update, mends what has been moved";
 
 /// The directories on the host that a project may refer to. All paths are without links.
+#[derive(Clone)]
 pub struct Reach {
     /// The project's own directory.
     project: PathBuf,

@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use bottle_common::error::hinted;
 use bottle_common::host::process::{self, Unfinished};
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -69,7 +69,7 @@ pub fn is_true(root: &Path, name: &str, key: &str) -> Result<bool> {
 }
 
 /// Returns the path that is the value of `key` in the configuration file `name` in `root`, as git
-/// reads it.
+/// reads it. It may be empty.
 ///
 /// # Errors
 ///
@@ -77,7 +77,7 @@ pub fn is_true(root: &Path, name: &str, key: &str) -> Result<bool> {
 pub fn path(root: &Path, name: &str, key: &str) -> Result<Option<PathBuf>> {
     let answer = config(root, name, &["--type=path", "--get", key])?;
     Ok(match answer {
-        Some(GitAnswer::Yes(output)) => line(output),
+        Some(GitAnswer::Yes(output)) => Some(line(output)),
         _ => None,
     })
 }
@@ -101,7 +101,7 @@ pub fn users_excludes() -> Result<Option<PathBuf>> {
     ];
     let output = process::git_of_user(args.map(OsStr::new)).map_err(unfinished)?;
     if output.status.success() {
-        return Ok(line(output));
+        return Ok(Some(line(output)).filter(|path| !path.as_os_str().is_empty()));
     }
     let directory = |name: &str| env::var_os(name).filter(|path| !path.is_empty());
     let config = directory("XDG_CONFIG_HOME").map(PathBuf::from);
@@ -132,7 +132,10 @@ pub fn ls_files(
     let mut all = vec!["-C".into(), work_tree.into()];
     all.push(join("--git-dir=", own));
     all.push(join("--work-tree=", work_tree));
-    all.extend(["-c", "core.multiPackIndex=false", "ls-files", "-z"].map(OsString::from));
+    for setting in ["core.multiPackIndex=false", "core.packedGitWindowSize=32m"] {
+        all.extend(["-c", setting].map(OsString::from));
+    }
+    all.extend(["ls-files", "-z"].map(OsString::from));
     all.extend(args.iter().map(OsString::from));
     for file in excludes {
         let name = inherited(file).context("read patterns")?;
@@ -155,15 +158,17 @@ pub fn ls_files(
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let said = said.lines().last().unwrap_or_default();
-        bail!("git: {said}");
+        let hint = format!("git -C {} status says more", work_tree.display());
+        return Err(hinted(format!("git: {said}"), hint));
     }
     Ok(())
 }
 
-fn line(output: Output) -> Option<PathBuf> {
+/// Returns the path in the only line of `output`.
+fn line(output: Output) -> PathBuf {
     let mut path = output.stdout;
     path.pop_if(|byte| *byte == b'\n');
-    (!path.is_empty()).then(|| OsString::from_vec(path).into())
+    OsString::from_vec(path).into()
 }
 
 /// Makes the error that git did not run to its end.
@@ -172,7 +177,7 @@ fn unfinished(unfinished: Unfinished) -> anyhow::Error {
         Unfinished::Interrupted(error) => error.into(),
         Unfinished::TimedOut => hinted(
             "git: timed out",
-            "git status shows what takes long, such as a FIFO called .gitignore",
+            "git status shows what takes long, such as a FIFO in place of a file that git reads",
         ),
         unfinished => anyhow!("git: {unfinished}"),
     }

@@ -379,8 +379,8 @@ struct Importer<'a> {
     repository: Repository,
     /// The plan's patterns of untracked files; `None` if it does not ask for the work tree.
     patterns: Option<&'a Vec<IgnorePattern>>,
-    /// The places in the guest's repository of those of submodules, by their directories.
-    modules: BTreeMap<PathBuf, PathBuf>,
+    /// The repositories of submodules, by their directories on the host.
+    modules: BTreeMap<PathBuf, Module>,
     rules: Rules<'a>,
     reach: Reach,
     /// Whether `.git` is a directory in the project.
@@ -427,7 +427,8 @@ impl Importer<'_> {
 
     /// Lists the files of the work tree whose repository is in `dirs`, and of its submodules.
     fn import_worktree(&mut self, dirs: &GitDirs, patterns: &[IgnorePattern]) -> Result<()> {
-        let project = self.reach.project().to_owned();
+        let reach = self.reach.clone();
+        let project = reach.project();
         if !self.repository.is_readable {
             let shown = project.display();
             return Err(hinted(
@@ -438,13 +439,18 @@ impl Importer<'_> {
                 ),
             ));
         }
-        let mut lister = Lister::new(&project, patterns)?;
-        let mut work_trees = vec![(dirs.clone(), PathBuf::new())];
-        while let Some((dirs, place)) = work_trees.pop() {
+        let mut lister = Lister::new(&reach, patterns)?;
+        let above = WorkTree {
+            dirs: dirs.clone(),
+            in_guest: PathBuf::new(),
+            place: PathBuf::new(),
+        };
+        let mut work_trees = vec![above];
+        while let Some(above) = work_trees.pop() {
             signals::check()?;
-            for submodule in lister.list(&dirs, &place)? {
-                match self.submodule(&submodule)? {
-                    Submodule::At(dirs) => work_trees.push((dirs, submodule)),
+            for submodule in lister.list(&above.dirs, &above.place)? {
+                match self.submodule(&submodule, &above)? {
+                    Submodule::At(work_tree) => work_trees.push(work_tree),
                     Submodule::Unknown => lister.leave_out(&submodule),
                     Submodule::Missing => {}
                 }
@@ -468,8 +474,8 @@ impl Importer<'_> {
         Ok(())
     }
 
-    /// Finds the repository of the submodule at `place` in the project.
-    fn submodule(&mut self, place: &Path) -> Result<Submodule> {
+    /// Finds the repository of the submodule of `above` that is at `place` in the project.
+    fn submodule(&mut self, place: &Path, above: &WorkTree) -> Result<Submodule> {
         let work_tree = self.reach.project().join(place);
         // No parent may be a link.
         if !fs::canonicalize(&work_tree).is_ok_and(|path| path == work_tree) {
@@ -484,11 +490,12 @@ impl Importer<'_> {
         let mut source = file.clone();
         if metadata.is_file() {
             if let Some(path) = git_dirs::named_by_file(&work_tree)? {
-                in_guest = self.modules.get(&path).cloned();
+                // Each repository has one work tree.
+                in_guest = self.modules.get_mut(&path).and_then(Module::take);
                 source = path;
             }
         } else if metadata.is_dir() {
-            in_guest = self.absorb(&file, place)?;
+            in_guest = self.absorb(&file, place, above)?;
         }
         let Some(in_guest) = in_guest else {
             return Ok(Submodule::Unknown);
@@ -496,30 +503,37 @@ impl Importer<'_> {
         let up = "../".repeat(depth);
         let line = format!("gitdir: {up}.git/{}\n", in_guest.display());
         self.repository.git_files.insert(place.join(".git"), line);
-        Ok(Submodule::At(GitDirs {
-            git_dir: source.clone(),
-            common_dir: source,
+        Ok(Submodule::At(WorkTree {
+            dirs: GitDirs {
+                git_dir: source.clone(),
+                common_dir: source,
+            },
+            in_guest,
+            place: place.to_owned(),
         }))
     }
 
-    /// Adds the repository `source`, which is in the work tree of the submodule at `place`, as `git
-    /// submodule absorbgitdirs` does. Returns its place in the guest's repository; `None` if there
-    /// is something else.
-    fn absorb(&mut self, source: &Path, place: &Path) -> Result<Option<PathBuf>> {
+    /// Adds the repository `source`, which is in the work tree of the submodule of `above` at
+    /// `place`, as `git submodule absorbgitdirs` does. Returns its place in the guest's repository;
+    /// `None` if there is something else.
+    fn absorb(&mut self, source: &Path, place: &Path, above: &WorkTree) -> Result<Option<PathBuf>> {
         let dirs = GitDirs {
             git_dir: source.to_owned(),
             common_dir: source.to_owned(),
         };
-        let in_guest = Path::new("modules").join(place);
-        let is_taken = self
-            .modules
-            .values()
-            .any(|module| module.starts_with(&in_guest) || in_guest.starts_with(module));
+        let below = place.strip_prefix(&above.place).unwrap_or(place);
+        let in_guest = above.in_guest.join("modules").join(below);
+        let is_taken = self.modules.values().any(|module| {
+            let is_above = above.in_guest.starts_with(&module.place);
+            let is_in_module = in_guest.starts_with(&module.place) && !is_above;
+            is_in_module || module.place.starts_with(&in_guest)
+        });
         let is_link = source.join("commondir").symlink_metadata().is_ok();
         if is_taken || is_link || !dirs.is_repository() {
             return Ok(None);
         }
         self.import_module(source, &in_guest, false)?;
+        self.modules.get_mut(source).and_then(Module::take);
         let config = self.repository.files.get_mut(&in_guest.join("config"));
         let up = "../".repeat(in_guest.components().count() + 1);
         let entry = Entry {
@@ -705,7 +719,11 @@ impl Importer<'_> {
             git_dir: source.to_owned(),
             common_dir: source.to_owned(),
         })?;
-        self.modules.insert(source.to_owned(), place.to_owned());
+        let module = Module {
+            place: place.to_owned(),
+            has_work_tree: false,
+        };
+        self.modules.insert(source.to_owned(), module);
         self.add_layer(source, place, Scope::Whole);
         self.import_config(source, "config", place, is_linked)?;
         self.import_config(source, "config.worktree", place, is_linked)?;
@@ -755,10 +773,36 @@ impl Importer<'_> {
     }
 }
 
+/// The repository of a submodule.
+struct Module {
+    /// Its place in the guest's repository.
+    place: PathBuf,
+    /// Whether its work tree was found.
+    has_work_tree: bool,
+}
+
+impl Module {
+    /// Returns the place of the repository, but only once.
+    fn take(&mut self) -> Option<PathBuf> {
+        let is_first = !std::mem::replace(&mut self.has_work_tree, true);
+        is_first.then(|| self.place.clone())
+    }
+}
+
+/// The work tree of the project or of a submodule.
+struct WorkTree {
+    /// The directories of its repository on the host.
+    dirs: GitDirs,
+    /// The place of its repository in the guest's.
+    in_guest: PathBuf,
+    /// Its place in the project.
+    place: PathBuf,
+}
+
 /// What is found at the place of a submodule.
 enum Submodule {
-    /// A work tree, whose repository is in these directories.
-    At(GitDirs),
+    /// A work tree, whose repository is known.
+    At(WorkTree),
     /// A work tree whose repository is not one of the project's.
     Unknown,
     /// No work tree.

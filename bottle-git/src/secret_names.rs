@@ -1,16 +1,20 @@
 //! Recognises files that may contain secrets, by their names.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
-use bottle_common::host::choice::Choice;
+use bottle_common::host::choice::Judge;
 
 /// Words in the names of files that may contain secrets.
 const WORDS: &[&str] = &[
     ".aws",
+    ".dev.vars",
     ".docker",
     ".kube",
     ".ssh",
+    "_history",
     "account",
+    "adminsdk",
     "auth",
     "boto",
     CONFIG,
@@ -20,13 +24,19 @@ const WORDS: &[&str] = &[
     "gnupg",
     "hosts",
     "key",
+    "kubeconfig",
+    "local.settings",
     "netrc",
     "npmrc",
+    "nuget.config",
     "pass",
     "pypirc",
+    "renviron",
     "s3cfg",
     "secret",
+    "secring",
     "ssh_host_",
+    "terraformrc",
     "token",
     "vault",
     "wallet",
@@ -49,7 +59,9 @@ const DIRECTORIES: &[&str] = &[
     ".kube",
     ".ssh",
     "credentials",
+    "keys",
     "secrets",
+    "tokens",
 ];
 /// The suffixes of the names of program text, documents and pictures. A file in a work tree with
 /// such a name is about what its name says: `token.rs` and `keyboard.svg` are no secrets.
@@ -67,27 +79,37 @@ pub fn is_secret(name: &str) -> bool {
     has_word(&name.to_lowercase(), |_| true)
 }
 
-/// Decides on an untracked file of a work tree by its path. Returns `None` if its name is that of a
-/// secret.
-pub fn untracked(path: &Path) -> Option<Choice> {
-    let name = path.file_name().unwrap_or_default();
-    let name = name.to_string_lossy().to_lowercase();
+/// What the name of an untracked file in a work tree says.
+#[derive(Clone, Copy, Debug)]
+pub enum Verdict {
+    /// It is harmless.
+    Harmless,
+    /// Its content decides.
+    Depends(Judge),
+    /// It may be a secret.
+    Secret,
+}
+
+/// Judges an untracked file of a work tree by its path.
+pub fn untracked(path: &Path) -> Verdict {
+    let lower = |name: &OsStr| name.to_string_lossy().to_lowercase();
+    let name = lower(path.file_name().unwrap_or_default());
     if HARMLESS.iter().any(|end| name.ends_with(end)) && !name.starts_with(".env") {
-        return Some(Choice::Include);
+        return Verdict::Harmless;
     }
-    let mut directories = path.parent().into_iter().flatten();
-    let is_below = directories.any(|directory| {
-        let directory = directory.to_string_lossy().to_lowercase();
-        DIRECTORIES.contains(&&*directory)
-    });
+    let mut directories = path.parent().into_iter().flatten().map(lower);
+    let is_below =
+        directories.any(|name| name.starts_with(".env") || DIRECTORIES.contains(&&*name));
     if is_below {
-        None
+        Verdict::Secret
     } else if Path::new(&name).extension() == Some("pem".as_ref()) {
-        Some(Choice::Unless(private_key))
+        Verdict::Depends(private_key)
     } else if REGISTRIES.contains(&&*name) {
-        Some(Choice::Unless(token))
+        Verdict::Depends(token)
+    } else if has_word(&name, |word| word != CONFIG) {
+        Verdict::Secret
     } else {
-        (!has_word(&name, |word| word != CONFIG)).then_some(Choice::Include)
+        Verdict::Harmless
     }
 }
 
@@ -120,9 +142,7 @@ fn contains(content: &[u8], text: &str) -> bool {
 mod tests {
     use std::path::Path;
 
-    use bottle_common::host::choice::Choice;
-
-    use super::{private_key, token, untracked};
+    use super::{Verdict, private_key, token, untracked};
 
     #[test]
     fn secrets_of_a_work_tree_have_names() {
@@ -155,8 +175,17 @@ mod tests {
             "auth.json",
             "vault.yml",
             ".env~",
+            ".env/prod",
+            ".env.d/prod",
+            "keys/prod",
+            "a/tokens/b",
+            "kubeconfig",
+            ".dev.vars",
+            ".bash_history",
+            "local.settings.json",
         ] {
-            assert!(untracked(Path::new(name)).is_none(), "{name}");
+            let found = untracked(Path::new(name));
+            assert!(matches!(found, Verdict::Secret), "{name}");
         }
         for name in [
             "new",
@@ -173,11 +202,11 @@ mod tests {
             "certificate.crt",
         ] {
             let found = untracked(Path::new(name));
-            assert!(matches!(found, Some(Choice::Include)), "{name}");
+            assert!(matches!(found, Verdict::Harmless), "{name}");
         }
         for name in ["a/server.pem", ".npmrc", "b/.YARNRC.yml"] {
             let found = untracked(Path::new(name));
-            assert!(matches!(found, Some(Choice::Unless(_))), "{name}");
+            assert!(matches!(found, Verdict::Depends(_)), "{name}");
         }
     }
 

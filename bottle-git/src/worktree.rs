@@ -10,9 +10,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Error, Result, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use bottle_common::error::hinted;
-use bottle_common::host::choice::Choice;
 use bottle_common::host::file_list::FileList;
 use bottle_common::host::files;
 use bottle_common::host::tree::{Files, Layer};
@@ -20,14 +19,18 @@ use bottle_common::plan::values::IgnorePattern;
 use tempfile::TempDir;
 
 use crate::config::{self, Entry};
-use crate::git_dirs::GitDirs;
+use crate::git_dirs::{GitDirs, Reach};
 use crate::host_git::{self, GitAnswer};
 use crate::inside;
-use crate::secret_names;
+use crate::secret_names::{self, Verdict};
 
-/// The maximum number of files in one work tree.
-const MAX_FILES: usize = 500_000;
-/// The maximum length of an index, in bytes. That of half a million files has about 50 MiB.
+/// The maximum number of files in a project and its submodules.
+const MAX_FILES: usize = 250_000;
+/// The maximum length of their paths together, in bytes.
+const MAX_PATHS: usize = 16 << 20;
+/// The maximum number of submodules.
+const MAX_SUBMODULES: usize = 1000;
+/// The maximum length of an index, in bytes. That of 250,000 files has about 25 MiB.
 const MAX_INDEX: u64 = 256 << 20;
 /// The maximum number of parts of a split index.
 const MAX_SHARED: usize = 16;
@@ -35,6 +38,8 @@ const MAX_SHARED: usize = 16;
 const MAX_PATTERNS: u64 = 1 << 20;
 /// The maximum number of names that are kept for a warning or a check.
 const MAX_NAMES: usize = 200;
+/// The file that has nothing in it.
+const NULL: &str = "/dev/null";
 /// The settings on which it depends how git reads an index and patterns.
 const SETTINGS: &[&str] = &[
     "core.ignorecase",
@@ -88,26 +93,29 @@ impl Names {
 
 /// Lists files with the host's git.
 pub struct Lister<'a> {
-    /// The project's directory, without links.
-    project: &'a Path,
     /// The plan's patterns of untracked files that are copied whatever their names are.
     patterns: &'a [IgnorePattern],
     /// The file with the patterns that the user ignores in all repositories.
     users_excludes: Option<PathBuf>,
+    /// What the project may refer to.
+    reach: &'a Reach,
+    /// How many files and bytes of paths there may still be.
+    room: [usize; 2],
     found: Worktree,
 }
 
 impl<'a> Lister<'a> {
-    /// Makes a lister for the project at `project`.
+    /// Makes a lister for the project that has this `reach`.
     ///
     /// # Errors
     ///
     /// If git does not run.
-    pub fn new(project: &'a Path, patterns: &'a [IgnorePattern]) -> Result<Self> {
+    pub fn new(reach: &'a Reach, patterns: &'a [IgnorePattern]) -> Result<Self> {
         Ok(Self {
-            project,
             patterns,
             users_excludes: host_git::users_excludes()?,
+            reach,
+            room: [MAX_FILES, MAX_PATHS],
             found: Worktree::default(),
         })
     }
@@ -125,14 +133,21 @@ impl<'a> Lister<'a> {
     /// If git cannot list the files, if there are too many, or if the index contains a path that
     /// git never writes there.
     pub fn list(&mut self, dirs: &GitDirs, place: &Path) -> Result<Vec<PathBuf>> {
+        let project = self.reach.project();
         let source = if place.as_os_str().is_empty() {
-            self.project.to_owned()
+            project.to_owned()
         } else {
-            self.project.join(place)
+            project.join(place)
         };
+        if self.found.layers.len() > MAX_SUBMODULES {
+            let project = project.display();
+            bail!("{project}: there are more than {MAX_SUBMODULES} submodules");
+        }
         let (files, submodules) = self
             .collect(dirs, &source, place)
             .with_context(|| format!("list the files of {}", source.display()))?;
+        self.room[0] -= files.len();
+        self.room[1] -= files.size();
         self.found.layers.push(Layer {
             source,
             place: place.to_owned(),
@@ -154,11 +169,15 @@ impl<'a> Lister<'a> {
     ) -> Result<(FileList, Vec<PathBuf>)> {
         let stand_in = StandIn::new(dirs)?;
         let mut collector = Collector {
+            source,
             place,
+            room: self.room,
             found: &mut self.found,
             included: FileList::default(),
             files: FileList::default(),
             submodules: Vec::new(),
+            directory: PathBuf::new(),
+            repository: None,
             problem: None,
         };
         let ls_files = |args: &[&str], files: &[&File], each: &mut dyn FnMut(&[u8])| {
@@ -182,12 +201,16 @@ impl<'a> Lister<'a> {
             collector.included.sort();
         }
         let mut excludes = Vec::new();
-        if let Some(path) = stand_in
-            .excludes
-            .as_deref()
-            .or(self.users_excludes.as_deref())
-        {
-            excludes.extend(excludes_file(&source.join(path))?);
+        let users = self.users_excludes.as_deref();
+        match stand_in.excludes.as_deref() {
+            // Without a path, there is no such file.
+            Some(path) if path.as_os_str().is_empty() => {}
+            Some(path) if Some(path) != users => {
+                let path = source.join(path);
+                judge_excludes(&path, self.reach)?;
+                excludes.extend(excludes_file(&path)?);
+            }
+            _ => excludes.extend(users.map(excludes_file).transpose()?.flatten()),
         }
         // Of patterns that match the same file, git takes the last.
         if let Some(file) = inside::open(&dirs.common_dir, Path::new("info/exclude"))? {
@@ -293,9 +316,26 @@ fn copy_shared(git_dir: &Path, own: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Fails if `path`, a file of patterns that the project's configuration names, is out of `reach`.
+/// Which files are copied would tell the agent which lines it has.
+fn judge_excludes(path: &Path, reach: &Reach) -> Result<()> {
+    let Ok(file) = fs::canonicalize(path) else {
+        return Ok(());
+    };
+    if file == Path::new(NULL) || reach.has(&file) {
+        return Ok(());
+    }
+    let shown = file.display();
+    Err(hinted(
+        format!("core.excludesFile of the project is {shown}, which is outside the project"),
+        format!("--allow-outside {shown} lets it in if you know it"),
+    ))
+}
+
 /// Opens a file of patterns that the configuration names. As for git, it may be missing.
 fn excludes_file(path: &Path) -> Result<Option<File>> {
-    if !path.try_exists().unwrap_or(true) {
+    let is_nothing = path == Path::new(NULL) || path.is_dir();
+    if is_nothing || !path.try_exists().unwrap_or(true) {
         return Ok(None);
     }
     let file = files::open(path)?;
@@ -305,12 +345,19 @@ fn excludes_file(path: &Path) -> Result<Option<File>> {
 
 /// Takes what git lists, and decides on each file.
 struct Collector<'a> {
+    /// The work tree on the host.
+    source: &'a Path,
     /// The path of the work tree in the project.
     place: &'a Path,
+    /// How many files and bytes of paths there may be.
+    room: [usize; 2],
     found: &'a mut Worktree,
     included: FileList,
     files: FileList,
     submodules: Vec<PathBuf>,
+    /// The directory of the last untracked file, and the repository that it is in.
+    directory: PathBuf,
+    repository: Option<PathBuf>,
     /// The first problem. What follows is passed over.
     problem: Option<Error>,
 }
@@ -328,9 +375,8 @@ impl Collector<'_> {
         if self.found.included.len() < MAX_NAMES {
             self.found.included.push(self.place.join(path));
         }
-        if !self.included.push(path, Choice::Include) || self.included.len() > MAX_FILES {
-            self.problem.get_or_insert_with(too_many);
-        }
+        self.included.push(path, None);
+        self.check_room();
     }
 
     /// Takes a tracked file, or an untracked one that is not ignored.
@@ -338,39 +384,80 @@ impl Collector<'_> {
         if self.problem.is_some() {
             return;
         }
-        let choice = match record.strip_prefix(b"? ").map(path) {
-            Some(path) if is_directory(path) => {
-                self.found.repositories.push(&self.place.join(path));
-                return;
-            }
-            Some(path) if self.included.contains(path) => return,
-            Some(path) => secret_names::untracked(path).map(|choice| (path, choice)),
-            None => {
-                let Some((mode, path)) = tracked(record) else {
-                    self.problem = Some(Error::msg("git lists them in an unknown form"));
-                    return;
-                };
-                // With a sparse index, git lists directories that are not there.
-                if is_directory(path) {
-                    return;
-                }
-                if !is_fit(path) {
-                    self.problem = Some(unfit(path));
-                    return;
-                }
-                if mode == b"160000" {
-                    self.submodules.push(self.place.join(path));
-                }
-                Some((path, Choice::Include))
-            }
+        match record.strip_prefix(b"? ").map(path) {
+            Some(path) => self.add_untracked(path),
+            None => self.add_tracked(record),
+        }
+        self.check_room();
+    }
+
+    fn add_untracked(&mut self, path: &Path) {
+        let shown = self.place.join(path);
+        if is_directory(path) {
+            self.found.repositories.push(&shown);
+            return;
+        }
+        // What is included is in a list of its own.
+        if self.included.contains(path) || self.is_in_repository(path) {
+            return;
+        }
+        let judge = match secret_names::untracked(path) {
+            Verdict::Harmless => None,
+            Verdict::Depends(judge) => Some(judge),
+            Verdict::Secret => return self.found.secrets.push(&shown),
         };
-        let Some((path, choice)) = choice else {
-            let name = path(&record[2..]);
-            self.found.secrets.push(&self.place.join(name));
+        self.files.push(path, judge);
+    }
+
+    fn add_tracked(&mut self, record: &[u8]) {
+        let Some((mode, path)) = tracked(record) else {
+            self.problem = Some(Error::msg("git lists them in an unknown form"));
             return;
         };
-        if !self.files.push(path, choice) || self.files.len() > MAX_FILES {
-            self.problem = Some(too_many());
+        // With a sparse index, git lists directories that are not there.
+        if is_directory(path) {
+            return;
+        }
+        if !is_fit(path) {
+            self.problem = Some(unfit(path));
+            return;
+        }
+        if mode == b"160000" {
+            self.submodules.push(self.place.join(path));
+        }
+        self.files.push(path, None);
+    }
+
+    /// Whether the untracked file at `path` is in a git directory, such as that of a bare
+    /// repository. Its files look like any others to git, and may hold credentials.
+    fn is_in_repository(&mut self, path: &Path) -> bool {
+        let directory = path.parent().unwrap_or(path);
+        if directory != self.directory {
+            let mut above = directory.ancestors();
+            let found = above.find(|place| {
+                let git_dir = self.source.join(place);
+                let common_dir = git_dir.clone();
+                let dirs = GitDirs {
+                    git_dir,
+                    common_dir,
+                };
+                !place.as_os_str().is_empty() && dirs.is_repository()
+            });
+            if let Some(found) = found.filter(|found| self.repository.as_deref() != Some(found)) {
+                self.found.repositories.push(&self.place.join(found));
+            }
+            self.repository = found.map(Path::to_owned);
+            directory.clone_into(&mut self.directory);
+        }
+        self.repository.is_some()
+    }
+
+    fn check_room(&mut self) {
+        let [files, bytes] = self.room;
+        if self.files.len() + self.included.len() > files
+            || self.files.size() + self.included.size() > bytes
+        {
+            self.problem.get_or_insert_with(too_many);
         }
     }
 
@@ -385,10 +472,8 @@ impl Collector<'_> {
         if let Some(problem) = problem {
             return Err(problem);
         }
-        for (path, choice) in included.iter() {
-            if !files.push(path, choice) {
-                return Err(too_many());
-            }
+        for (path, _) in included.iter() {
+            files.push(path, None);
         }
         files.sort();
         // In a conflict, git lists a submodule more than once.
@@ -430,7 +515,7 @@ fn unfit(path: &Path) -> Error {
 
 fn too_many() -> Error {
     hinted(
-        format!("there are more than {MAX_FILES} files, or their paths are too long"),
+        format!("there are more than {MAX_FILES} files, or their paths have more than 16 MiB"),
         "a sparse checkout has fewer: git sparse-checkout set DIR",
     )
 }

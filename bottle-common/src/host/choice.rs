@@ -2,14 +2,17 @@
 
 use std::borrow::Cow;
 
+/// Judges the content of a file: says why it must not be copied, or nothing.
+pub type Judge = fn(&[u8]) -> Option<&'static str>;
+
 /// The decision on a file, or on a directory with everything in it.
 #[derive(Clone, Copy, Debug)]
 pub enum Choice {
     /// It is copied.
     Include,
-    /// It is copied, unless the function finds something in its content. Then, or if it is longer
-    /// than 1 MiB, a warning says why it is not copied.
-    Unless(fn(&[u8]) -> Option<&'static str>),
+    /// It is copied unless its judge says why not, or unless it is longer than 1 MiB. Then a
+    /// warning says so.
+    Unless(Judge),
     /// It is copied, and each of its lines is rewritten.
     Rewrite(fn(&[u8]) -> Cow<'_, [u8]>),
     /// It is not copied.

@@ -29,6 +29,9 @@ const MAX_OUTPUT: usize = 12 << 20;
 /// The time limit for one call of the host's git.
 const GIT_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The address space that the host's git may take, in bytes. It maps packs of any size, but in
+/// windows.
+const GIT_MEMORY: Option<u64> = Some(2 << 30);
 /// The variables with which git reads no configuration of the user and of the system.
 const WITHOUT_CONFIGURATION: &[(&str, &str)] = &[
     ("GIT_CONFIG_GLOBAL", "/dev/null"),
@@ -98,7 +101,7 @@ pub fn run<'a>(
     } else {
         command.stdin_bytes(input)
     };
-    finish(&command, timeout, |_, _| {})
+    finish(&command, timeout, None, |_, _| {})
 }
 
 /// Does the same as [`run`], with an empty stdin, and passes what the program prints on stderr to
@@ -115,7 +118,7 @@ pub fn run_watched<'a>(
 ) -> Result<Output, Unfinished> {
     let mut watch = watch;
     let command = duct::cmd(find(program), args).stdin_null();
-    finish(&command, timeout, |_, said| {
+    finish(&command, timeout, None, |_, said| {
         if !said.is_empty() {
             watch(said);
         }
@@ -135,7 +138,7 @@ pub fn git<'a>(
     let git = git_command(args, &[WITHOUT_CONFIGURATION, variables].concat(), |_| {
         false
     });
-    finish(&git, GIT_TIMEOUT, |_, _| {})
+    finish(&git, GIT_TIMEOUT, GIT_MEMORY, |_, _| {})
 }
 
 /// Does the same, and passes each part of the output that ends with a NUL to `each` as it comes. It
@@ -152,7 +155,7 @@ pub fn git_parts<'a>(
     let git = git_command(args, &[WITHOUT_CONFIGURATION, variables].concat(), |_| {
         false
     });
-    finish(&git, GIT_TIMEOUT, |output, _| {
+    finish(&git, GIT_TIMEOUT, GIT_MEMORY, |output, _| {
         let Some(end) = output.iter().rposition(|&byte| byte == 0) else {
             return;
         };
@@ -175,7 +178,7 @@ pub fn git_of_user<'a>(args: impl IntoIterator<Item = &'a OsStr>) -> Result<Outp
             b"GIT_CONFIG_GLOBAL" | b"GIT_CONFIG_NOSYSTEM" | b"GIT_CONFIG_SYSTEM"
         )
     });
-    finish(&git, GIT_TIMEOUT, |_, _| {})
+    finish(&git, GIT_TIMEOUT, GIT_MEMORY, |_, _| {})
 }
 
 /// Makes the command that runs the host's git with the variables `variables`. Of the variables of
@@ -198,16 +201,20 @@ fn git_command<'a>(
     git.env("LC_ALL", "C").stdin_null()
 }
 
-/// Runs `expression`. `watch` gets all of stdout that it has not yet removed, and what is new of
+/// Runs `expression`, which may take `memory` bytes of address space. `watch` gets all of stdout that it has not yet removed, and what is new of
 /// stderr.
 fn finish(
     expression: &Expression,
     timeout: Duration,
+    memory: Option<u64>,
     watch: impl FnMut(&mut Vec<u8>, &str),
 ) -> Result<Output, Unfinished> {
     signals::check().map_err(Unfinished::Interrupted)?;
     let deadline = Instant::now().checked_add(timeout);
     let (child, streams) = start(expression)?;
+    if let Some(memory) = memory {
+        limit_memory(&child, memory);
+    }
     let result = read_to_exit(&child, streams, deadline, watch);
     if result.is_err() {
         kill(&child);
@@ -278,6 +285,26 @@ fn read_to_exit(
         }
     }
 }
+
+/// Limits the address space of `child` to `bytes`. Only Linux can limit another process.
+#[cfg(target_os = "linux")]
+fn limit_memory(child: &Handle, bytes: u64) {
+    use rustix::process::{Resource, Rlimit, prlimit};
+    for pid in child.pids() {
+        let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+            continue;
+        };
+        let limit = Rlimit {
+            current: Some(bytes),
+            maximum: Some(bytes),
+        };
+        // It may have exited just now.
+        let _ = prlimit(Some(pid), Resource::As, limit);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn limit_memory(_: &Handle, _: u64) {}
 
 /// Kills the process groups of `child`, and waits at most a second for its exit.
 fn kill(child: &Handle) {

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::fs;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -22,6 +23,11 @@ const ROOT: &str = "root";
 const BLOCK: u64 = 512;
 /// The maximum length of a name that fits into a header, in bytes.
 const MAX_NAME: usize = 99;
+/// The maximum length of a link's target that fits into a header, in bytes.
+const MAX_LINK: usize = 100;
+/// The maximum length of a tar, in bytes. It keeps sparse files of any length from making the list
+/// of copies long.
+const MAX_SIZE: u64 = 1 << 40;
 /// The maximum length of a line that is rewritten, in bytes. A whole line is held in memory.
 const MAX_LINE: u64 = 1 << 20;
 /// The maximum length of a file whose content is judged, in bytes. It is held in memory.
@@ -57,7 +63,8 @@ pub struct Count {
 ///
 /// # Errors
 ///
-/// If `tree` or a file in it cannot be read, or if a signal comes.
+/// If `tree` or a file in it cannot be read, if the tar would be longer than 1 TiB, or if a signal
+/// comes.
 pub fn size(tree: &PinnedTree) -> Result<u64> {
     let mut size = 2 * BLOCK;
     let result = tree.walk(|entry| {
@@ -67,8 +74,14 @@ pub fn size(tree: &PinnedTree) -> Result<u64> {
             size += BLOCK + padded(metadata.len() + 1);
         } else if metadata.is_file() && !matches!(entry.choice, Choice::Warn(_)) {
             entry.open()?;
-            size += padded(metadata.len());
+            size = size.saturating_add(padded(metadata.len().min(MAX_SIZE)));
         }
+        ensure!(
+            size <= MAX_SIZE,
+            "read {}: with it, there is more than {}",
+            entry.source.display(),
+            text::size(MAX_SIZE)
+        );
         Ok(())
     });
     result.with_context(|| tree.name.clone())?;
@@ -195,9 +208,7 @@ impl<W: Write> Packer<'_, W> {
         } else if metadata.is_symlink() {
             let target = entry.target()?;
             header.set_entry_type(EntryType::Symlink);
-            self.tar
-                .append_link(&mut header, &name, &target)
-                .with_context(packing)?;
+            append_link(&mut self.tar, header, &name, &target).with_context(packing)?;
             if leads_out(entry.root, &entry.source, &target) {
                 let root = entry.root.display();
                 self.warn(format!("{shown} leads out of {root}: copied as a link"));
@@ -307,6 +318,27 @@ impl<W: Write> Packer<'_, W> {
         self.files += 1;
         Ok(())
     }
+}
+
+/// Appends the link `name` to `tar`. The crate's own function would change a target such as `a//b`.
+fn append_link(
+    tar: &mut Builder<impl Write>,
+    mut header: Header,
+    name: &Path,
+    target: &Path,
+) -> io::Result<()> {
+    let target = target.as_os_str().as_bytes();
+    if target.len() > MAX_LINK {
+        // The whole target is in an entry before, as GNU tar does it.
+        let mut long = Header::new_gnu();
+        long.set_path("././@LongLink")?;
+        long.set_entry_type(EntryType::GNULongLink);
+        long.set_size(target.len() as u64 + 1);
+        long.set_cksum();
+        tar.append(&long, target.chain(&b"\0"[..]))?;
+    }
+    header.set_link_name_literal(&target[..target.len().min(MAX_LINK)])?;
+    tar.append_data(&mut header, name, io::empty())
 }
 
 /// Returns the name in the tar for `path` in the tree.
@@ -448,8 +480,8 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::{
-        ExactReader, MAX_JUDGED, MAX_LINE, MAX_WARNINGS, Packed, RewrittenLines, leads_out, pack,
-        size,
+        ExactReader, MAX_JUDGED, MAX_LINE, MAX_SIZE, MAX_WARNINGS, Packed, RewrittenLines,
+        leads_out, pack, size,
     };
     use crate::host::choice::Choice;
     use crate::host::tree::{Files, Layer, PinnedTree, Tree};
@@ -530,6 +562,45 @@ mod tests {
             let warning = format!("t: {} {why}", path.display());
             let warnings = if files == 0 { vec![warning] } else { vec![] };
             assert_eq!(packed.warnings, warnings);
+        }
+    }
+
+    #[test]
+    fn links_keep_their_targets_byte_for_byte() {
+        let directory = tempfile::tempdir().unwrap();
+        let long = format!("{}end", "a//".repeat(60));
+        let mut targets = vec!["a//b", "a/./b", "..//.", "//x", "/", "d/", "./", &*long];
+        let exact = "b".repeat(100);
+        let one_more = "b".repeat(101);
+        targets.extend([&*exact, &*one_more]);
+        for (number, target) in targets.iter().enumerate() {
+            symlink(target, directory.path().join(number.to_string())).unwrap();
+        }
+        let tree = PinnedTree::without_links(tree(directory.path()));
+        let (_, tar) = packed(&tree);
+        let mut found = Vec::new();
+        for entry in tar::Archive::new(&tar[..]).entries().unwrap().skip(1) {
+            let target = entry.unwrap().link_name_bytes().unwrap().into_owned();
+            found.push(String::from_utf8(target).unwrap());
+        }
+        assert_eq!(found, targets);
+        assert!(tar.len() as u64 <= size(&tree).unwrap());
+    }
+
+    #[test]
+    fn sparse_files_of_any_length_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = fs::File::create(directory.path().join("a")).unwrap();
+        for length in [MAX_SIZE - 4 * 512, MAX_SIZE, 1 << 43] {
+            if file.set_len(length).is_err() {
+                continue; // not every file system has files of that length
+            }
+            let result = size(&PinnedTree::without_links(tree(directory.path())));
+            let error = result.map_err(|error| format!("{error:#}"));
+            match error {
+                Ok(size) => assert_eq!((length, size), (MAX_SIZE - 4 * 512, MAX_SIZE)),
+                Err(error) => assert!(error.ends_with("there is more than 1024.0 GiB"), "{error}"),
+            }
         }
     }
 

@@ -219,7 +219,7 @@ impl<V: FnMut(&Entry) -> Result<()>> Walk<'_, V> {
         let metadata = match directory.look(name) {
             Ok(metadata) => metadata,
             // The file has just been removed, as it happens to the lock of a running program.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) if is_no_directory(&error) => return Ok(false),
             Err(error) => return Err(error).with_context(reading),
         };
         let kind = metadata.file_type();
@@ -280,10 +280,13 @@ fn next<'a>(path: &'a Path, start: &Path) -> Option<&'a OsStr> {
     path.strip_prefix(start).ok()?.iter().next()
 }
 
-/// Whether there is no directory of that name: nothing, a file or a link.
+/// Whether there is no directory of that name, and perhaps something else: a file or a link.
 fn is_no_directory(error: &io::Error) -> bool {
     let error = Errno::from_io_error(error);
-    matches!(error, Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
+    matches!(
+        error,
+        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG)
+    )
 }
 
 #[cfg(test)]
@@ -295,7 +298,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::{MAX_DEPTH, MAX_PATH};
-    use crate::host::choice::Choice;
     use crate::host::file_list::FileList;
     use crate::host::tree::{Files, PinnedTree, Tree};
 
@@ -381,7 +383,7 @@ mod tests {
         let list = |paths: &[&str]| {
             let mut list = FileList::default();
             for path in paths {
-                assert!(list.push(Path::new(path), Choice::Include));
+                assert!(list.push(Path::new(path), None));
             }
             list.sort();
             let mut tree = Tree::new("t".to_owned(), root.clone());
