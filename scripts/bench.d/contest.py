@@ -51,8 +51,21 @@ class Host:
                 (pack / f"pack-{number:040x}.pack").write_bytes(os.urandom(MIB))
         return project
 
-    def plan(self, machine: str, skills: int = 3, mib: int = 1) -> Path:
-        names, project = self.skills(skills), self.project(mib)
+    def work_tree(self, files: int) -> Path:
+        """A repository with this many files of up to 80 KB, all of them tracked."""
+        project = self.work / f"work-tree-{files}"
+        if not project.exists():
+            content = os.urandom(80_000)
+            for number in range(files):
+                file = project / f"d{number // 1000}/e{number // 100}/f{number}"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(b"%d\n" % number + content[: number * 7919 % 80_000])
+            run(["git", "init", "-q", str(project)])
+            run(["git", "-C", str(project), "add", "."])
+        return project
+
+    def plan(self, machine: str, skills: int = 3, mib: int = 1, files: int = 0) -> Path:
+        names, project = self.skills(skills), self.work_tree(files) if files else self.project(mib)
         git = {
             "remotes": {"forge": {"Name": "example", "Upstream": "ssh://git@forge.example/team/example.git"}},
             "user": {"name": "Ada Lovelace", "email": "ada@example.com"},
@@ -63,7 +76,8 @@ class Host:
         }
         plan = {
             "version": 1,
-            "spec": {"manifest": manifest, "agent_name": "demo", "copy_cwd": True, "user_cwd": str(project)},
+            "spec": {"manifest": manifest, "agent_name": "demo", "copy_cwd": True, "user_cwd": str(project),
+                     "copy_worktree": bool(files)},
             "stage_dir": str(self.work / "stage"),
             "machine_name": machine,
             "prompt_file": str(self.work / "prompt.txt"),
@@ -73,7 +87,7 @@ class Host:
             "agent_git_gate_host": "127.0.0.1:9418",
             "agent_supervise_url": "http://127.0.0.1:9100/",
         }
-        file = self.work / f"plan-{machine}-{skills}-{mib}.json"
+        file = self.work / f"plan-{machine}-{skills}-{mib}-{files}.json"
         file.write_text(json.dumps(plan))
         return file
 

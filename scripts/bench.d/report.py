@@ -36,8 +36,10 @@ def bars(results: list[Comparison]) -> list[Bar]:
             more = statistics.median(ours - theirs for ours, theirs in costs)
             bar("start with nothing to do, more than true", more * 1e3, 2, " ms")
             bar("start with nothing to do, resident", kb(result.peak_kib), 3000, " kB", 0)
-        elif result.title.endswith(" of .git") and result.peak_kib is not None:
+        elif result.title.endswith(" MiB of .git") and result.peak_kib is not None:
             bar(f"{what}, resident", kb(result.peak_kib), 16000, " kB", 0)
+        elif result.title.endswith(" files and their .git") and result.peak_kib is not None:
+            bar(f"{what}, resident", kb(result.peak_kib), 32000, " kB", 0)
         elif "floor" in result.costs:
             bar(f"{what}, ratio to the floor", result.ratio("provision", "floor"), 0.60, "")
             bar(f"{what}, `--jobs`, ratio to the floor", result.ratio("provision --jobs", "floor"), 0.45, "")
@@ -106,7 +108,7 @@ def tables(measured: Measured) -> str:
                     ]
                     for name in result.costs
                 ])  # fmt: skip
-        grown = [result for result in mine if result.title.endswith((" skill", " skills", " of .git"))]
+        grown = [result for result in mine if result.title.endswith((" skill", " skills", " .git"))]
         head = ["growth", "calls", "ms", "sh, ms", "ratio", "CPU ms", "CPU ratio", "peak KiB"]
         text += table(head, [
             [
