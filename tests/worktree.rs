@@ -399,3 +399,23 @@ fn host_in(sandbox: &Sandbox, directory: &str, script: &str) {
     fs::create_dir_all(sandbox.path("project")).unwrap();
     host(sandbox, &format!("cd ../{directory}; {script}"));
 }
+
+#[test]
+#[ignore = "needs CLAUDE_BOTTLE_TEST_MACHINE, a machine of the real smolvm"]
+fn it_works_with_the_real_smolvm() {
+    let sandbox = Sandbox::with_real_guest();
+    sandbox.guest("rm -rf /home/node/workspace*");
+    prepared(
+        &sandbox,
+        "echo 2 >>README; git rm -q --cached run; ln -s a//b odd; mkdir new; echo 1 >'new/a b'; echo ignored >.gitignore; \
+         echo 1 >ignored; git clone -q . sub; git add sub; echo 1 >sub/new",
+    );
+    let plan = plan(&sandbox);
+    assert_eq!(provision(&sandbox, &plan, &[]).status, 0);
+    host(&sandbox, "rm ignored");
+    assert_eq!(sandbox.as_node(STATE), host(&sandbox, STATE));
+    let checked = provision(&sandbox, &plan, &["--check", "-q"]);
+    assert_eq!((checked.status, &*checked.stderr), (0, ""));
+    let kept = provision(&sandbox, &plan, &["-q"]);
+    assert!(kept.stderr.contains("is kept"), "{kept:?}");
+}
