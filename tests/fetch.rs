@@ -334,6 +334,112 @@ fn the_size_is_limited_and_nothing_else_that_the_guest_has_arrives() {
 }
 
 #[test]
+fn links_by_which_git_would_write_elsewhere_are_refused() {
+    let sandbox = copied();
+    let clone =
+        "hint: a clone has none there: git clone --no-local OLD NEW, with NEW as spec.user_cwd\n";
+    for (link, target) in [
+        ("refs/bottle", "heads"),
+        ("refs/bottle/MACHINE", "../heads"),
+        ("refs/bottle/MACHINE/master", "../../../heads/master"),
+        ("logs/refs/bottle/MACHINE/master", "../../../../../outside"),
+        ("logs/refs/bottle", "../../outside"),
+        ("objects/pack", "../../outside"),
+    ] {
+        let link = link.replace("MACHINE", MACHINE);
+        host(
+            &sandbox,
+            &format!(
+                "cp -a project kept; cd project/.git; mkdir -p $(dirname {link}); rm -rf {link}; ln -s {target} {link}"
+            ),
+        );
+        let outcome = fetch(&sandbox, "");
+        outcome.fails(
+            1,
+            &format!("fetch: DIR/project/.git/{link} is a link\n{clone}"),
+        );
+        host(&sandbox, "rm -rf project; mv kept project");
+    }
+}
+
+#[test]
+fn a_project_cannot_make_it_wait() {
+    for (make, words) in [
+        ("mkfifo shallow", "not done in 2 seconds"),
+        ("ln -s /dev/zero shallow", "bad shallow line"),
+        ("rm HEAD; mkfifo HEAD", "not done in 2 seconds"),
+        ("echo garbage >packed-refs", "packed-refs"),
+        (
+            "git config include.path $PWD/fifo; mkfifo fifo",
+            "not done in 2 seconds",
+        ),
+    ] {
+        let sandbox = copied();
+        host(&sandbox, &format!("cd project/.git; {make}"));
+        let outcome = fetch(&sandbox, "-q --timeout 2s");
+        assert_eq!(
+            outcome.status,
+            i32::from(!words.is_empty()),
+            "{make}: {outcome:?}"
+        );
+        assert!(outcome.stderr.contains(words), "{make}: {outcome:?}");
+        assert!(
+            outcome
+                .stderr
+                .lines()
+                .all(|line| line.starts_with("fetch: ") || line.starts_with("hint: ")),
+            "{outcome:?}"
+        );
+        assert_eq!(host(&sandbox, "ls tmp"), "", "{make}");
+    }
+}
+
+#[test]
+fn only_commits_and_whole_histories_are_taken() {
+    for (script, words) in [
+        (
+            "git hash-object -w --stdin </dev/null >.git/refs/heads/blob",
+            "not all of its branches are commits",
+        ),
+        (
+            "git rev-parse HEAD^{tree} >.git/refs/heads/tree",
+            "not all of its branches are commits",
+        ),
+        (
+            "git tag -m a a; git rev-parse a >.git/refs/heads/tag",
+            "not all of its branches are commits",
+        ),
+        (
+            "for n in 1 2 3; do git commit -qm $n --allow-empty; done; git rev-parse HEAD~1 >.git/shallow",
+            "the history of a branch is cut off elsewhere than on the host",
+        ),
+    ] {
+        let sandbox = copied();
+        let (rest, left) = (host(&sandbox, REST), host(&sandbox, LEFT));
+        agent(&sandbox, script);
+        let outcome = fetch(&sandbox, "");
+        assert_eq!(outcome.status, 1, "{script}: {outcome:?}");
+        assert!(outcome.stderr.contains(words), "{script}: {outcome:?}");
+        assert_eq!(host(&sandbox, LEFT), left, "{script}");
+        assert_eq!(host(&sandbox, REST), rest, "{script}");
+    }
+}
+
+#[test]
+fn closed_streams_do_not_matter() {
+    let sandbox = copied();
+    for streams in ["<&-", "2>&-", ">&-", "<&- >&- 2>&-"] {
+        let outcome = sandbox.sh(&format!("TMPDIR=$PWD/tmp fetch -f plan.json {streams}"));
+        assert_eq!(outcome.status, 0, "{streams}: {outcome:?}");
+    }
+    let outcome = sandbox.sh("TMPDIR=/nowhere fetch -f plan.json");
+    outcome.fails(
+        1,
+        "fetch: make a directory in /nowhere\nhint: TMPDIR names another place\n",
+    );
+}
+
+#[test]
 fn a_signal_ends_everything_that_was_started() {
     let sandbox = copied();
     lie(&sandbox, "exec sleep 1234");
@@ -419,7 +525,7 @@ fn what_is_wrong_is_said_before_anything_is_asked() {
     plan["spec"]["user_cwd"] = serde_json::Value::Null;
     plan["spec"]["copy_cwd"] = serde_json::Value::Bool(false);
     sandbox.write("plan.json", plan.to_string());
-    let unset = "bottle-git: spec.user_cwd: unset, so there is no repository\n";
+    let unset = "fetch: spec.user_cwd: unset, so there is no repository\n";
     fetch(&sandbox, "").fails(65, unset);
     assert!(sandbox.calls().is_empty());
     assert_eq!(host(&sandbox, "ls tmp"), "");
