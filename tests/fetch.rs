@@ -126,14 +126,15 @@ fn the_agents_commits_arrive_and_nothing_else_changes() {
     assert!(!std::path::Path::new("/tmp/bottle-hook").exists());
 }
 
+/// Makes ten thousand commits on the branch `many`.
+const MANY: &str = "for n in $(seq 10000); do \
+                    printf \"commit refs/heads/many\\ncommitter A <a@x> $n +0000\\ndata 1\\nx\\n\"; done | \
+                    git fast-import --quiet";
+
 #[test]
 fn ten_thousand_commits_arrive() {
     let sandbox = copied();
-    agent(
-        &sandbox,
-        "for n in $(seq 10000); do printf \"commit refs/heads/many\\ncommitter A <a@x> $n +0000\\ndata 1\\nx\\n\"; done | \
-         git fast-import --quiet",
-    );
+    agent(&sandbox, MANY);
     assert_eq!(fetch(&sandbox, "-q").status, 0);
     let count = format!("git -C project rev-list --count refs/bottle/{MACHINE}/many");
     assert_eq!(host(&sandbox, &count), "10000\n");
@@ -543,6 +544,39 @@ fn it_works_with_the_real_smolvm() {
     let outcome = fetch(&sandbox, "-q");
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
     assert_eq!(fetched(&sandbox), ["HEAD more", "master more"]);
+    agent(&sandbox, MANY);
+    assert_eq!(fetch(&sandbox, "-q").status, 0);
+    assert_eq!(fetched(&sandbox), ["HEAD more", "many x", "master more"]);
+
+    let (rest, left) = (host(&sandbox, REST), host(&sandbox, LEFT));
+    let machine = sandbox.machine();
+    for (lie, options, why) in [
+        ("exec sleep 1000", "--timeout 2s", "not done in 2 seconds"),
+        ("exec yes >&2", "--timeout 20s", "sends more than"),
+        ("exec cat /dev/urandom", "", "protocol error"),
+        (
+            "printf '0012ERR \\033]0;x\\007\\302\\233'",
+            "",
+            "remote error",
+        ),
+        ("/usr/bin/git \"$@\" | head -c 1000", "", ""),
+    ] {
+        let script = format!(
+            "printf '%s\\n' '#!/bin/sh' '[ \"$1\" = upload-pack ] || exec /usr/bin/git \"$@\"' >/usr/local/bin/git && \
+             cat >>/usr/local/bin/git <<'END' && chmod 755 /usr/local/bin/git\n{lie}\nEND\n"
+        );
+        sandbox.guest(&script);
+        let outcome = fetch(&sandbox, options);
+        sandbox.guest("rm /usr/local/bin/git");
+        let start = format!("fetch: fetch from {machine}: ");
+        assert_eq!(outcome.status, 1, "{lie}: {outcome:?}");
+        assert!(outcome.stderr.starts_with(&start), "{lie}: {outcome:?}");
+        assert!(outcome.stderr.contains(why), "{lie}: {outcome:?}");
+        let is_seen = |c: char| c == '\n' || !c.is_control();
+        assert!(outcome.stderr.chars().all(is_seen), "{outcome:?}");
+        assert_eq!(host(&sandbox, LEFT), left, "{lie}");
+    }
+    assert_eq!(host(&sandbox, REST), rest);
 }
 
 #[test]
