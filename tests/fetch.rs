@@ -557,9 +557,9 @@ fn it_works_with_the_real_smolvm() {
         (
             "printf '0012ERR \\033]0;x\\007\\302\\233'",
             "",
-            "remote error",
+            "Could not read",
         ),
-        ("/usr/bin/git \"$@\" | head -c 1000", "", ""),
+        ("/usr/bin/git \"$@\" | head -c 1000", "--timeout 5s", ""),
     ] {
         let script = format!(
             "printf '%s\\n' '#!/bin/sh' '[ \"$1\" = upload-pack ] || exec /usr/bin/git \"$@\"' >/usr/local/bin/git && \

@@ -72,11 +72,11 @@ fn the_installed_programs_work() {
     );
     assert_eq!(
         list("share/bottle"),
-        "checks.schema.json\nplan.schema.json\nreceipts.schema.json\n"
+        "adapters\nchecks.schema.json\nplan.schema.json\nreceipts.schema.json\n"
     );
     assert_eq!(
         sandbox.sh("find 'a b/prefix' -type f | wc -l").stdout,
-        "38\n"
+        "41\n"
     );
 
     // provision finds the steps in its own directory, even if it is started through a link.

@@ -78,6 +78,7 @@ const RULES: &[Rule] = &[
             "invalid group: ",
             "user node does not exist",
             "user 'node' not found",
+            "unable to find user node",
         ],
         hint: "the guest needs the user `node` (uid and gid 1000, home /home/node), as in the node \
                image",
@@ -234,6 +235,7 @@ mod tests {
                 "runuser: user node does not exist or the user entry does not contain all the \
                  required fields",
                 "Error: user 'node' not found",
+                "Error: unable to find user node: no matching entries in passwd file",
             ],
             "the guest needs the user `node` (uid and gid 1000, home /home/node), as in the node \
              image",

@@ -2,10 +2,12 @@
 //! in them and to check the outcome.
 
 mod certificates;
+pub mod command_lines;
 mod converge;
 mod documents;
 mod guests;
 pub mod mutations;
+mod other_hosts;
 mod programs;
 mod repositories;
 
@@ -30,6 +32,7 @@ use guests::Guest;
 pub use certificates::{Certificate, Pair, certificate, fingerprint};
 pub use converge::{converges, converges_in};
 pub use documents::{command_documents, document, schema, step_documents};
+pub use other_hosts::{OtherHosts, adapter};
 pub use programs::{STEPS, keys, send};
 pub use repositories::{CLONE, COPIED, KEPT};
 
