@@ -184,3 +184,19 @@ fn a_container_answers_as_a_machine_does() {
     container.guest(&format!("rm -rf {DIRECTORY}"));
     assert!(wrong.is_empty(), "{wrong}");
 }
+
+#[test]
+#[ignore = "needs CLAUDE_BOTTLE_TEST_MACHINE, a container, and the adapter for it as smolvm on PATH"]
+fn a_container_is_not_written_through_links_of_the_agents() {
+    let container = Sandbox::with_real_guest();
+    container.write("file", "content\n");
+    let links = "cd /home/node && ln -s /etc .claude && chown -h node:node .claude";
+    container.guest(&format!("rm -rf /home/node/.claude; {links}"));
+    let target = format!("{}:/home/node/.claude/bottle-test", container.machine());
+    let copy = container
+        .run("smolvm")
+        .args(["machine", "cp", "file", &target]);
+    assert_ne!(copy.end().status, 0);
+    let left = "find /etc -name 'bottle-test*'; rm /home/node/.claude";
+    assert_eq!(container.guest(left), "");
+}
