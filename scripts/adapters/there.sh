@@ -41,7 +41,12 @@ reader=$!
     exit "$status"
 ) &
 exec 3<&-
-# The reader ends by itself when nobody waits any more.
-wait "$reader" 2>/dev/null && kill "$!"
+# The reader ends by itself when nobody waits any more. A process that has just been started may miss
+# a signal, so there are several.
+if wait "$reader" 2>/dev/null; then
+    for pause in 0 0.3 1 3; do
+        sleep "$pause" && kill "$!" 2>/dev/null
+    done
+fi
 wait "$!" 2>/dev/null && status=0 || status=$?
 end
