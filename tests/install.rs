@@ -76,7 +76,7 @@ fn the_installed_programs_work() {
     );
     assert_eq!(
         sandbox.sh("find 'a b/prefix' -type f | wc -l").stdout,
-        "41\n"
+        "42\n"
     );
 
     // provision finds the steps in its own directory, even if it is started through a link.

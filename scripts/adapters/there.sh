@@ -10,7 +10,7 @@ end() {
     [ "$status" -ne 255 ] || status=254
     exit "$status"
 }
-trap 'exit 129' HUP && trap 'exit 143' TERM
+trap 'exit 129' HUP && trap 'exit 141' PIPE && trap 'exit 143' TERM
 exec 3<&0
 if [ "$size" = input ]; then
     "$@" <&3 && status=0 || status=$?
