@@ -11,6 +11,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use harness::{MACHINE, Outcome, Sandbox, repository};
+use serde_json::Value;
 
 /// One of the programs; the others are in the same directory.
 const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
@@ -28,14 +29,20 @@ fn copied() -> Sandbox {
     sandbox
 }
 
-fn prepare(sandbox: &Sandbox) {
-    sandbox.set_up(BUILT);
+/// Puts the programs, the script and a plan on the host.
+fn set_up(sandbox: &Sandbox) -> Value {
+    let plan = sandbox.set_up(BUILT);
     symlink(
         repository().join("scripts/fetch"),
         sandbox.path("bin/fetch"),
     )
     .unwrap();
     fs::create_dir(sandbox.path("tmp")).unwrap();
+    plan
+}
+
+fn prepare(sandbox: &Sandbox) {
+    set_up(sandbox);
     let outcome = sandbox.sh(
         "cd project && git config user.name Ada && git config user.email a@x && echo 1 >file && \
          git add file && git commit -qm first && git tag first && cd .. && \
@@ -457,13 +464,7 @@ fn a_signal_ends_everything_that_was_started() {
 #[test]
 fn shallow_and_empty_repositories_work() {
     let sandbox = Sandbox::with_guest();
-    sandbox.set_up(BUILT);
-    symlink(
-        repository().join("scripts/fetch"),
-        sandbox.path("bin/fetch"),
-    )
-    .unwrap();
-    fs::create_dir(sandbox.path("tmp")).unwrap();
+    set_up(&sandbox);
     let identity = "export GIT_AUTHOR_NAME=A GIT_AUTHOR_EMAIL=a@x GIT_COMMITTER_NAME=A GIT_COMMITTER_EMAIL=a@x";
     host(
         &sandbox,
@@ -495,13 +496,7 @@ fn shallow_and_empty_repositories_work() {
 #[test]
 fn what_is_wrong_is_said_before_anything_is_asked() {
     let sandbox = Sandbox::new();
-    let mut plan = sandbox.set_up(BUILT);
-    symlink(
-        repository().join("scripts/fetch"),
-        sandbox.path("bin/fetch"),
-    )
-    .unwrap();
-    fs::create_dir(sandbox.path("tmp")).unwrap();
+    let mut plan = set_up(&sandbox);
     let old = sandbox.write("old", "#!/bin/sh\necho smolvm 1.8.0\n");
     fs::set_permissions(old, fs::Permissions::from_mode(0o755)).unwrap();
     for (options, status, words) in [
@@ -523,8 +518,8 @@ fn what_is_wrong_is_said_before_anything_is_asked() {
     let no_repository =
         "fetch: DIR/project is not a git repository\nhint: spec.user_cwd of the plan names it\n";
     assert_eq!(fetch(&sandbox, "").stderr, no_repository);
-    plan["spec"]["user_cwd"] = serde_json::Value::Null;
-    plan["spec"]["copy_cwd"] = serde_json::Value::Bool(false);
+    plan["spec"]["user_cwd"] = Value::Null;
+    plan["spec"]["copy_cwd"] = Value::Bool(false);
     sandbox.write("plan.json", plan.to_string());
     let unset = "fetch: spec.user_cwd: unset, so there is no repository\n";
     fetch(&sandbox, "").fails(65, unset);
@@ -589,13 +584,7 @@ fn every_object_format_and_a_linked_worktree_work() {
         ),
     ] {
         let sandbox = Sandbox::with_guest();
-        sandbox.set_up(BUILT);
-        symlink(
-            repository().join("scripts/fetch"),
-            sandbox.path("bin/fetch"),
-        )
-        .unwrap();
-        fs::create_dir(sandbox.path("tmp")).unwrap();
+        set_up(&sandbox);
         let identity = "export GIT_AUTHOR_NAME=A GIT_AUTHOR_EMAIL=a@x GIT_COMMITTER_NAME=A GIT_COMMITTER_EMAIL=a@x";
         let script = format!(
             "rm -rf project; {identity}; {make} && git -C project commit -qm first --allow-empty && \

@@ -196,7 +196,7 @@ fn config(root: &Path, name: &str, question: &[&str]) -> Result<Option<GitAnswer
     let name = inherited(&file).with_context(reading)?;
     let args = ["-C", "/", "config", "-f", &name, "--no-includes"];
     let args = args.iter().chain(question).map(OsStr::new);
-    match process::git(args, &[]) {
+    match process::git(args) {
         Ok(output) if output.status.success() => Ok(Some(GitAnswer::Yes(output))),
         Ok(_) => Ok(Some(GitAnswer::No)),
         Err(Unfinished::Missing(error)) => Ok(Some(GitAnswer::NoGit(error))),

@@ -125,24 +125,19 @@ pub fn run_watched<'a>(
     })
 }
 
-/// Runs the host's git with the variables `variables`, without the `GIT_*` variables of the
-/// environment, and without the configuration of the user and of the system.
+/// Runs the host's git, without the `GIT_*` variables of the environment, and without the
+/// configuration of the user and of the system.
 ///
 /// # Errors
 ///
 /// The errors of [`run`]. The time limit is [`GIT_TIMEOUT`].
-pub fn git<'a>(
-    args: impl IntoIterator<Item = &'a OsStr>,
-    variables: &[(&str, &str)],
-) -> Result<Output, Unfinished> {
-    let git = git_command(args, &[WITHOUT_CONFIGURATION, variables].concat(), |_| {
-        false
-    });
+pub fn git<'a>(args: impl IntoIterator<Item = &'a OsStr>) -> Result<Output, Unfinished> {
+    let git = git_command(args, WITHOUT_CONFIGURATION, |_| false);
     finish(&git, GIT_TIMEOUT, GIT_MEMORY, |_, _| {})
 }
 
-/// Does the same, and passes each part of the output that ends with a NUL to `each` as it comes. It
-/// is not in the output that this returns.
+/// Does the same with the variables `variables`, and passes each part of the output that ends with a
+/// NUL to `each` as it comes. It is not in the output that this returns.
 ///
 /// # Errors
 ///
@@ -166,7 +161,7 @@ pub fn git_parts<'a>(
     })
 }
 
-/// Does the same, but with the configuration of the user and of the system.
+/// Does the same as [`git`], but with the configuration of the user and of the system.
 ///
 /// # Errors
 ///
@@ -201,8 +196,8 @@ fn git_command<'a>(
     git.env("LC_ALL", "C").stdin_null()
 }
 
-/// Runs `expression`, which may take `memory` bytes of address space. `watch` gets all of stdout that it has not yet removed, and what is new of
-/// stderr.
+/// Runs `expression`, which may take `memory` bytes of address space. `watch` gets all of stdout
+/// that it has not yet removed, and what is new of stderr.
 fn finish(
     expression: &Expression,
     timeout: Duration,
