@@ -167,7 +167,7 @@ fn a_guest_that_lies_gets_nothing_in() {
     for (lie_of, options, why) in [
         ("exec sleep 1000", "--timeout 2s", "not done in 2 seconds"),
         ("exit 0", "", ""),
-        ("echo rubbish", "", ""),
+        ("printf 'a\\tb\\r\\n'", "", "protocol error"),
         ("exec cat /dev/urandom", "--max-size 1", ""),
         (
             "while :; do printf '0009\\2x\\033['; done",
@@ -548,7 +548,11 @@ fn it_works_with_the_real_smolvm() {
     for (lie, options, why) in [
         ("exec sleep 1000", "--timeout 2s", "not done in 2 seconds"),
         ("exec yes >&2", "--timeout 20s", "sends more than"),
-        ("exec cat /dev/urandom", "", "protocol error"),
+        (
+            "printf '\\364\\t2\\307'; exec cat /dev/urandom",
+            "",
+            "protocol error",
+        ),
         (
             "printf '0012ERR \\033]0;x\\007\\302\\233'",
             "",
