@@ -9,7 +9,7 @@
 use std::fs;
 
 use harness::command_lines::{DIRECTORY, SAME, outcome, prepare};
-use harness::{MACHINE, OtherHosts, Sandbox, adapter, wait_for};
+use harness::{MACHINE, OtherHosts, Sandbox, adapter, running, wait_for};
 
 /// One of the programs; the others are in the same directory.
 const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
@@ -142,7 +142,7 @@ fn over_ssh_a_killed_call_ends_on_the_other_host() {
     let sandbox = Sandbox::with_guest();
     let there = OtherHosts::new(&sandbox, &[("there", "machines")]);
     sandbox.sh("over-ssh --version");
-    let is_running = || !sandbox.sh("pgrep -f 'sleep 432[1]'").stdout.is_empty();
+    let is_running = || !running("sleep 4321").is_empty();
     // Some are killed before the command has begun: the adapter's own words match, too.
     for signal in ["INT", "TERM", "HUP", "KILL"] {
         let child = sandbox

@@ -9,9 +9,8 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::process::Command;
 
-use harness::{CLONE, COPIED, Run, Sandbox};
+use harness::{CLONE, COPIED, Run, Sandbox, tool};
 use serde_json::json;
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-git");
@@ -41,7 +40,7 @@ fn link(sandbox: &Sandbox, target: &str, name: &str) {
 fn fifo(sandbox: &Sandbox, name: &str) {
     let name = sandbox.path(name);
     let _ = fs::remove_file(&name);
-    assert!(Command::new("mkfifo").arg(name).status().unwrap().success());
+    assert!(tool("mkfifo").arg(name).status().unwrap().success());
 }
 
 /// Prepares to run the step with little memory.

@@ -10,13 +10,12 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
 use harness::{
     Certificate, KEPT, STEPS, Sandbox, certificate, converges_in, fingerprint, keys, send, tar_of,
-    wait_for,
+    tool, wait_for,
 };
 use serde_json::{Value, json};
 
@@ -89,7 +88,7 @@ impl Host {
             ("home/.claude/skills", ".claude/skills"),
             ("project/.git", "workspace/.git"),
         ] {
-            let here = Command::new("sh")
+            let here = tool("sh")
                 .args(["-c", LIST])
                 .current_dir(self.0.path(here))
                 .output()

@@ -11,9 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use harness::Sandbox;
+use harness::{Sandbox, tool};
 use proptest::collection::btree_set;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence};
@@ -188,10 +187,9 @@ fn declare(upstreams: &BTreeSet<Upstream>) -> (BTreeMap<String, String>, Value) 
 
 /// What git prints of a command with the global configuration `global`, in `directory`.
 fn git(global: &Path, directory: &Path, args: &[&str]) -> String {
-    let mut git = Command::new("git");
+    let mut git = tool("git");
     git.args(args).current_dir(directory);
-    git.env("GIT_CONFIG_GLOBAL", global)
-        .env("GIT_CONFIG_NOSYSTEM", "1");
+    git.env("GIT_CONFIG_GLOBAL", global);
     let output = git.output().unwrap();
     assert!(
         output.status.success(),

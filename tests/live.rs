@@ -13,7 +13,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use harness::{Certificate, Sandbox, certificate, wait_for};
+use harness::{Certificate, Sandbox, certificate, tool, wait_for};
 use serde_json::{Value, json};
 
 /// One of the programs; the others are in the same directory.
@@ -100,7 +100,7 @@ impl World {
     fn tls_server(&mut self, ca: &str) -> u16 {
         let port = free_port();
         let leaf = leaf(&self.sandbox, ca);
-        let mut server = Command::new("openssl");
+        let mut server = tool("openssl");
         let address = format!("127.0.0.1:{port}");
         server.args(["s_server", "-quiet", "-accept", &address]);
         server.args(["-cert", &leaf, "-key", &leaf]);
@@ -113,7 +113,7 @@ impl World {
         let outcome = self.sandbox.sh("git init -q --bare gate/claude-bottle.git");
         assert_eq!(outcome.status, 0, "{outcome:?}");
         let port = free_port();
-        let mut server = Command::new("git");
+        let mut server = tool("git");
         server.args([
             "daemon",
             "--reuseaddr",
@@ -221,7 +221,7 @@ fn git_over_http(root: String) -> u16 {
         let request = request(&mut stream);
         let target = request.split(' ').nth(1).unwrap_or_default();
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let mut backend = Command::new("git");
+        let mut backend = tool("git");
         backend.arg("http-backend").env("GIT_PROJECT_ROOT", &root);
         backend
             .env("GIT_HTTP_EXPORT_ALL", "1")
@@ -589,7 +589,7 @@ fn it_understands_mitmproxy_git_and_the_mcp_sdk() {
 
 /// A real machine has a network of its own, so the servers run in the guest.
 #[test]
-#[ignore = "needs CLAUDE_BOTTLE_TEST_MACHINE, a machine of the real smolvm"]
+#[ignore = "needs CLAUDE_BOTTLE_TEST_MACHINE, a machine of a real smolvm"]
 fn it_works_with_the_real_smolvm() {
     let sandbox = Sandbox::with_real_guest();
     let mut plan = sandbox.set_up(BUILT);

@@ -8,7 +8,7 @@
 
 use std::os::unix::net::UnixListener;
 
-use harness::{Sandbox, converges, cp, exec_as};
+use harness::{Sandbox, converges, cp, exec_as, tool};
 use serde_json::{Value, json};
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-prompt");
@@ -112,10 +112,7 @@ fn a_prompt_file_that_cannot_be_copied_fails_before_the_first_call() {
     let sandbox = Sandbox::new();
     let missing = "No such file or directory (os error 2)";
     let mut plan = sandbox.plan();
-    std::process::Command::new("mkfifo")
-        .arg(sandbox.path("fifo"))
-        .status()
-        .unwrap();
+    tool("mkfifo").arg(sandbox.path("fifo")).status().unwrap();
     sandbox.write("long", vec![b'x'; (1 << 20) + 1]);
     let _socket = UnixListener::bind(sandbox.path("socket")).unwrap();
     for (name, why) in [

@@ -9,7 +9,6 @@
 use std::env;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::Child;
 
 use harness::{KEPT, Outcome, STEPS, Sandbox, fingerprint, keys, send, wait_for};
@@ -265,7 +264,7 @@ fn provision_checks_its_own_options() {
     sandbox
         .sh("provision --keep-plan stage < plan.json")
         .fails(1, kept);
-    let missing = "provision: read the plan: cat: missing.json: No such file or directory\n";
+    let missing = "provision: read the plan: head: cannot open 'missing.json' for reading: No such file or directory\n";
     sandbox.sh("provision -f missing.json").fails(1, missing);
     made_no_call(&sandbox);
 }
@@ -538,13 +537,6 @@ fn provision_runs_in_any_posix_shell() {
     for shell in ["dash", "bash --posix", "busybox sh"] {
         let sandbox = Sandbox::new();
         let plan = sandbox.set_up(BUILT);
-        let program = shell.split(' ').next().unwrap();
-        let is_there = |directory: &&str| Path::new(directory).join(program).exists();
-        if !["/bin", "/usr/bin"].iter().any(is_there) {
-            assert!(env::var_os("CI").is_none(), "this test needs {program}");
-            eprintln!("not tested, because it is not installed: {program}");
-            continue;
-        }
         let lines = lines(&sandbox).concat();
         for args in ["", "-j"] {
             let run = format!("{shell} bin/provision {args} --keep-plan 'a b' < plan.json");

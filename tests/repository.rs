@@ -215,6 +215,33 @@ fn borrowed_objects_are_copied() {
     arrives(&sandbox, COPIED);
 }
 
+/// git quotes such a path in `info/alternates`.
+#[test]
+fn a_lender_may_have_any_name() {
+    let sandbox = Sandbox::with_guest();
+    sandbox.repository("project", &[]);
+    for (name, line) in [
+        ("ü", "\"../../ü/.git/objects\""),
+        ("a\"b", r#""../../a\"b/.git/objects""#),
+        ("ö", r#""../../\303\266/.git/objects""#),
+        ("é", "../../é/.git/objects"),
+    ] {
+        let lender = format!("project/{name}");
+        sandbox.repository(&lender, &[]);
+        sandbox.commit(&lender, "file", name);
+        let head = sandbox.git(&lender, &["rev-parse", "HEAD"]);
+        sandbox.write("project/.git/objects/info/alternates", format!("{line}\n"));
+        sandbox.git("project", &["update-ref", "refs/heads/other", head.trim()]);
+        let plan = sandbox.plan_with_repository();
+        let run = sandbox.run(STEP).args(["--replace-repository"]);
+        assert_eq!(run.plan(&plan).end().status, 0, "{name}");
+        assert_eq!(
+            sandbox.as_node("git rev-list --objects other >/dev/null && git rev-parse other"),
+            head
+        );
+    }
+}
+
 #[test]
 fn every_object_format_and_every_kind_of_clone_is_copied() {
     let sandbox = Sandbox::with_guest();
@@ -301,7 +328,14 @@ fn a_repository_that_cannot_be_whole_is_refused_with_a_hint() {
         &format!("hint: {bare}\n"),
     );
 
-    sandbox.git("", &["init", "-q", "--ref-format=reftable", "project"]);
+    // Only a newer git than Debian 12's can make one.
+    sandbox.git("", &["init", "-q", "project"]);
+    for (key, value) in [
+        ("core.repositoryFormatVersion", "1"),
+        ("extensions.refStorage", "reftable"),
+    ] {
+        sandbox.git("", &["config", "-f", "project/.git/config", key, value]);
+    }
     refused(
         "DIR/project/.git is a repository with reftable, which Debian's git 2.39 cannot read",
         "hint: git clone --ref-format=files OLD NEW makes one that it can, with NEW as spec.user_cwd\n",

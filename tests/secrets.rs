@@ -8,9 +8,8 @@
 )]
 
 use std::fs;
-use std::process::Command;
 
-use harness::{COPIED, Sandbox};
+use harness::{COPIED, Sandbox, tool};
 use serde_json::{Value, json};
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-git");
@@ -138,7 +137,7 @@ fn no_secret_of_the_host_reaches_the_guest() {
         "x\t\tbranch 'main' of https://s3cret@host/repo\n",
     );
     let pipe = sandbox.path("project/.git/s3cret.fifo");
-    assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
+    assert!(tool("mkfifo").arg(pipe).status().unwrap().success());
 
     sandbox.write("project/.git/svn/a file", "of another tool's\n");
     let why = "is left out: it may hold secrets; --keep-config keeps it";

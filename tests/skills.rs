@@ -12,7 +12,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::{ffi::OsString, fs};
 
-use harness::{Sandbox, converges, cp_for_root, exec, exec_as, tar_of};
+use harness::{Sandbox, converges, cp_for_root, exec, exec_as, tar_of, tool};
 use serde_json::{Value, json};
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-skills");
@@ -179,7 +179,7 @@ fn skills_arrive_as_they_are() {
 
     fs::remove_file(skill.join("socket")).unwrap();
     let list = "{ find . -printf '%P %y %m %l\\n' | sort; find . -type f -print0 | sort -z | xargs -0 sha256sum; } | od -c";
-    let here = std::process::Command::new("sh")
+    let here = tool("sh")
         .args(["-c", list])
         .current_dir(&skill)
         .output()

@@ -12,9 +12,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::Command;
 
-use harness::{Certificate, Outcome, Sandbox, certificate};
+use harness::{Certificate, Outcome, Sandbox, certificate, tool};
 use serde_json::Value;
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-ca");
@@ -230,7 +229,7 @@ impl Given {
 /// Makes a CA certificate with this subject.
 fn named(name: &str) -> String {
     let subject = format!("/CN={name}");
-    let output = Command::new("openssl")
+    let output = tool("openssl")
         .args(["req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt"])
         .args([
             "ec_paramgen_curve:P-256",

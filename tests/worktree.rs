@@ -8,9 +8,8 @@
 )]
 
 use std::fs;
-use std::process::Command;
 
-use harness::{Outcome, Sandbox, converges};
+use harness::{Outcome, Sandbox, converges, tool};
 use serde_json::{Value, json};
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-git");
@@ -46,7 +45,7 @@ fn differs(checked: &Outcome, stderr: &str) {
 #[track_caller]
 fn host(sandbox: &Sandbox, script: &str) -> String {
     let script = format!("set -eu; {script}");
-    let output = Command::new("sh")
+    let output = tool("sh")
         .args(["-c", &script])
         .current_dir(sandbox.path("project"))
         .env("GIT_CONFIG_GLOBAL", sandbox.path("gitconfig"))
@@ -398,7 +397,7 @@ fn host_in(sandbox: &Sandbox, directory: &str, script: &str) {
 }
 
 #[test]
-#[ignore = "needs CLAUDE_BOTTLE_TEST_MACHINE, a machine of the real smolvm"]
+#[ignore = "needs CLAUDE_BOTTLE_TEST_MACHINE, a machine of a real smolvm"]
 fn it_works_with_the_real_smolvm() {
     let sandbox = Sandbox::with_real_guest();
     sandbox.guest("rm -rf /home/node/workspace*");

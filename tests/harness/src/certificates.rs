@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose};
 use time::{Duration, OffsetDateTime};
+
+use crate::tool;
 
 /// A kind of certificate.
 pub enum Certificate {
@@ -69,7 +70,7 @@ impl Pair {
 
 /// Gives the fingerprint of the certificate at `path`, as OpenSSL prints it.
 pub fn fingerprint(path: &Path) -> String {
-    let mut openssl = Command::new("openssl");
+    let mut openssl = tool("openssl");
     openssl.args(["x509", "-noout", "-fingerprint", "-sha256", "-in"]);
     let output = openssl.arg(path).output().expect("openssl");
     let text = String::from_utf8(output.stdout).unwrap();

@@ -33,7 +33,7 @@ pub use certificates::{Certificate, Pair, certificate, fingerprint};
 pub use converge::{converges, converges_in};
 pub use documents::{command_documents, document, schema, step_documents};
 pub use other_hosts::{OtherHosts, adapter};
-pub use programs::{STEPS, keys, send};
+pub use programs::{STEPS, keys, running, send};
 pub use repositories::{CLONE, COPIED, KEPT};
 
 /// The name of the machine in the plans of the tests.
@@ -45,6 +45,21 @@ const ANSWER: &str =
 /// The time limit for a program, and for an event that a test waits for. Nothing takes this long.
 /// It ends a test that would otherwise hang for ever.
 const LIMIT: Duration = Duration::from_secs(600);
+
+/// The PATH of what the tests run.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin";
+
+/// Prepares to run a program of this machine's, without this process's environment and without
+/// git's settings of the user and the system. They would change what the program says and does: the
+/// language, `commit.gpgsign`, and a hook's `GIT_DIR`, which leads to another repository.
+pub fn tool(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().env("PATH", PATH);
+    command
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1");
+    command
+}
 
 /// A directory that serves as a host, with a smolvm on PATH, and perhaps a guest. Dropping it
 /// removes both.
@@ -151,13 +166,9 @@ impl Sandbox {
     /// Prepares to run `program`, which is looked up on this host's PATH unless it is a path.
     pub fn run(&self, program: impl AsRef<OsStr>) -> Run<'_> {
         let mut command = Command::new(program);
-        let path = format!(
-            "{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
-            self.path("bin").display()
-        );
         command
             .env_clear()
-            .env("PATH", path)
+            .env("PATH", format!("{}:{PATH}", self.path("bin").display()))
             .env("HOME", self.path("home"))
             .current_dir(self.directory.path());
         command.envs(self.smolvm_variables());

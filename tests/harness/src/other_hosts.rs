@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use crate::{Sandbox, repository};
+use crate::{Sandbox, repository, running, send};
 
 const SSHD: &str = "/usr/sbin/sshd";
 
@@ -70,9 +70,11 @@ impl<'a> OtherHosts<'a> {
 
     /// Ends all connections to the host `name`, and takes it away until [`OtherHosts::bring_back`].
     pub fn take_away(&self, name: &str) {
-        self.sandbox.sh(&format!(
-            ": >ssh/{name}.down; pkill -KILL -f \"sshd -i -f $PWD/ssh/{name}.conf\""
-        ));
+        self.sandbox.write(format!("ssh/{name}.down"), "");
+        let conf = self.sandbox.path(format!("ssh/{name}.conf"));
+        for process in running(&format!("sshd -i -f {}", conf.display())) {
+            send("KILL", &process);
+        }
     }
 
     /// Makes the host `name` reachable again.

@@ -3,29 +3,17 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::{Outcome, Run, Sandbox, repository, wait_for};
+use crate::{Outcome, Run, Sandbox, repository, tool, wait_for};
 
 /// The steps, in the order in which provision runs them.
 pub const STEPS: [&str; 5] = ["ca", "prompt", "skills", "git", "supervise"];
 
-/// The parts of `claude mcp` (2.1.197) that the step uses, with their output and exit status.
-const CLAUDE: &str = r#"#!/bin/sh
-set -eu
-[ "$(id -un) $HOME" = 'node /home/node' ]
-file=$HOME/.claude.json
-case "$1 $2 $3 $4" in
-    'mcp add --scope user')
-        [ "$5 $6 $7" = '--transport http supervise' ]
-        if [ -e "$file" ]; then echo 'MCP server supervise already exists in user config' >&2; exit 1; fi
-        printf '{"mcpServers":{"supervise":{"type":"http","url":"%s"}},"token":"SECRET"}\n' "$8" >"$file"
-        ;;
-    'mcp remove --scope user') rm "$file" ;;
-esac
-"#;
+/// The parts of `claude mcp` that the step uses, with their output and exit status.
+const CLAUDE: &str = include_str!("../../stand-in/claude");
 
 impl Sandbox {
     /// Puts a `claude` on the guest's PATH.
@@ -53,7 +41,7 @@ impl Sandbox {
         )
         .unwrap();
         self.write_skill("verify");
-        let git = Command::new("git")
+        let git = tool("git")
             .args(["init", "-q", "project"])
             .current_dir(self.path(""))
             .status();
@@ -92,10 +80,7 @@ impl Sandbox {
     pub fn kill_left_over(&self) {
         for process in self.processes() {
             // It may have exited just now.
-            let _ = Command::new("kill")
-                .arg("-KILL")
-                .arg(process.file_name().unwrap())
-                .output();
+            let _ = kill("KILL", &process.file_name().unwrap().to_string_lossy());
         }
     }
 
@@ -154,8 +139,28 @@ impl Sandbox {
 /// Sends a signal to a process, or to a process group, which is a number with a `-` before it.
 #[track_caller]
 pub fn send(signal: &str, to: &str) {
-    let status = Command::new("kill").args(["-s", signal, "--", to]).status();
-    assert!(status.unwrap().success(), "kill -s {signal} {to}");
+    assert!(kill(signal, to), "kill -s {signal} {to}");
+}
+
+/// The shell's own kill, because kill(1) is in procps, which not every machine has.
+fn kill(signal: &str, to: &str) -> bool {
+    let mut sh = tool("sh");
+    sh.args(["-c", "kill -s \"$0\" -- \"$1\"", signal, to]);
+    sh.stderr(Stdio::null()).status().unwrap().success()
+}
+
+/// Lists the processes of this machine whose command line contains `words`, by their numbers.
+pub fn running(words: &str) -> Vec<String> {
+    let processes = fs::read_dir("/proc").unwrap().flatten().filter(|process| {
+        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line)
+            .replace('\0', " ")
+            .contains(words)
+    });
+    processes
+        .map(|process| process.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.starts_with(|first: char| first.is_ascii_digit()))
+        .collect()
 }
 
 /// Lists the keys of a JSON object, in order.

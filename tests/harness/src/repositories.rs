@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::{MACHINE, Sandbox};
+use crate::{MACHINE, Sandbox, tool};
 
 /// What `bottle-git` says if it copied the project's repository and did nothing else.
 pub const COPIED: &str = "bottle-git: DIR/project/.git in /home/node/workspace/.git (_s)\n";
@@ -35,7 +34,7 @@ impl Sandbox {
             ("GIT_AUTHOR_DATE", "2026-01-01T00:00:00Z"),
             ("GIT_COMMITTER_DATE", "2026-01-01T00:00:00Z"),
         ];
-        let mut command = Command::new("git");
+        let mut command = tool("git");
         command
             .args([
                 "-c",
@@ -46,7 +45,6 @@ impl Sandbox {
             .args(args);
         command
             .current_dir(self.path(directory))
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .envs(who)
             .envs(when);
         let output = command.env("GIT_COMMITTER_EMAIL", "a@b").output().unwrap();
@@ -85,7 +83,7 @@ impl Sandbox {
     #[track_caller]
     pub fn states(&self, directory: &str) -> [String; 2] {
         let tree = self.path("tree.tar");
-        let mut tar = Command::new("tar");
+        let mut tar = tool("tar");
         tar.arg("-C")
             .arg(self.path(directory))
             .args(["--exclude=./.git", "-cf"])
@@ -99,7 +97,7 @@ impl Sandbox {
             .end();
         assert_eq!(copied.status, 0, "{}", copied.stderr);
         self.guest("cd /home/node/workspace && tar -xf /tmp/tree.tar --no-same-owner && chown -R node:node . && rm /tmp/tree.tar");
-        let host = Command::new("sh")
+        let host = tool("sh")
             .args(["-c", STATE])
             .current_dir(self.path(directory))
             .output()
