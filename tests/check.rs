@@ -82,7 +82,8 @@ fn a_check_finds_every_change_of_the_prompt() {
     let outcome = sandbox.sh("bottle-prompt --check -o receipt < plan.json");
     let said = format!(
         "bottle-prompt: {PROMPT}: mode: `600` in the plan, `644` in the guest\n\
-         bottle-prompt: {PROMPT}: owner: `node:node` in the plan, `root:node` in the guest\n"
+         bottle-prompt: {PROMPT}: owner: `node:node` in the plan, `root:node` in the guest\n\
+         hint: bottle-prompt without --check mends it\n"
     );
     assert_eq!((outcome.status, outcome.stderr), (3, said));
     let printed: Value = serde_json::from_str(&outcome.stdout).unwrap();
@@ -361,7 +362,7 @@ fn a_check_finds_every_change_of_git() {
     let outcome = sandbox.sh("bottle-git --check --only identity -o receipt < plan.json");
     assert_eq!(
         (outcome.status, outcome.stderr.lines().count()),
-        (3, 2),
+        (3, 3),
         "{outcome:?}"
     );
 }

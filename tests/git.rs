@@ -102,6 +102,10 @@ fn a_project_without_a_repository_is_a_warning() {
     let sandbox = Sandbox::new();
     let mut plan = sandbox.plan();
     plan["spec"]["copy_cwd"] = json!(true);
+    let hint = "hint: it names the project to copy; without spec.copy_cwd, nothing is copied\n";
+    let slip = format!("bottle-git: spec.user_cwd: DIR/project is not a directory\n{hint}");
+    sandbox.run(STEP).plan(&plan).end().fails(1, &slip);
+    fs::create_dir(sandbox.path("project")).unwrap();
     let warning = "bottle-git: warning: spec.copy_cwd is true, but";
     let stderr = format!("{warning} there is no .git in DIR/project\n{NOTHING}");
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);
@@ -573,8 +577,10 @@ fn a_file_of_another_group_is_a_difference() {
         let file = "/home/node/workspace/.git/HEAD";
         sandbox.guest(&format!("chown {owner} {file}"));
         let outcome = sandbox.run(STEP).args(["--check"]).plan(&plan).end();
-        let said =
-            format!("bottle-git: {file}: owner: `node:node` in the plan, `{owner}` in the guest\n");
+        let said = format!(
+            "bottle-git: {file}: owner: `node:node` in the plan, `{owner}` in the guest\n\
+             hint: bottle-git without --check mends it\n"
+        );
         assert_eq!((outcome.status, outcome.stderr), (3, said));
     }
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use bottle_common::error::hinted;
 
 use crate::git_dirs::{GitDirs, Reach};
@@ -70,7 +70,21 @@ fn borrowed(borrower: &Path, reach: &Reach) -> Result<Vec<PathBuf>> {
         if line.is_empty() || line.starts_with(b"#") {
             continue;
         }
-        lenders.push(judged(borrower, Path::new(OsStr::from_bytes(line)), reach)?);
+        let place = match line.strip_prefix(b"\"") {
+            Some(quoted) => unquoted(quoted).with_context(|| {
+                let file = borrower.join(FILE);
+                format!(
+                    "{}: a path in it is not quoted as git does it",
+                    file.display()
+                )
+            })?,
+            None => line.to_vec(),
+        };
+        lenders.push(judged(
+            borrower,
+            Path::new(OsStr::from_bytes(&place)),
+            reach,
+        )?);
     }
     Ok(lenders)
 }
@@ -105,4 +119,63 @@ fn judged(borrower: &Path, named: &Path, reach: &Reach) -> Result<PathBuf> {
         ));
     }
     Ok(lender)
+}
+
+/// Undoes the quoting in which git writes a path with quotes, control characters or other than
+/// ASCII. `text` begins after the opening quote. Returns `None` if it is not quoted like that to its
+/// end: git would take the rest for another path, or all of it for an unquoted one.
+fn unquoted(text: &[u8]) -> Option<Vec<u8>> {
+    let text = text.strip_suffix(b"\"")?;
+    let mut path = Vec::new();
+    let mut rest = text.iter().copied();
+    while let Some(byte) = rest.next() {
+        path.push(match byte {
+            b'"' => return None,
+            b'\\' => match rest.next()? {
+                escaped @ (b'"' | b'\\') => escaped,
+                b'a' => 7,
+                b'b' => 8,
+                b't' => b'\t',
+                b'n' => b'\n',
+                b'v' => 11,
+                b'f' => 12,
+                b'r' => b'\r',
+                first @ b'0'..=b'3' => {
+                    let digit = |byte: u8| (b'0'..=b'7').contains(&byte).then(|| byte - b'0');
+                    let (second, third) = (digit(rest.next()?)?, digit(rest.next()?)?);
+                    (first - b'0') << 6 | second << 3 | third
+                }
+                _ => return None,
+            },
+            byte => byte,
+        });
+    }
+    Some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unquoted;
+
+    #[test]
+    fn what_git_quotes_is_unquoted() {
+        for (text, path) in [
+            (&b"/a\""[..], Some(&b"/a"[..])),
+            (br#"/\303\274\"x\\""#, Some("/ü\"x\\".as_bytes())),
+            (br#"\a\b\t\n\v\f\r""#, Some(b"\x07\x08\t\n\x0b\x0c\r")),
+            (b"/\xfc\"", Some(b"/\xfc")),
+            (b"\"", Some(b"")),
+            (b"", None),
+            (b"/a", None),
+            (b"/a\"x/b", None),
+            (b"/a\"x/b\"", None),
+            (br#"/a\""#, None),
+            (br#"\400""#, None),
+            (br#"\30""#, None),
+            (br#"\308""#, None),
+            (br#"\x""#, None),
+        ] {
+            assert_eq!(unquoted(text).as_deref(), path, "{text:?}");
+        }
+    }
 }

@@ -132,6 +132,12 @@ fn find_repository(
         warnings.extend(repository.warnings.iter().cloned());
     } else {
         let directory = user_cwd.display();
+        if !user_cwd.is_dir() {
+            return Err(hinted(
+                format!("spec.user_cwd: {directory} is not a directory"),
+                "it names the project to copy; without spec.copy_cwd, nothing is copied",
+            ));
+        }
         if plan.copy_worktree {
             return Err(refused(format!("there is no .git in {directory}")));
         }

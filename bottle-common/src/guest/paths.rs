@@ -8,6 +8,9 @@ pub const OWNER: &str = "node:node";
 /// The home directory of the agent's user, `node`.
 pub const HOME: &str = "/home/node";
 
+/// The agent's project.
+pub const WORKSPACE: &str = "/home/node/workspace";
+
 /// The bundle of all certificates that the guest trusts, which update-ca-certificates(8) writes.
 pub const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 

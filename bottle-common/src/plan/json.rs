@@ -5,12 +5,13 @@ use std::collections::HashSet;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use indexmap::IndexMap;
 use serde::de::{DeserializeOwned, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
+use crate::error::hinted;
 use crate::text::shorten;
 
 /// A JSON object whose values keep their text.
@@ -20,6 +21,8 @@ type Members = IndexMap<String, Box<RawValue>>;
 const MAX_PATH: usize = 300;
 /// The maximum number of characters of a key in a message.
 const MAX_KEY: usize = 100;
+/// The hint if the text is no plan at all.
+const DESCRIBED: &str = "docs/plan.md describes the plan, and so does `man bottle-plan`";
 
 /// A plan as JSON text.
 #[derive(Debug)]
@@ -35,13 +38,16 @@ impl Document {
     /// If the text is not UTF-8, is not valid JSON or not an object, or if an object in it has a
     /// key twice.
     pub fn parse(text: Vec<u8>) -> Result<Self> {
+        refuse_byte_order_mark(&text)?;
         let text = String::from_utf8(text).context("the plan is not UTF-8")?;
         // This is read again with its path only if it is wrong, because that takes twice as long.
         if serde_json::from_str::<UniqueKeys>(&text).is_err() {
-            read::<UniqueKeys>(&text).context("the plan is not valid JSON")?;
+            read::<UniqueKeys>(&text).map_err(|error| {
+                hinted(format!("the plan is not valid JSON: {error:#}"), DESCRIBED)
+            })?;
         }
         if !text.trim_start().starts_with('{') {
-            bail!("the plan is not a JSON object");
+            return Err(hinted("the plan is not a JSON object", DESCRIBED));
         }
         Ok(Self { text })
     }
@@ -82,8 +88,46 @@ impl Document {
 fn read<T: DeserializeOwned>(text: &str) -> Result<T> {
     let mut json = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| describe(error, ""))?;
-    json.end()?;
+    json.end()
+        .map_err(|error| anyhow!(plain(&error.to_string())))?;
     Ok(value)
+}
+
+/// Fails if `text` begins with a mark that editors of Windows write.
+fn refuse_byte_order_mark(text: &[u8]) -> Result<()> {
+    let encoding = match text {
+        [0xef, 0xbb, 0xbf, ..] => "with a byte order mark",
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "as UTF-16",
+        _ => return Ok(()),
+    };
+    Err(hinted(
+        format!("the plan is written {encoding}"),
+        "save it as UTF-8 without a byte order mark",
+    ))
+}
+
+/// Says serde's message about the syntax, which ends with the position, in plain words.
+fn plain(message: &str) -> String {
+    let (what, position) = message.split_once(" at ").unwrap_or((message, ""));
+    let what = match what {
+        "key must be a string" => "a key in double quotes is expected",
+        "expected value" | "expected ident" => {
+            "a value is expected: an object, a list, a string in double quotes, a number, true, \
+             false or null"
+        }
+        "trailing comma" => "nothing follows the comma",
+        "trailing characters" => "something follows the end of the plan",
+        "recursion limit exceeded" => "it is nested deeper than 127 levels",
+        _ if what.starts_with("EOF while parsing") => "it is cut short",
+        _ if what.starts_with("control character") => {
+            "a string contains a control character, such as a line break, which is written `\\n`"
+        }
+        what => what,
+    };
+    match position {
+        "" => what.to_owned(),
+        position => format!("{position}: {what}"),
+    }
 }
 
 /// Reads `part` of the plan, which is at the JSON path `at`, into `T`.
@@ -103,11 +147,8 @@ fn describe(error: serde_path_to_error::Error<serde_json::Error>, at: &str) -> a
     push(&mut path, &error.path().to_string());
     let error = error.into_inner();
     let message = error.to_string();
-    if error.is_eof() {
-        return anyhow!("it is cut short: {message}");
-    }
     if !error.is_data() {
-        return anyhow!(message);
+        return anyhow!(plain(&message));
     }
     // The path says where the error is. The position is that of the value's end.
     let position = format!(" at line {} column {}", error.line(), error.column());
@@ -235,6 +276,9 @@ mod tests {
 
     use super::Document;
 
+    const VALUE: &str = "a value is expected: an object, a list, a string in double quotes, a \
+                         number, true, false or null";
+
     fn parse(text: &str) -> Result<Document, String> {
         Document::parse(text.into()).map_err(|error| format!("{error:#}"))
     }
@@ -260,23 +304,57 @@ mod tests {
             ),
             (
                 r#"{"a": {"#,
-                format!("{invalid}it is cut short: EOF while parsing an object at line 1 column 7"),
+                format!("{invalid}line 1 column 7: it is cut short"),
             ),
             (
                 r#"{"a": 1} {}"#,
-                format!("{invalid}trailing characters at line 1 column 10"),
+                format!("{invalid}line 1 column 10: something follows the end of the plan"),
             ),
             (
                 "{a: 1}",
-                format!("{invalid}key must be a string at line 1 column 2"),
+                format!("{invalid}line 1 column 2: a key in double quotes is expected"),
+            ),
+            ("", format!("{invalid}line 1 column 0: it is cut short")),
+            (
+                "{1, 2}",
+                format!("{invalid}line 1 column 2: a key in double quotes is expected"),
             ),
             (
-                "",
-                format!("{invalid}it is cut short: EOF while parsing a value at line 1 column 0"),
+                r#"{"a": None}"#,
+                format!("{invalid}line 1 column 7: {VALUE}"),
+            ),
+            (
+                r#"{"a": nul}"#,
+                format!("{invalid}line 1 column 10: {VALUE}"),
+            ),
+            (
+                r#"{"a": 1,}"#,
+                format!("{invalid}line 1 column 9: nothing follows the comma"),
+            ),
+            (
+                "{\"a\": \"\n\"}",
+                format!(
+                    "{invalid}line 2 column 0: a string contains a control character, such as a \
+                     line break, which is written `\\n`"
+                ),
+            ),
+            (
+                &"[".repeat(200),
+                format!("{invalid}line 1 column 128: it is nested deeper than 127 levels"),
+            ),
+            (
+                "{\"a\" 1}",
+                format!("{invalid}line 1 column 6: expected `:`"),
+            ),
+            (
+                "\u{feff}{}",
+                "the plan is written with a byte order mark".to_owned(),
             ),
         ] {
             assert_eq!(parse(text).unwrap_err(), message);
         }
+        let error = Document::parse(b"\xff\xfe{\0}\0".to_vec()).unwrap_err();
+        assert_eq!(error.to_string(), "the plan is written as UTF-16");
         let error = Document::parse(b"{\"a\": \"\xff\"}".to_vec()).unwrap_err();
         assert!(format!("{error:#}").starts_with("the plan is not UTF-8: "));
     }

@@ -70,6 +70,13 @@ impl Discovery {
         Ok(is_accepted.then(|| hands.name().to_owned()))
     }
 
+    /// Tells the other steps that the machine is not running.
+    pub fn set_down(&self) {
+        if let Some(known) = &self.known {
+            known.set_down();
+        }
+    }
+
     /// Learns from `output`, that of an exec, whether the machine accepts `--user`. Returns whether
     /// it refused the option, so that the call has to be made again without it.
     pub fn is_user_refused(&mut self, settings: &Settings, output: &Output) -> bool {

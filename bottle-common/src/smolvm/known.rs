@@ -1,5 +1,5 @@
 //! A file through which the steps of scripts/provision tell each other what they know about smolvm,
-//! so that only the first step has to ask it.
+//! so that only the first step has to ask it, and only one says that the machine is not running.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -74,6 +74,11 @@ impl Known {
         self.write(word(user));
     }
 
+    /// Writes to the file that the machine is not running, which scripts/provision reads.
+    pub fn set_down(&self) {
+        self.write("off\n");
+    }
+
     /// Overwrites the beginning of the file. If this fails, the next step asks smolvm itself.
     fn write(&self, text: &str) {
         let mut file = &self.0;
@@ -136,7 +141,10 @@ mod tests {
             smolvm.user = user;
             assert_eq!(second.get_or_ask(|| Err(())).as_ref(), Ok(&smolvm));
         }
-        for rubbish in ["rubbish", "try\n1.32", "try\n", "\n\n"] {
+        first.set_down();
+        let down = "off\n1.32.2\n";
+        assert_eq!(std::fs::read_to_string(file.path()).unwrap(), down);
+        for rubbish in [down, "rubbish", "try\n1.32", "try\n", "\n\n"] {
             std::fs::write(file.path(), rubbish).unwrap();
             assert_eq!(second.get_or_ask(|| Err(2)), Err(2), "{rubbish:?}");
         }

@@ -1,5 +1,7 @@
-//! Shows the progress of a long copy, on a line that changes.
+//! Shows the progress of what takes long, on a line that changes.
 
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::text;
@@ -25,7 +27,33 @@ pub struct Meter {
     shown: Option<Instant>,
 }
 
+/// Shows for how long something of unknown length has been going on. Dropping it clears the line.
+pub struct Clock(Option<(Sender<()>, JoinHandle<()>)>);
+
 impl Progress {
+    /// Starts a clock for what is called `name`.
+    #[must_use]
+    pub fn clock(self, name: &str) -> Clock {
+        let Some(show) = self.show else {
+            return Clock(None);
+        };
+        let (end, is_over) = mpsc::channel();
+        let (name, started) = (name.to_owned(), Instant::now());
+        let thread = thread::spawn(move || {
+            let mut is_shown = false;
+            let mut wait = QUIET_TIME;
+            while is_over.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+                show(&format!("{name}: {}s", started.elapsed().as_secs()));
+                is_shown = true;
+                wait = Duration::from_secs(1);
+            }
+            if is_shown {
+                show("");
+            }
+        });
+        Clock(Some((end, thread)))
+    }
+
     /// Starts to measure a copy of `total` bytes, which is called `name`.
     #[must_use]
     pub fn start(self, name: &str, total: u64) -> Meter {
@@ -68,6 +96,15 @@ impl Meter {
         if self.shown.is_none_or(|shown| shown.elapsed() >= INTERVAL) {
             self.shown = Some(Instant::now());
             show(&line(self));
+        }
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        if let Some((end, thread)) = self.0.take() {
+            drop(end);
+            let _ = thread.join();
         }
     }
 }

@@ -230,18 +230,25 @@ impl Runner {
     /// repeated. If a machine has too many calls at once, smolvm says that it is not running.
     fn is_transient(&self, output: &Output) -> bool {
         let stderr = String::from_utf8_lossy(failure::end(&output.stderr));
-        let busy = format!(
-            "connect: machine '{}' is not running",
-            self.settings.machine
-        );
-        let words = TRANSIENT.iter().copied().chain([busy.as_str()]);
-        failure::is_smolvms_own(output) && words.into_iter().any(|words| stderr.contains(words))
+        let is_transient = TRANSIENT.iter().any(|words| stderr.contains(words));
+        self.is_down(output) || failure::is_smolvms_own(output) && is_transient
+    }
+
+    /// Whether smolvm says that the machine is not running.
+    fn is_down(&self, output: &Output) -> bool {
+        let stderr = String::from_utf8_lossy(failure::end(&output.stderr));
+        let machine = &self.settings.machine;
+        let down = format!("connect: machine '{machine}' is not running");
+        failure::is_smolvms_own(output) && stderr.contains(&down)
     }
 
     /// Returns the stdout of a call that succeeded, or the failure of one that did not.
     fn judge(&self, call: &Call<String>, output: &Output) -> Result<String, CallFailure> {
         if output.status.success() {
             return Ok(text::lossless(&output.stdout));
+        }
+        if self.is_down(output) {
+            self.discovery.set_down();
         }
         let program = match call {
             Call::Exec(exec) => exec.argv.first().map(String::as_str),
@@ -361,6 +368,7 @@ mod tests {
                 timeout: Duration::from_secs(60),
                 trace: None,
                 progress: Progress { show: None },
+                stage_dir: "/nowhere".into(),
                 known: None,
             });
             Self { directory, runner }

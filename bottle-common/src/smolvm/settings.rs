@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,9 @@ use crate::smolvm::call::Call;
 use crate::smolvm::failure::{self, CallFailure, Reason};
 use crate::smolvm::progress::Progress;
 use crate::smolvm::version::ExecUser;
+
+/// What is said of a call that cannot be made again later.
+const REMOVED: &str = "; the file is removed when the step ends, --dry-run makes it again";
 
 /// How calls are made. All of this comes from the command line and the plan.
 #[derive(Clone)]
@@ -26,8 +29,10 @@ pub struct Settings {
     pub timeout: Duration,
     /// Prints a call: its command line with its exit status and its time, then its output.
     pub trace: Option<fn(&[String])>,
-    /// Shows the progress of copies.
+    /// Shows the progress of copies, and for how long another call has been going on.
     pub progress: Progress,
+    /// Where files are staged, which are removed when the step ends.
+    pub stage_dir: PathBuf,
     /// The file through which the steps share what they know about smolvm.
     pub known: Option<PathBuf>,
 }
@@ -50,6 +55,7 @@ impl Settings {
                 Call::Exec(exec) => exec.input.as_deref(),
                 Call::Copy(_) => None,
             };
+            let _clock = self.progress.clock(call.purpose());
             process::run(program, words, input.unwrap_or_default(), timeout)
         };
         if let Some(trace) = self.trace {
@@ -58,7 +64,12 @@ impl Settings {
                 Err(unfinished) => unfinished.to_string(),
             };
             let millis = started.elapsed().as_millis();
-            let mut lines = vec![format!("{}  # {end}, {millis} ms", self.shell_line(args))];
+            let note = match call {
+                Call::Copy(copy) if Path::new(&copy.from).starts_with(&self.stage_dir) => REMOVED,
+                _ => "",
+            };
+            let line = self.shell_line(args);
+            let mut lines = vec![format!("{line}  # {end}, {millis} ms{note}")];
             if let Ok(output) = &result {
                 for line in failure::printed(&presentable(call, output)) {
                     lines.push(format!("    {line}"));

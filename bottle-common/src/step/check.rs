@@ -3,8 +3,11 @@
 use clap::Args;
 
 use crate::error::{Code, Error, in_phase};
+use crate::guest::listing::Difference;
+use crate::guest::paths;
 use crate::step::Check;
 use crate::step::invocation::Invocation;
+use crate::step::output;
 
 /// Makes the calls of `checks`, and prints the differences. Returns whether there are none.
 pub(crate) fn check<O: Args>(
@@ -33,6 +36,11 @@ pub(crate) fn check<O: Args>(
         differences.extend(found);
     }
     in_phase(Code::HostFile, invocation.print(&differences))?;
+    if !invocation.options.common.quiet {
+        for hint in hints(invocation.step.name, &differences) {
+            output::say(&format!("hint: {hint}"));
+        }
+    }
     if differences.is_empty() && !invocation.options.common.quiet {
         let lines = lines.join("; ");
         if has_calls {
@@ -43,4 +51,65 @@ pub(crate) fn check<O: Args>(
         }
     }
     Ok(differences.is_empty())
+}
+
+/// Says what mends `differences`, which the step `name` has found.
+fn hints(name: &str, differences: &[Difference]) -> Vec<String> {
+    let mut hints = Vec::new();
+    let is_live = |difference: &&Difference| difference.what.starts_with("live ");
+    // The step keeps a repository that works, because the agent's commits are in it.
+    let is_kept = |difference: &&Difference| {
+        let is_made = ["owner", "type", "git status"].contains(&difference.what);
+        difference.path.starts_with(paths::WORKSPACE) && !is_made
+    };
+    let is_mended = |difference: &&Difference| !is_live(difference) && !is_kept(difference);
+    if differences.iter().any(|difference| is_mended(&difference)) {
+        hints.push(format!("{name} without --check mends it"));
+    }
+    if differences.iter().any(|difference| is_kept(&difference)) {
+        hints.push(format!(
+            "{name} keeps the repository that is in the guest: mend {} there, or replace all of it \
+             with --replace-repository",
+            paths::WORKSPACE
+        ));
+    }
+    if differences.iter().any(|difference| is_live(&difference)) {
+        hints.push("docs/live.md says what a live difference means".to_owned());
+    }
+    hints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hints;
+    use crate::guest::listing::Difference;
+
+    #[test]
+    fn a_hint_says_what_mends_a_difference() {
+        let mended = "bottle-git without --check mends it";
+        let kept = "bottle-git keeps the repository that is in the guest: mend /home/node/workspace \
+                    there, or replace all of it with --replace-repository";
+        let live = "docs/live.md says what a live difference means";
+        for (differences, expected) in [
+            (&[][..], &[][..]),
+            (&[("rule", "/home/node/.gitconfig")], &[mended]),
+            (&[("owner", "/home/node/workspace/.git")], &[mended]),
+            (&[("rule", "/home/node/workspace/.git/config")], &[kept]),
+            (&[("live url", "ssh://forge.example/x")], &[live]),
+            (
+                &[
+                    ("live url", "x"),
+                    ("mode", "/x"),
+                    ("hook", "/home/node/workspace/.git/hooks/x"),
+                ],
+                &[mended, kept, live],
+            ),
+        ] {
+            let differences: Vec<_> = differences
+                .iter()
+                .map(|(what, path)| Difference::new(what, path, "x", None))
+                .collect();
+            assert_eq!(hints("bottle-git", &differences), expected);
+        }
+    }
 }

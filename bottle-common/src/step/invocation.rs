@@ -54,6 +54,7 @@ impl<O: Args> Invocation<'_, O> {
             timeout: *timeout,
             trace: verbose.then_some(output::say_all),
             progress: self.progress(),
+            stage_dir: self.plan.stage_dir.clone(),
             known: known.clone(),
         })
     }

@@ -189,6 +189,7 @@ pub(crate) fn parse<O: Args>(mut command: Command) -> Result<CommandLine<O>, NoW
     for id in arguments_with_empty_variables(&command) {
         command = command.mut_arg(id, |arg| arg.env(None::<&str>));
     }
+    let variables = variables(&command);
     let parsed = command.try_get_matches().and_then(|mut matches| {
         let own_words = if matches.get_flag("dry_run") {
             own_words::<O>(&matches)
@@ -204,7 +205,11 @@ pub(crate) fn parse<O: Args>(mut command: Command) -> Result<CommandLine<O>, NoW
         let text = error.render().to_string();
         match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => NoWork::HelpOrVersion(text),
-            _ => NoWork::UsageError(usage_error(&name, &text), wanted_format()),
+            _ => {
+                let words: Vec<_> = env::args_os().collect();
+                let error = usage_error(&name, &blame_variable(text, &variables, &words));
+                NoWork::UsageError(error, wanted_format())
+            }
         }
     })
 }
@@ -245,6 +250,34 @@ fn own_words<O: Args>(matches: &ArgMatches) -> Vec<OsString> {
     words
 }
 
+/// Lists the options that a variable can set, each as `--OPTION` with its variable.
+fn variables(command: &Command) -> Vec<(String, String)> {
+    let options = command.get_arguments().filter_map(|arg| {
+        let variable = arg.get_env()?.to_str()?.to_owned();
+        Some((format!("--{}", arg.get_long()?), variable))
+    });
+    options.collect()
+}
+
+/// Puts the name of a variable into clap's message about an option, if not one of `words`, the
+/// command line, but the variable has set the option.
+fn blame_variable(text: String, variables: &[(String, String)], words: &[OsString]) -> String {
+    for (option, variable) in variables {
+        let is_given = words.iter().any(|word| {
+            let word = word.to_string_lossy();
+            let rest = word.strip_prefix(option.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+        });
+        let Some((before, after)) = text.split_once(&format!("for '{option} ")) else {
+            continue;
+        };
+        if !is_given && let Some((_, after)) = after.split_once('\'') {
+            return format!("{before}for the variable {variable}{after}");
+        }
+    }
+    text
+}
+
 /// Makes one line and a hint of clap's message, which has several paragraphs.
 fn usage_error(name: &str, text: &str) -> Error {
     let mut paragraphs = text.split("\n\n");
@@ -255,7 +288,12 @@ fn usage_error(name: &str, text: &str) -> Error {
         .unwrap_or(&message)
         .to_owned();
     let tip = paragraphs.find_map(|paragraph| paragraph.trim().strip_prefix("tip: "));
+    let word = message.strip_prefix("unexpected argument '");
+    let word = word.and_then(|rest| rest.strip_suffix("' found"));
     let hint = match tip {
+        _ if word.is_some_and(|word| !word.starts_with('-') && word.contains('.')) => {
+            "the plan is read from stdin: `< FILE`, or from a file: `-f FILE`".to_owned()
+        }
         Some(tip) => tip.to_owned(),
         None => format!("`{name} --help` shows the options"),
     };
@@ -284,7 +322,45 @@ fn wanted_format() -> ErrorFormat {
 mod tests {
     use std::time::Duration;
 
-    use super::timeout;
+    use super::{blame_variable, timeout, usage_error};
+
+    #[test]
+    fn a_variable_is_blamed_for_its_value() {
+        let variables = [("--timeout".to_owned(), "T".to_owned())];
+        let text = "error: invalid value 'x' for '--timeout <DURATION>': no number";
+        let of_variable = "error: invalid value 'x' for the variable T: no number";
+        let other = "error: invalid value 'x' for '--timeouts <X>': no number";
+        for (text, words, expected) in [
+            (text, &["a", "--timeouts=x"][..], of_variable),
+            (text, &["a", "--timeout", "x"], text),
+            (text, &["a", "--timeout=x"], text),
+            (other, &["a"], other),
+        ] {
+            let words: Vec<_> = words.iter().map(Into::into).collect();
+            assert_eq!(
+                blame_variable(text.to_owned(), &variables, &words),
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn a_plan_without_its_option_is_recognised() {
+        let plan = "the plan is read from stdin: `< FILE`, or from a file: `-f FILE`";
+        for (word, hint) in [
+            ("plan.json", plan),
+            ("./x", plan),
+            ("-x.json", "`step --help` shows the options"),
+            ("x", "`step --help` shows the options"),
+        ] {
+            let text = format!("error: unexpected argument '{word}' found\n\nUsage: step");
+            assert_eq!(
+                usage_error("step", &text).hint.as_deref(),
+                Some(hint),
+                "{word}"
+            );
+        }
+    }
 
     #[test]
     fn a_timeout_is_longer_than_0() {

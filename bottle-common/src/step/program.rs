@@ -70,11 +70,13 @@ fn run<O: Args>(step: &Step<O>, options: &CommandLine<O>) -> Result<u8, Error> {
         in_phase(Code::HostFile, invocation.print(&receipt))?;
         return Ok(0);
     }
+    let clock = invocation.progress().clock("read the host's files");
     if common.check {
         let mut checks = vec![in_phase(
             Code::HostFile,
             (step.check)(&invocation.plan, own),
         )?];
+        drop(clock);
         if common.live {
             let live = (step.live)(&invocation.plan, own, &common.questions);
             checks.push(in_phase(Code::HostFile, live)?);
@@ -82,7 +84,9 @@ fn run<O: Args>(step: &Step<O>, options: &CommandLine<O>) -> Result<u8, Error> {
         let is_in_place = check::check(&invocation, checks)?;
         return Ok(if is_in_place { 0 } else { DIFFERENT });
     }
-    let prepared = in_phase(Code::HostFile, (step.prepare)(&invocation.plan, own))?;
+    let prepared = in_phase(Code::HostFile, (step.prepare)(&invocation.plan, own));
+    drop(clock);
+    let prepared = prepared?;
     output::warn(step.name, &prepared.warnings);
     if common.dry_run {
         in_phase(
@@ -133,7 +137,10 @@ fn refuse_no_plan(text: &[u8], place: &str) -> Result<()> {
         bail!("the plan on {place} is larger than {} MiB", MAX_PLAN >> 20);
     }
     if text.iter().all(u8::is_ascii_whitespace) {
-        bail!("no plan on {place}: did the step before fail?");
+        match place {
+            "stdin" => bail!("no plan on stdin: did the step before fail?"),
+            file => bail!("no plan in {file}: it is empty"),
+        }
     }
     Ok(())
 }
