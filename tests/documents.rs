@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use bottle_common::step::options::{CommandLine, NoOptions};
 use clap::{Arg, ArgAction, Command, CommandFactory};
-use harness::{STEPS, Sandbox, command_documents, repository, schema};
+use harness::{STEPS, Sandbox, command_documents, markdown_as_man_page, repository, schema};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
@@ -65,7 +65,9 @@ fn provision(help: &str) -> Command {
         Arg::new("only")
             .long("only")
             .value_name("STEP,...")
-            .help("Run only these steps (ca, prompt, skills, git, supervise)"),
+            .help("Run only these steps")
+            .value_delimiter(',')
+            .value_parser(STEPS),
         Arg::new("from")
             .long("from")
             .value_name("STEP")
@@ -108,7 +110,11 @@ fn the_documents_of_provision_match_its_command_line() {
          It reads a plan (JSON) on stdin, and prints the plan with a receipt of each step on stdout.\n\
          .PP\nNothing is changed in the guest before all steps have accepted their options, the plan\n\
          and the host's files. If a step fails, the later steps are not run, and the exit status is\n\
-         the step's.",
+         the step's. On a terminal, the receipts are printed instead of the plan.",
+        &[(
+            "stage_dir of the plan",
+            "Where the steps make and remove files for the guest.",
+        )],
     );
     // The script's own help has the same number of options, and the script accepts each.
     command.build();
@@ -200,6 +206,10 @@ fn the_documents_of_fetch_match_its_command_line() {
          No tags, no hooks, no more than 1,000 branches. Branches are left out, with a warning, if\n\
          git would not accept their names, or if they are called HEAD. A branch that the agent\n\
          deleted stays.",
+        &[(
+            "refs/bottle/MACHINE",
+            "In the host's repository: the agent's branches.",
+        )],
     );
 }
 
@@ -264,4 +274,48 @@ fn the_schemas_accept_what_the_steps_read_and_print() {
         assert!(!receipts.is_valid(&receipt));
     }
     assert!(!checks.is_valid(&json!({"ca": [{"what": "mode"}]})));
+}
+
+#[test]
+fn the_man_page_of_the_plan_is_its_page() {
+    markdown_as_man_page("plan.md", "bottle-plan", "what a bottle needs, as JSON");
+}
+
+/// A terminal has 80 columns.
+#[test]
+fn help_fits_a_terminal() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    let scripts = [
+        "provision",
+        "fetch",
+        "demo",
+        "install",
+        "check",
+        "bench",
+        "needs",
+        "test",
+    ];
+    let scripts = scripts.map(|name| repository().join("scripts").join(name));
+    let example = repository().join("examples/first-bottle");
+    let steps = STEPS.map(|step| sandbox.path(format!("bin/bottle-{step}")));
+    for program in scripts.iter().chain(&steps).chain([&example]) {
+        for option in ["-h", "--help"] {
+            let outcome = sandbox.run(program).args([option]).end();
+            assert_eq!(
+                (outcome.status, outcome.stderr.as_str()),
+                (0, ""),
+                "{program:?}"
+            );
+            let long: Vec<_> = outcome
+                .stdout
+                .lines()
+                .filter(|line| line.len() > 80)
+                .collect();
+            assert!(
+                long.is_empty() && !outcome.stdout.is_empty(),
+                "{program:?}: {long:#?}"
+            );
+        }
+    }
 }

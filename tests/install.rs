@@ -23,7 +23,7 @@ fn built() -> Sandbox {
     let source = repository();
     let source = source.display();
     let copied = sandbox.sh(&format!(
-        "mkdir -p r/target/release && cp -R '{source}/docs' '{source}/scripts' r"
+        "mkdir -p r/target/release && cp -R '{source}/docs' '{source}/examples' '{source}/scripts' r"
     ));
     assert_eq!(copied.status, 0, "{copied:?}");
     for step in STEPS {
@@ -46,7 +46,18 @@ fn built() -> Sandbox {
 fn the_installed_programs_work() {
     let sandbox = built();
     let done = sandbox.sh("r/scripts/install --prefix 'a b/prefix'");
-    assert_eq!((done.status, done.stderr.as_str()), (0, ""));
+    let prefix = format!("{}/a b/prefix", sandbox.path("").display());
+    let prefix = prefix.replace("//", "/");
+    let said = format!(
+        "install: bottle-provision, bottle-fetch and the steps are in {prefix}/bin\n\
+         install: man pages, completions, schemas and an example are in {prefix}/share\n\
+         install: PATH lacks it: export PATH=\"{prefix}/bin:$PATH\"\n\
+         install: zsh, before compinit: fpath=(\"{prefix}/share/zsh/site-functions\" $fpath)\n"
+    );
+    assert_eq!(
+        (done.status, done.stdout, done.stderr.as_str()),
+        (0, said, "")
+    );
     let built = fs::read_to_string(sandbox.path("home/cargo.log")).unwrap();
     assert!(
         built.starts_with("build --release --locked --bin bottle-ca "),
@@ -72,11 +83,11 @@ fn the_installed_programs_work() {
     );
     assert_eq!(
         list("share/bottle"),
-        "adapters\nchecks.schema.json\nplan.schema.json\nreceipts.schema.json\n"
+        "adapters\nchecks.schema.json\nexamples\nplan.md\nplan.schema.json\nreceipts.schema.json\n"
     );
     assert_eq!(
         sandbox.sh("find 'a b/prefix' -type f | wc -l").stdout,
-        "42\n"
+        "45\n"
     );
 
     // provision finds the steps in its own directory, even if it is started through a link.
@@ -88,7 +99,7 @@ fn the_installed_programs_work() {
 #[test]
 fn installing_twice_and_uninstalling() {
     let sandbox = built();
-    let script = "mkdir -p p/bin && touch p/bin/other && r/scripts/install --prefix p && r/scripts/install --prefix=p && \
+    let script = "mkdir -p p/bin && touch p/bin/other && r/scripts/install --prefix p >said && r/scripts/install --prefix=p >said && \
                   r/scripts/install --uninstall --prefix p && r/scripts/install --uninstall --prefix p && find p ! -type d";
     let outcome = sandbox.sh(script);
     assert_eq!(
@@ -107,6 +118,27 @@ fn installing_twice_and_uninstalling() {
             .sh(&format!("r/scripts/install {args}"))
             .fails(status, stderr);
     }
+}
+
+/// For packages: what is installed is not what is used from there.
+#[test]
+fn a_root_may_be_prepared_for_another_machine() {
+    let sandbox = built();
+    let outcome = sandbox.sh("DESTDIR=$PWD/root r/scripts/install --prefix /usr && \
+                              find root -name 'bottle-ca*' | sort && DESTDIR=root r/scripts/install \
+                              --prefix /usr --uninstall && find root ! -type d");
+    let files = "root/usr/bin/bottle-ca\n\
+                 root/usr/share/bash-completion/completions/bottle-ca\n\
+                 root/usr/share/fish/vendor_completions.d/bottle-ca.fish\n\
+                 root/usr/share/man/man1/bottle-ca.1\n";
+    assert_eq!(
+        (
+            outcome.status,
+            outcome.stdout.as_str(),
+            outcome.stderr.as_str()
+        ),
+        (0, files, "")
+    );
 }
 
 /// Where the programs are built already, cargo is not needed.

@@ -205,7 +205,17 @@ mod tests {
 
     #[test]
     fn the_documents_match_the_command_line() {
-        harness::step_documents(&STEP.command());
+        let files = [
+            (
+                "/usr/local/share/ca-certificates/claude-bottle-mitm.crt",
+                "In the guest: the certificate.",
+            ),
+            (
+                "/etc/ssl/certs/ca-certificates.crt",
+                "In the guest: the bundle of all trusted certificates.",
+            ),
+        ];
+        harness::step_documents(&STEP.command(), &files);
     }
 
     #[test]

@@ -30,8 +30,7 @@ use crate::parts::{Options, Part, Parts};
 
 const STEP: Step<Options> = Step {
     name: "bottle-git",
-    about: "Copies the project's .git into the guest, routes git through the gate, sets the git \
-            identity",
+    about: "Copies the project's .git, routes git through the gate, sets the git identity",
     notes: "\
   git sends the spellings of a remote's address that people and tools write to
   the gate, by url.*.insteadOf. It compares the beginning of an address byte by
@@ -141,5 +140,12 @@ fn stale_lock() -> Recovery {
 #[cfg(test)]
 #[test]
 fn the_documents_match_the_command_line() {
-    harness::step_documents(&STEP.command());
+    let files = [
+        ("/home/node/workspace", "In the guest: the project."),
+        (
+            "/home/node/.gitconfig",
+            "In the guest: the rules that route git through the gate, and the identity.",
+        ),
+    ];
+    harness::step_documents(&STEP.command(), &files);
 }

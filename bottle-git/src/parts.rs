@@ -17,16 +17,17 @@ pub struct Options {
     #[arg(long, value_name = "PART")]
     pub only: Option<Part>,
 
-    /// Replace a repository that is already in the guest; the agent's commits in it are lost, and
-    /// with `spec.copy_worktree` the whole workspace
+    /// Replace a repository in the guest; the agent's commits in it are lost
+    ///
+    /// With `spec.copy_worktree`, the whole workspace is replaced.
     #[arg(long)]
     pub replace_repository: bool,
 
-    /// Copy the repository's configuration, and files that git does not know, as they are
+    /// Copy the configuration, and files unknown to git, as they are
     #[arg(long)]
     pub keep_config: bool,
 
-    /// Let the project use repositories in DIR, which is not in the project; repeatable
+    /// Let the project use repositories in DIR, outside of it; repeatable
     #[arg(long, value_name = "DIR")]
     pub allow_outside: Vec<PathBuf>,
 }

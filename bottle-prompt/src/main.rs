@@ -114,5 +114,9 @@ fn path() -> GuestPath {
 #[cfg(test)]
 #[test]
 fn the_documents_match_the_command_line() {
-    harness::step_documents(&STEP.command());
+    let files = [(
+        "/home/node/.claude-bottle-prompt.txt",
+        "In the guest: the prompt, mode 0600.",
+    )];
+    harness::step_documents(&STEP.command(), &files);
 }

@@ -169,5 +169,12 @@ fn find_all(plan: &Plan, options: &Options) -> Result<Vec<Skill>> {
 #[cfg(test)]
 #[test]
 fn the_documents_match_the_command_line() {
-    harness::step_documents(&STEP.command());
+    let files = [
+        ("~/.claude/skills", "The skills on the host."),
+        (
+            "/home/node/.claude/skills",
+            "In the guest: the copied skills.",
+        ),
+    ];
+    harness::step_documents(&STEP.command(), &files);
 }

@@ -154,5 +154,9 @@ fn compare(url: &HttpUrl, answer: &str) -> Result<Vec<Difference>> {
 #[cfg(test)]
 #[test]
 fn the_documents_match_the_command_line() {
-    harness::step_documents(&STEP.command());
+    let files = [(
+        "/home/node/.claude.json",
+        "In the guest: where claude mcp add registers the MCP server.",
+    )];
+    harness::step_documents(&STEP.command(), &files);
 }

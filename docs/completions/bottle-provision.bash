@@ -30,7 +30,7 @@ _bottle__provision() {
             fi
             case "${prev}" in
                 --only)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "ca prompt skills git supervise" -- "${cur}"))
                     return 0
                     ;;
                 --from)

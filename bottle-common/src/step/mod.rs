@@ -16,7 +16,7 @@ mod script;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::{Args, Command, CommandFactory};
+use clap::{Arg, ArgAction, Args, Command, CommandFactory};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -99,7 +99,15 @@ impl<O: Args> Step<O> {
     #[must_use]
     pub fn command(&self) -> Command {
         let examples = EXAMPLES.replace("STEP", self.name);
+        // Short help has long lines.
+        let help = Arg::new("help")
+            .short('h')
+            .long("help")
+            .help("Print help")
+            .help_heading(None::<&str>);
         let command = CommandLine::<O>::command()
+            .disable_help_flag(true)
+            .arg(help.action(ArgAction::HelpLong))
             .name(self.name)
             .about(self.about)
             .version(env!("CARGO_PKG_VERSION"))

@@ -47,15 +47,15 @@ pub struct Common {
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
 
-    /// Print a shell script that makes the step's smolvm calls, and change nothing
+    /// Print a shell script of the step's smolvm calls, and change nothing
     #[arg(short = 'n', long, conflicts_with_all = ["output", "check"])]
     pub dry_run: bool,
 
-    /// Change nothing, and report how the guest differs from the plan; exit status 3 if it does
+    /// Change nothing; exit with status 3 if the guest differs from the plan
     #[arg(long)]
     pub check: bool,
 
-    /// With --check: ask the guest, as the agent, whether it works: TLS, git, the supervisor, files
+    /// With --check: ask the guest, as the agent, whether it works
     #[arg(long, requires = "check")]
     pub live: bool,
 
@@ -82,7 +82,7 @@ pub struct Common {
     #[arg(long, hide = true, value_name = "FILE")]
     pub known: Option<PathBuf>,
 
-    /// What to print on stdout [default: plan, or receipt if stdout is a terminal]
+    /// What to print [default: plan, or receipt on a terminal]
     #[arg(short, long, value_name = "WHAT")]
     pub output: Option<Output>,
 
@@ -90,7 +90,7 @@ pub struct Common {
     #[arg(short, long, conflicts_with = "verbose")]
     pub quiet: bool,
 
-    /// Print every smolvm call as a shell command, with its exit status, its time and its output
+    /// Print every smolvm call as a shell command, with what it printed
     #[arg(short, long)]
     pub verbose: bool,
 
@@ -103,8 +103,11 @@ pub struct Common {
     )]
     pub smolvm: OsString,
 
-    /// User that runs guest commands: `auto` (root or node, whichever a command needs, by `--user`
-    /// since smolvm 1.14.0), `none` (the machine's default user), or a user name
+    /// User that runs guest commands: `auto`, `none` or a user name
+    ///
+    /// With `auto`, root or node, as each command needs, by smolvm's --user.
+    ///
+    /// With `none`, the machine's default user.
     #[arg(
         long,
         value_name = "USER",
@@ -135,7 +138,7 @@ pub struct Questions {
     )]
     pub live_timeout: Duration,
 
-    /// Host to which --live makes a TLS connection, instead of those of the plan's egress routes
+    /// Host for --live's TLS connection, instead of the plan's egress routes
     #[arg(long, value_name = "HOST[:PORT]", requires = "live", value_parser = checked::<TlsHost>)]
     pub live_host: Option<TlsHost>,
 }

@@ -31,7 +31,7 @@ use guests::Guest;
 
 pub use certificates::{Certificate, Pair, certificate, fingerprint};
 pub use converge::{converges, converges_in};
-pub use documents::{command_documents, document, schema, step_documents};
+pub use documents::{command_documents, document, markdown_as_man_page, schema, step_documents};
 pub use other_hosts::{OtherHosts, adapter};
 pub use programs::{STEPS, keys, running, send};
 pub use repositories::{CLONE, COPIED, KEPT};
