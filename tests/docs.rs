@@ -10,7 +10,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use harness::{Outcome, Run, STEPS, Sandbox, cp_for_root, repository};
+use harness::{MACHINE, Outcome, Run, STEPS, Sandbox, cp_for_root, repository};
 use serde_json::{Map, Value, json};
 
 const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
@@ -111,6 +111,47 @@ fn merge(plan: &mut Value, block: &Value) {
     for (key, value) in members {
         merge(&mut plan[key], value);
     }
+}
+
+#[test]
+fn the_plan_of_the_first_bottle_is_one() {
+    let sandbox = host();
+    for (from, to) in [("prompt.txt", "prompt.txt"), ("ca.pem", "ca.pem")] {
+        let content = fs::read(sandbox.path(from)).unwrap();
+        sandbox.write(format!("bottle/{to}"), content);
+    }
+    let page = page("first-bottle.md");
+    let text = page.split("```json\n").nth(1).unwrap();
+    let text = text.split_once("```").unwrap().0;
+    assert_eq!(text.trim_end().lines().count(), 10);
+    let plan = parse(&sandbox, text);
+    let receipts = provision(&sandbox, &plan, "");
+    assert_eq!(receipts["ca"]["status"], "done");
+}
+
+#[test]
+fn the_example_plan_works() {
+    let sandbox = Sandbox::with_guest();
+    prepare(&sandbox);
+    sandbox.add_claude();
+    let example = repository().join("examples/first-bottle");
+    let script = format!(
+        "{} first {MACHINE} && CLAUDE_BOTTLE_HOST_SKILLS_DIR=$PWD/first/skills bottle-provision -q \
+         < first/plan.json >/dev/null",
+        example.display()
+    );
+    let outcome = sandbox.sh(&script);
+    assert_eq!(
+        (outcome.status, outcome.stderr.as_str()),
+        (0, ""),
+        "{outcome:?}"
+    );
+    assert_eq!(sandbox.guest("ls /home/node/workspace"), "README\n");
+    sandbox.sh(&script).fails(1, "first-bottle: first exists\n");
+    let other = format!("{} 'a\"b'", example.display());
+    assert_eq!(sandbox.sh(&other).status, 1);
+    let usage = sandbox.sh(&format!("{} x 'a/b'", example.display()));
+    usage.fails(2, "first-bottle: a/b: not a name of a machine\n");
 }
 
 /// The receipts of a run that succeeds, without their times.

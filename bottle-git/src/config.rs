@@ -258,7 +258,12 @@ pub fn is_way(entry: &Entry, knows_remotes: bool) -> bool {
     entry.is_of(WAYS) || knows_remotes && entry.is_of(WAYS_OF_REMOTES)
 }
 
-/// Removes the extensions that have no effect after the repository is copied.
+/// What git finds out about the host's file system when it makes a repository. On the guest's, which
+/// distinguishes upper and lower case, git would work with wrong names.
+const OF_THE_FILE_SYSTEM: [&str; 2] = ["core.ignorecase", "core.precomposeunicode"];
+
+/// Removes the extensions that have no effect after the repository is copied, and what git says of
+/// the host's file system.
 ///
 /// # Errors
 ///
@@ -267,7 +272,9 @@ pub fn filter_extensions(entries: &mut Vec<Entry>, place: &str) -> Result<()> {
     entries.retain(|entry| {
         let is_files = entry.value.as_deref() == Some("files");
         let is_default = entry.key == "extensions.refstorage" && is_files;
-        !is_default && entry.key != "extensions.relativeworktrees"
+        let key = entry.key.as_str();
+        let is_hosts = key == "extensions.relativeworktrees" || OF_THE_FILE_SYSTEM.contains(&key);
+        !is_default && !is_hosts
     });
     if value(entries, "core.repositoryformatversion").is_none_or(|version| version == "0") {
         return Ok(());
@@ -506,6 +513,14 @@ mod tests {
                 Ok(2),
             ),
             (&["extensions.other=1"], Ok(1)),
+            (
+                &[
+                    "core.ignorecase=true",
+                    "core.precomposeunicode=true",
+                    "core.bare=false",
+                ],
+                Ok(1),
+            ),
             (
                 &[
                     "core.repositoryformatversion=1",

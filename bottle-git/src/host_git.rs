@@ -198,6 +198,14 @@ fn config(root: &Path, name: &str, question: &[&str]) -> Result<Option<GitAnswer
     let args = args.iter().chain(question).map(OsStr::new);
     match process::git(args) {
         Ok(output) if output.status.success() => Ok(Some(GitAnswer::Yes(output))),
+        // macOS has a git that only says where to get one, or which licence to accept.
+        Ok(output)
+            if output.stderr.starts_with(b"xcrun: ")
+                || output.stderr.starts_with(b"You have not agreed") =>
+        {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Err(anyhow!("git: {}", said.trim())).with_context(reading)
+        }
         Ok(_) => Ok(Some(GitAnswer::No)),
         Err(Unfinished::Missing(error)) => Ok(Some(GitAnswer::NoGit(error))),
         Err(Unfinished::Interrupted(error)) => Err(error.into()),

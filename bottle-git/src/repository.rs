@@ -304,8 +304,12 @@ impl Repository {
         });
         let line = match (&worktree, self.source.parent()) {
             (Some(receipt::Worktree { files, bytes }), Some(project)) => {
-                let size = size(*bytes);
-                format!("{} in {path} with {files} files, {size}", project.display())
+                let (project, size) = (project.display(), size(*bytes));
+                let files = match files {
+                    1 => "1 file".to_owned(),
+                    files => format!("{files} files"),
+                };
+                format!("{project} in {path} with {files}, {size}")
             }
             _ => format!("{} in {path}", self.source.display()),
         };

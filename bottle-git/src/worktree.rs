@@ -502,7 +502,18 @@ fn is_directory(path: &Path) -> bool {
 /// be copied as if it were a file of the project.
 fn is_fit(path: &Path) -> bool {
     let mut names = path.as_os_str().as_bytes().split(|&byte| byte == b'/');
-    names.all(|name| !matches!(name, b"" | b"." | b"..") && !name.eq_ignore_ascii_case(b".git"))
+    names.all(|name| {
+        !matches!(name, b"" | b"." | b"..") && !seen(name).eq_ignore_ascii_case(b".git")
+    })
+}
+
+/// Returns what HFS+ sees of a name in a path: it ignores some characters, as git knows.
+fn seen(name: &[u8]) -> Vec<u8> {
+    let is_ignored = |c: char| matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}');
+    match std::str::from_utf8(name) {
+        Ok(name) => name.replace(is_ignored, "").into_bytes(),
+        Err(_) => name.to_vec(),
+    }
 }
 
 fn unfit(path: &Path) -> Error {
@@ -518,4 +529,31 @@ fn too_many() -> Error {
         format!("there are more than {MAX_FILES} files, or their paths have more than 16 MiB"),
         "a sparse checkout has fewer: git sparse-checkout set DIR",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::is_fit;
+
+    #[test]
+    fn nothing_in_a_git_directory_is_a_file_of_the_project() {
+        for (path, expected) in [
+            ("a/.gitmodules", true),
+            (".github/x", true),
+            ("a/git/.b", true),
+            ("é\u{200c}", true),
+            (".git", false),
+            ("a/.GIT/config", false),
+            (".g\u{200c}it/config", false),
+            ("\u{feff}.git\u{206f}/config", false),
+            ("a/../b", false),
+            ("./a", false),
+            ("a//b", false),
+            ("/a", false),
+        ] {
+            assert_eq!(is_fit(Path::new(path)), expected, "{path:?}");
+        }
+    }
 }

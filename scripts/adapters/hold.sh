@@ -3,7 +3,7 @@
 
 # hold FILE SIZE: stdin becomes FILE, and then nothing, until this program has ended.
 hold() {
-    directory=$(mktemp -d)
+    directory=$(mktemp -d "${TMPDIR:-/tmp}/bottle.XXXXXX")
     fifo=$directory/fifo
     mkfifo "$fifo"
     # shellcheck disable=SC2094

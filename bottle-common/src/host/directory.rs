@@ -97,8 +97,8 @@ impl Directory {
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = match openat(self, name, flags, Mode::empty()) {
             Ok(descriptor) => File::from(descriptor),
-            // LOOP means a link, and NXIO a socket.
-            Err(Errno::LOOP | Errno::NXIO) => return Ok(None),
+            // LOOP means a link, and the others a socket, on Linux and on macOS.
+            Err(Errno::LOOP | Errno::NXIO | Errno::OPNOTSUPP) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         Ok(file.metadata()?.is_file().then_some(file))
@@ -117,8 +117,17 @@ impl Directory {
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             File::from(openat(self, name, flags, Mode::empty())?).metadata()
         }
+        // Elsewhere a path of more than 1,024 bytes is too long although its file is there.
         #[cfg(not(target_os = "linux"))]
-        self.path.join(name).symlink_metadata()
+        match self.path.join(name).symlink_metadata() {
+            Err(error)
+                if error.raw_os_error() == Some(Errno::NAMETOOLONG.raw_os_error())
+                    && name.len() < 256 =>
+            {
+                Err(io::Error::other("its path is too long"))
+            }
+            metadata => metadata,
+        }
     }
 
     /// Reads the target of the link `name` in this directory.

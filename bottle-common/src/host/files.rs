@@ -24,8 +24,8 @@ pub fn open(path: &Path) -> Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(descriptor) => File::from(descriptor),
-        // This is the error for a socket.
-        Err(Errno::NXIO) => bail!("{}: not a regular file", reading()),
+        // These are the errors for a socket, on Linux and on macOS.
+        Err(Errno::NXIO | Errno::OPNOTSUPP) => bail!("{}: not a regular file", reading()),
         Err(error) => return Err(error).with_context(reading),
     };
     if !file.metadata().with_context(reading)?.is_file() {

@@ -21,12 +21,16 @@ const PREFIX: &str = "bottle-";
 /// The maximum memory for the names in the directory, in bytes.
 const MAX_NAMES: usize = 1 << 20;
 
-/// The mode bits with which the group or all users can write.
 /// The user that owns the files of users who are not in this user namespace (Linux's default).
 const UNMAPPED: u32 = 65534;
+/// The mode bits with which the group or all users can write.
 const OTHERS_WRITE: u32 = 0o022;
-/// The mode bit with which all users can write.
-const EVERYBODY_WRITES: u32 = 0o002;
+/// The mode bits with which all users can write. On macOS, all are in the group `staff`.
+const EVERYBODY_WRITES: u32 = if cfg!(target_os = "linux") {
+    0o002
+} else {
+    OTHERS_WRITE
+};
 /// The mode bit of a directory in which only the owner of a file can remove or rename it.
 const STICKY: u32 = 0o1000;
 

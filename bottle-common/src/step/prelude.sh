@@ -69,7 +69,7 @@ end() {
 begin() {
     command -v "$smolvm" >/dev/null || { printf '%s: cannot be run\n' "$smolvm" >&2 && exit 69; }
     find_version
-    stage=$(mktemp -d)
+    stage=$(mktemp -d "${TMPDIR:-/tmp}/bottle.XXXXXX")
     trap end EXIT
     trap 'optional= && exit 129' HUP
     trap 'optional= && exit 130' INT
