@@ -93,6 +93,40 @@ fn a_terminal_on_stdout_gets_the_receipt_alone() {
     );
 }
 
+/// A smolvm whose commands in the guest do not end until the file `enough` exists.
+const SLOW_EXEC: &str = r#"#!/bin/sh
+while [ "$2" = exec ] && [ ! -e enough ]; do sleep 0.05; done
+exec smolvm "$@"
+"#;
+
+#[test]
+fn a_terminal_on_stderr_sees_for_how_long_a_call_has_been_going_on() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    let slow = sandbox.write("slow", SLOW_EXEC);
+    fs::set_permissions(slow, fs::Permissions::from_mode(0o755)).unwrap();
+    for (options, line) in [("", "chown"), ("--check", "look into the guest")] {
+        let command = format!("bottle-prompt {options} --smolvm ./slow -f plan.json >printed");
+        let child = sandbox
+            .run("script")
+            .args(["-qefc", &command, "typescript"])
+            .start();
+        let seen = || fs::read_to_string(sandbox.path("typescript")).unwrap_or_default();
+        let shown = |seen: &str| {
+            seen.split('\r')
+                .any(|part| part.starts_with(line) && part.ends_with("s\x1b[K"))
+        };
+        wait_for("the time", || shown(&seen()));
+        sandbox.write("enough", "");
+        let outcome = sandbox.outcome(child);
+        assert!(
+            outcome.stdout.contains("\r\x1b[Kbottle-prompt: "),
+            "{outcome:?}"
+        );
+        fs::remove_file(sandbox.path("enough")).unwrap();
+    }
+}
+
 /// A smolvm whose copies print progress until the file `enough` exists. The size of the file `said`
 /// is the number of lines so far.
 const SLOW: &str = r#"#!/bin/sh

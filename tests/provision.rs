@@ -11,7 +11,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Child;
 
-use harness::{KEPT, Outcome, STEPS, Sandbox, fingerprint, keys, send, wait_for};
+use harness::{KEPT, MACHINE, Outcome, STEPS, Sandbox, fingerprint, keys, send, wait_for};
 use serde_json::{Value, json};
 
 /// One of the programs; the others are in the same directory.
@@ -665,4 +665,128 @@ fn the_first_failure_of_jobs_counts() {
         serde_json::from_str(&fs::read_to_string(sandbox.path("kept.json")).unwrap()).unwrap();
     assert_eq!(keys(&kept["receipts"]), ["ca"]);
     assert_eq!(sandbox.staged(), [""; 0]);
+}
+
+/// A stdin that is closed, one without an end, and nowhere to put the plan.
+#[test]
+fn a_plan_that_cannot_be_read_or_kept_is_an_error() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    let fate = "provision: bottle-ca would fail, exit status 65; nothing was changed\n\
+                hint: bottle-ca --dry-run < PLAN shows it alone\n";
+    for (command, status, why) in [
+        (
+            "provision <&-",
+            65,
+            format!("bottle-ca: no plan on stdin: did the step before fail?\n{fate}"),
+        ),
+        (
+            "provision </dev/zero",
+            65,
+            format!("bottle-ca: the plan on stdin is larger than 16 MiB\n{fate}"),
+        ),
+        (
+            "provision -f /dev/zero",
+            65,
+            format!("bottle-ca: the plan on stdin is larger than 16 MiB\n{fate}")
+                .replace("PLAN", "/dev/zero"),
+        ),
+        (
+            "TMPDIR=/nowhere provision <plan.json",
+            1,
+            "provision: make a directory in /nowhere\nhint: TMPDIR names another place\n"
+                .to_owned(),
+        ),
+        (
+            "provision plan.json",
+            2,
+            "bottle-ca: unexpected argument 'plan.json' found\n\
+             hint: the plan is read from stdin: `< FILE`, or from a file: `-f FILE`\n"
+                .to_owned(),
+        ),
+        (
+            "CLAUDE_BOTTLE_TIMEOUT=x provision <plan.json",
+            2,
+            format!(
+                "bottle-ca: invalid value 'x' for the variable CLAUDE_BOTTLE_TIMEOUT: expected number at 0\n{HELP}"
+            ),
+        ),
+    ] {
+        sandbox.sh(command).fails(status, &why);
+    }
+    made_no_call(&sandbox);
+}
+
+#[test]
+fn a_stopped_machine_is_said_once() {
+    let sandbox = Sandbox::with_guest();
+    sandbox.set_up(BUILT);
+    sandbox.sh(&format!("smolvm machine stop --name {MACHINE}"));
+    let down = format!(
+        "Error: agent operation failed: connect: machine '{MACHINE}' is not running. Start it with \
+         'smolvm machine start --name {MACHINE}'; if a start is already in progress, retry once it \
+         finishes.\nhint: `smolvm machine start --name {MACHINE}` starts it; if it is running, it is \
+         busy: try again\n"
+    );
+    let copy = "bottle-ca: write /usr/local/share/ca-certificates/claude-bottle-mitm.crt: smolvm machine cp";
+    let look = "bottle-ca: look into the guest: smolvm machine exec";
+    for (options, doing, fate) in [
+        ("", copy, "not run"),
+        ("--jobs", copy, "run without a receipt"),
+        ("--check", look, "not run"),
+        ("--check --jobs", look, "run without a receipt"),
+    ] {
+        let stderr = format!(
+            "{doing}: exit status 1: {down}provision: bottle-ca failed, exit status 1; {fate}: prompt \
+             skills git supervise\nhint: bottle-ca < PLAN runs it alone\n"
+        );
+        let outcome = sandbox.sh(&format!("provision {options} < plan.json"));
+        outcome.fails(1, &stderr);
+    }
+}
+
+#[test]
+fn a_terminal_on_stdout_gets_the_receipts() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    for options in ["", "-j"] {
+        let command = format!("provision -q {options} --keep-plan kept.json -f plan.json");
+        let run = sandbox.run("script").args(["-qec", &command, "/dev/null"]);
+        let outcome = run.end();
+        let shown: Vec<_> = outcome
+            .stdout
+            .lines()
+            .filter(|line| !line.starts_with([' ', '{', '}', '[', ']']))
+            .collect();
+        let names = STEPS.map(|step| format!("{step}:"));
+        assert_eq!(
+            (outcome.status, shown),
+            (0, names.each_ref().map(|name| &**name).to_vec())
+        );
+        let kept = fs::read_to_string(sandbox.path("kept.json")).unwrap();
+        let kept: Value = serde_json::from_str(&kept).unwrap();
+        assert_eq!(keys(&kept["receipts"]), STEPS);
+    }
+    let whole =
+        sandbox
+            .run("script")
+            .args(["-qec", "provision -q -o plan -f plan.json", "/dev/null"]);
+    let printed: Value = serde_json::from_str(&whole.end().stdout).unwrap();
+    assert_eq!(keys(&printed["receipts"]), STEPS);
+}
+
+/// All steps run at once, so none of them shows its progress.
+#[test]
+fn a_terminal_on_stderr_shows_which_step_jobs_wait_for() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    for (options, is_shown) in [("-j", true), ("-jq", false), ("", false)] {
+        let command = format!("provision {options} -f plan.json >printed");
+        let outcome = sandbox
+            .run("script")
+            .args(["-qec", &command, "/dev/null"])
+            .end();
+        let line = "\rprovision: waiting for bottle-git\x1b[K\r\x1b[K";
+        assert_eq!(outcome.stdout.contains(line), is_shown, "{outcome:?}");
+    }
 }
