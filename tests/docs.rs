@@ -10,7 +10,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use harness::{MACHINE, Outcome, Run, STEPS, Sandbox, cp_for_root, repository};
+use harness::{MACHINE, Outcome, Run, STEPS, Sandbox, cp_for_root, need, repository};
 use serde_json::{Map, Value, json};
 
 const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
@@ -118,7 +118,7 @@ fn the_plan_of_the_first_bottle_is_one() {
     let sandbox = host();
     for (from, to) in [("prompt.txt", "prompt.txt"), ("ca.pem", "ca.pem")] {
         let content = fs::read(sandbox.path(from)).unwrap();
-        sandbox.write(format!("bottle/{to}"), content);
+        sandbox.write(format!("first-bottle/{to}"), content);
     }
     let page = page("first-bottle.md");
     let text = page.split("```json\n").nth(1).unwrap();
@@ -287,6 +287,7 @@ plan = dataclasses.make_dataclass("Plan", fields)(**fields)
 
 /// Runs the page's Python, the blocks `which`, and `more`.
 fn python(sandbox: &Sandbox, which: &[usize], more: &str) -> Outcome {
+    need("python3", "python3-minimal");
     let mut program = LAUNCHER.to_owned();
     let blocks = blocks("python");
     for &number in which {
@@ -319,7 +320,9 @@ fn the_python_code_provisions_and_sets_the_environment() {
             options.push(format!("--env={name}={}", value.as_str().unwrap()));
         }
         assert_eq!(options.len(), 11);
+        options.push("--env=HOME=/home/node".to_owned());
         agent.extend(options.iter().map(String::as_str));
+        agent.extend(["--user", "node", "--workdir", "/home/node/workspace"]);
         agent.extend(["--", "claude"]);
         assert_eq!(calls.last().unwrap(), &agent);
     }
@@ -510,6 +513,7 @@ fn the_addresses_that_the_gate_gets_are_listed() {
 
 #[test]
 fn the_benchmark_draws_a_saved_run() {
+    need("python3", "python3-minimal");
     let sandbox = Sandbox::new();
     let bench = repository().join("scripts/bench");
     let saved = repository().join("tests/bench/run.json");

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use bottle_common::step::options::{CommandLine, NoOptions};
 use clap::{Arg, ArgAction, Command, CommandFactory};
-use harness::{STEPS, Sandbox, command_documents, markdown_as_man_page, repository, schema};
+use harness::{STEPS, Sandbox, command_documents, markdown_as_man_page, need, repository, schema};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
@@ -284,6 +284,7 @@ fn the_man_page_of_the_plan_is_its_page() {
 /// A terminal has 80 columns.
 #[test]
 fn help_fits_a_terminal() {
+    need("python3", "python3-minimal");
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
     let scripts = [

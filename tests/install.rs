@@ -87,7 +87,7 @@ fn the_installed_programs_work() {
     );
     assert_eq!(
         sandbox.sh("find 'a b/prefix' -type f | wc -l").stdout,
-        "45\n"
+        "46\n"
     );
 
     // provision finds the steps in its own directory, even if it is started through a link.

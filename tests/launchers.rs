@@ -9,7 +9,7 @@
 
 use std::fs;
 
-use harness::{STEPS, Sandbox, keys, repository};
+use harness::{STEPS, Sandbox, keys, need, repository};
 use serde_json::{Value, json};
 
 const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
@@ -561,6 +561,7 @@ print(json.dumps(dataclasses.asdict(plan), default=str))
 
 #[test]
 fn the_dataclasses_of_python_pass_a_pipeline_unchanged() {
+    need("python3", "python3-minimal");
     let sandbox = host();
     sandbox.write("launcher.py", LAUNCHER);
     let outcome = sandbox.sh("python3 launcher.py \"$PWD\" | provision -q");

@@ -11,7 +11,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Child;
 
-use harness::{KEPT, MACHINE, Outcome, STEPS, Sandbox, fingerprint, keys, send, wait_for};
+use harness::{KEPT, MACHINE, Outcome, STEPS, Sandbox, fingerprint, keys, need, send, wait_for};
 use serde_json::{Value, json};
 
 /// One of the programs; the others are in the same directory.
@@ -534,6 +534,7 @@ fn a_missing_step_has_a_hint() {
 
 #[test]
 fn provision_runs_in_any_posix_shell() {
+    need("busybox", "busybox");
     for shell in ["dash", "bash --posix", "busybox sh"] {
         let sandbox = Sandbox::new();
         let plan = sandbox.set_up(BUILT);

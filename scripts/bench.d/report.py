@@ -136,8 +136,9 @@ def sentence(measured: Measured) -> str:
         worst[kind] = [max(pair) for pair in zip(worst.get(kind, ratios), ratios)]
     shares = [f"{ratios[0]:.2f} (with `--jobs` {ratios[1]:.2f}) on {kind}" for kind, ratios in worst.items()]
     text = (
-        "The time of a bottle, divided by that of a plain sh script that makes the same smolvm calls one after "
-        f"another, is {' and '.join(shares)}, as `scripts/bench --machine NAME` measures it."
+        "A bottle takes this share of the time of a plain sh script that does the same, one call after another: "
+        f"{' and '.join(shares)}. Most of it is saved because the bundle of certificates is not made anew. "
+        "`scripts/bench --machine NAME` measures it."
     )
     return textwrap.fill(text, 100, break_on_hyphens=False) + "\n"
 

@@ -61,6 +61,18 @@ pub fn tool(program: &str) -> Command {
     command
 }
 
+/// Fails unless `program` is installed. `scripts/needs` asks for it before the tests are built.
+#[track_caller]
+pub fn need(program: &str, package: &str) {
+    let mut sh = tool("sh");
+    sh.args(["-c", "command -v \"$0\"", program])
+        .stdout(Stdio::null());
+    assert!(
+        sh.status().unwrap().success(),
+        "this test needs {program}: apt-get install {package}"
+    );
+}
+
 /// A directory that serves as a host, with a smolvm on PATH, and perhaps a guest. Dropping it
 /// removes both.
 pub struct Sandbox {
