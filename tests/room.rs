@@ -102,3 +102,25 @@ fn a_guest_whose_disk_becomes_full_fails_with_a_hint() {
     assert_eq!(sandbox.guest("ls -A /var/lib/bottle"), "");
     assert_eq!(sandbox.staged(), [""; 0]);
 }
+
+/// scripts/provision keeps the plan, and what the steps say, in TMPDIR.
+#[test]
+fn a_tmpdir_without_room_fails_before_the_first_call() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    for room in [0, 4, 8, 12, 16, 20] {
+        let fill = format!(
+            "head -c $((65536 - {room} * 1024)) /dev/zero > stage/filler && export TMPDIR=$PWD/stage"
+        );
+        let outcome = with_small_stage(&sandbox, &fill, "provision -q");
+        assert_eq!(
+            (outcome.status, outcome.stdout.as_str()),
+            (1, ""),
+            "{room}: {outcome:?}"
+        );
+        let hint = "hint: TMPDIR names another place\n";
+        assert!(outcome.stderr.ends_with(hint), "{room}: {outcome:?}");
+        assert_eq!(outcome.stderr.lines().count(), 2, "{room}: {outcome:?}");
+    }
+    assert!(sandbox.calls().is_empty());
+}
