@@ -159,7 +159,7 @@ fn a_script_makes_the_same_calls() {
                 .filter(|call| call[1] == "cp")
             {
                 let source = call.len() - 2;
-                if call[source].contains("/stage/") || call[source].contains("/tmp.") {
+                if call[source].contains("/stage/") || call[source].contains("/bottle.") {
                     call[source] = "staged".to_owned();
                 }
             }

@@ -508,7 +508,7 @@ fn what_is_wrong_is_said_before_anything_is_asked() {
         ("--timeout x", 2, "invalid value 'x'"),
         ("-m ../x", 2, "invalid value '../x'"),
         ("--smolvm /nowhere/smolvm", 69, "/nowhere/smolvm: not found"),
-        ("-f /dev/null", 65, "no plan on /dev/null"),
+        ("-f /dev/null", 65, "no plan in /dev/null: it is empty"),
         ("--smolvm ./old", 69, "/old is 1.8.0"),
     ] {
         let outcome = fetch(&sandbox, options);
