@@ -83,7 +83,7 @@ fn a_check_finds_every_change_of_the_prompt() {
     let said = format!(
         "bottle-prompt: {PROMPT}: mode: `600` in the plan, `644` in the guest\n\
          bottle-prompt: {PROMPT}: owner: `node:node` in the plan, `root:node` in the guest\n\
-         hint: bottle-prompt without --check mends it\n"
+         hint: bottle-prompt without --check mends it, or says what is in the way\n"
     );
     assert_eq!((outcome.status, outcome.stderr), (3, said));
     let printed: Value = serde_json::from_str(&outcome.stdout).unwrap();

@@ -579,7 +579,7 @@ fn a_file_of_another_group_is_a_difference() {
         let outcome = sandbox.run(STEP).args(["--check"]).plan(&plan).end();
         let said = format!(
             "bottle-git: {file}: owner: `node:node` in the plan, `{owner}` in the guest\n\
-             hint: bottle-git without --check mends it\n"
+             hint: bottle-git without --check mends it, or says what is in the way\n"
         );
         assert_eq!((outcome.status, outcome.stderr), (3, said));
     }

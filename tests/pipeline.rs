@@ -197,7 +197,7 @@ fn every_step_has_the_common_options() {
     let lines: Vec<_> = verbose.stderr.lines().collect();
     let (output, lines): (Vec<_>, Vec<_>) =
         lines.into_iter().partition(|line| line.starts_with("    "));
-    assert_eq!(output[0], "    smolvm 1.32.2");
+    assert_eq!(output[0], "    # smolvm 1.32.2");
     assert_eq!(lines.len(), 5);
     assert!(
         lines[1].starts_with("smolvm --version  # exit status 0, "),
@@ -303,14 +303,15 @@ fn a_smolvm_that_cannot_be_run_has_a_hint() {
     let sandbox = Sandbox::new();
     sandbox.set_up(BUILT);
     let hint = "hint: install smolvm, or name it with --smolvm PATH or CLAUDE_BOTTLE_SMOLVM\n";
-    let doing = "bottle-prompt: write /home/node/.claude-bottle-prompt.txt: smolvm machine cp: cannot be run:";
+    let doing = "bottle-prompt: write /home/node/.claude-bottle-prompt.txt:";
     sandbox.write("not-executable", "#!/bin/sh\n");
     for (smolvm, why) in [
         ("no-such-smolvm", "No such file or directory (os error 2)"),
         ("./not-executable", "Permission denied (os error 13)"),
     ] {
         let outcome = sandbox.sh(&format!("bottle-prompt --smolvm {smolvm} < plan.json"));
-        outcome.fails(69, &format!("{doing} {why}\n{hint}"));
+        let said = format!("{doing} {smolvm} machine cp: cannot be run: {why}\n{hint}");
+        outcome.fails(69, &said);
     }
 }
 

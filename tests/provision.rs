@@ -16,8 +16,7 @@ use serde_json::{Value, json};
 
 /// One of the programs; the others are in the same directory.
 const BUILT: &str = env!("CARGO_BIN_EXE_bottle-supervise");
-const OWN_HELP: &str = "hint: `provision --help` shows the options\n";
-const HELP: &str = "hint: `bottle-ca --help` shows the options\n";
+const HELP: &str = "hint: `provision --help` shows the options\n";
 
 /// What each step says of the plan that `Sandbox::set_up` writes, in a guest that has nothing yet.
 fn lines(sandbox: &Sandbox) -> [String; 5] {
@@ -214,7 +213,7 @@ fn provision_runs_the_chosen_steps() {
             .sh(&format!("provision {args} < plan.json"))
             .fails(2, &stderr);
     }
-    let stderr = format!("provision: --only ca --from git leaves no step\n{OWN_HELP}");
+    let stderr = format!("provision: --only ca --from git leaves no step\n{HELP}");
     sandbox
         .sh("provision --only ca --from git < plan.json")
         .fails(2, &stderr);
@@ -258,7 +257,7 @@ fn provision_checks_its_own_options() {
     ] {
         sandbox
             .sh(&format!("provision {args} < plan.json"))
-            .fails(2, &format!("provision: {message}\n{OWN_HELP}"));
+            .fails(2, &format!("provision: {message}\n{HELP}"));
     }
     let kept = "provision: write stage: not a regular file\n";
     sandbox
@@ -285,7 +284,7 @@ fn the_steps_check_all_other_words_before_the_first_call() {
         ("-- -h", "unexpected argument '-h' found"),
         (
             "--timeout x",
-            "invalid value 'x' for '--timeout <DURATION>': expected number at 0",
+            "invalid value 'x' for '--timeout <DURATION>': not a duration such as `30s` or `5m`",
         ),
         (
             "-m",
@@ -302,7 +301,7 @@ fn the_steps_check_all_other_words_before_the_first_call() {
     ] {
         for action in ["", "-j", "--check", "-n"] {
             let outcome = sandbox.sh(&format!("provision {action} {args} < plan.json"));
-            outcome.fails(2, &format!("bottle-ca: {message}\n{HELP}"));
+            outcome.fails(2, &format!("provision: {message}\n{HELP}"));
         }
     }
     for (args, message) in [
@@ -325,7 +324,7 @@ fn the_steps_check_all_other_words_before_the_first_call() {
     ] {
         sandbox
             .sh(&format!("provision {args} < plan.json"))
-            .fails(2, &format!("bottle-ca: {message}\n{HELP}"));
+            .fails(2, &format!("provision: {message}\n{HELP}"));
     }
     // This holds even if only the last step refuses.
     replace(
@@ -336,7 +335,7 @@ fn the_steps_check_all_other_words_before_the_first_call() {
     for action in ["", "-j", "--check", "-n"] {
         sandbox
             .sh(&format!("provision {action} < plan.json"))
-            .fails(2, "bottle-supervise: no\n");
+            .fails(2, "provision: no\n");
     }
     made_no_call(&sandbox);
     for args in [
@@ -545,7 +544,7 @@ fn provision_runs_in_any_posix_shell() {
             assert_eq!(keys(&receipts), STEPS, "{run}");
             sandbox.sh("cat 'a b'").is(0, &plan, "");
         }
-        let refused = format!("bottle-ca: unexpected argument '*' found\n{HELP}");
+        let refused = format!("provision: unexpected argument '*' found\n{HELP}");
         sandbox
             .sh(&format!("{shell} bin/provision -j '*' < plan.json"))
             .fails(2, &refused);
@@ -701,7 +700,7 @@ fn a_plan_that_cannot_be_read_or_kept_is_an_error() {
         (
             "provision plan.json",
             2,
-            "bottle-ca: unexpected argument 'plan.json' found\n\
+            "provision: unexpected argument 'plan.json' found\n\
              hint: the plan is read from stdin: `< FILE`, or from a file: `-f FILE`\n"
                 .to_owned(),
         ),
@@ -709,7 +708,7 @@ fn a_plan_that_cannot_be_read_or_kept_is_an_error() {
             "CLAUDE_BOTTLE_TIMEOUT=x provision <plan.json",
             2,
             format!(
-                "bottle-ca: invalid value 'x' for the variable CLAUDE_BOTTLE_TIMEOUT: expected number at 0\n{HELP}"
+                "provision: invalid value 'x' for the variable CLAUDE_BOTTLE_TIMEOUT: not a duration such as `30s` or `5m`\n{HELP}"
             ),
         ),
     ] {
@@ -735,14 +734,19 @@ fn a_stopped_machine_is_said_once() {
         ("", copy, "not run"),
         ("--jobs", copy, "run without a receipt"),
         ("--check", look, "not run"),
-        ("--check --jobs", look, "run without a receipt"),
+        ("--check --jobs", look, "not run"),
     ] {
+        let check = if doing == look { " --check" } else { "" };
         let stderr = format!(
             "{doing}: exit status 1: {down}provision: bottle-ca failed, exit status 1; {fate}: prompt \
-             skills git supervise\nhint: bottle-ca < PLAN runs it alone\n"
+             skills git supervise\nhint: bottle-ca{check} < PLAN runs it alone\n"
         );
         let outcome = sandbox.sh(&format!("provision {options} < plan.json"));
         outcome.fails(1, &stderr);
+        let outcome = sandbox.sh(&format!("provision {options} -m nowhere < plan.json"));
+        assert_eq!(outcome.status, 1, "{outcome:?}");
+        let times = outcome.stderr.matches("vm not found").count();
+        assert_eq!(times, 1, "{options}: {}", outcome.stderr);
     }
 }
 

@@ -212,7 +212,7 @@ fn a_missing_smolvm_is_an_error_in_this_step_too() {
     outcome.fails(
         69,
         &format!(
-            "bottle-supervise: {argv}: smolvm machine exec: cannot be run: No such file or directory (os error 2)\n\
+            "bottle-supervise: {argv}: ./no-smolvm machine exec: cannot be run: No such file or directory (os error 2)\n\
              hint: install smolvm, or name it with --smolvm PATH or CLAUDE_BOTTLE_SMOLVM\n"
         ),
     );

@@ -128,17 +128,17 @@ fn find_repository(
         warnings.push("spec.copy_cwd is true, but spec.user_cwd is unset".to_owned());
         return Ok(None);
     };
+    if !user_cwd.is_dir() {
+        return Err(hinted(
+            format!("spec.user_cwd: {} is not a directory", user_cwd.display()),
+            "it names the project to copy; without spec.copy_cwd, nothing is copied",
+        ));
+    }
     let repository = Repository::find(user_cwd, plan, options.keep_config, &options.allow_outside)?;
     if let Some(repository) = &repository {
         warnings.extend(repository.warnings.iter().cloned());
     } else {
         let directory = user_cwd.display();
-        if !user_cwd.is_dir() {
-            return Err(hinted(
-                format!("spec.user_cwd: {directory} is not a directory"),
-                "it names the project to copy; without spec.copy_cwd, nothing is copied",
-            ));
-        }
         if plan.copy_worktree {
             return Err(refused(format!("there is no .git in {directory}")));
         }

@@ -115,6 +115,9 @@ fn plain(message: &str) -> String {
             "a value is expected: an object, a list, a string in double quotes, a number, true, \
              false or null"
         }
+        "expected `:`" => "a `:` is expected after a key; a list is written in `[` and `]`",
+        "expected `,` or `}`" => "a `,` or a `}` is expected",
+        "expected `,` or `]`" => "a `,` or a `]` is expected",
         "trailing comma" => "nothing follows the comma",
         "trailing characters" => "something follows the end of the plan",
         "recursion limit exceeded" => "it is nested deeper than 127 levels",
@@ -344,7 +347,9 @@ mod tests {
             ),
             (
                 "{\"a\" 1}",
-                format!("{invalid}line 1 column 6: expected `:`"),
+                format!(
+                    "{invalid}line 1 column 6: a `:` is expected after a key; a list is written in `[` and `]`"
+                ),
             ),
             (
                 "\u{feff}{}",

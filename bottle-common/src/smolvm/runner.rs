@@ -1,5 +1,6 @@
 //! Runs a step's smolvm calls: finds the user, repeats transient failures, limits the time.
 
+use std::path::Path;
 use std::process::Output;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -151,6 +152,9 @@ impl Runner {
     /// Makes the calls of `group`. If one of them fails, makes the group's undo call.
     fn run_group(&mut self, group: &Group<String>) -> Result<Vec<String>, CallFailure> {
         let mut answers = Vec::new();
+        self.settings.is_staged = group.calls.iter().any(|call| {
+            matches!(call, Call::Copy(copy) if Path::new(&copy.from).starts_with(&self.settings.stage_dir))
+        });
         for call in &group.calls {
             match self.run_call(call) {
                 Ok(answer) => answers.push(answer),
@@ -229,17 +233,9 @@ impl Runner {
     /// Whether smolvm itself failed, with an error that does not occur again if the call is
     /// repeated. If a machine has too many calls at once, smolvm says that it is not running.
     fn is_transient(&self, output: &Output) -> bool {
-        let stderr = String::from_utf8_lossy(failure::end(&output.stderr));
-        let is_transient = TRANSIENT.iter().any(|words| stderr.contains(words));
-        self.is_down(output) || failure::is_smolvms_own(output) && is_transient
-    }
-
-    /// Whether smolvm says that the machine is not running.
-    fn is_down(&self, output: &Output) -> bool {
-        let stderr = String::from_utf8_lossy(failure::end(&output.stderr));
         let machine = &self.settings.machine;
         let down = format!("connect: machine '{machine}' is not running");
-        failure::is_smolvms_own(output) && stderr.contains(&down)
+        smolvm_says(output, &[&TRANSIENT[..], &[down.as_str()]].concat())
     }
 
     /// Returns the stdout of a call that succeeded, or the failure of one that did not.
@@ -247,7 +243,7 @@ impl Runner {
         if output.status.success() {
             return Ok(text::lossless(&output.stdout));
         }
-        if self.is_down(output) {
+        if smolvm_says(output, &["is not running", "vm not found"]) {
             self.discovery.set_down();
         }
         let program = match call {
@@ -310,6 +306,12 @@ impl Runner {
     }
 }
 
+/// Whether smolvm itself failed, with one of these `words`.
+fn smolvm_says(output: &Output, words: &[&str]) -> bool {
+    let stderr = String::from_utf8_lossy(failure::end(&output.stderr));
+    failure::is_smolvms_own(output) && words.iter().any(|words| stderr.contains(words))
+}
+
 /// Whether `answer` shows that the failed call is not needed. A longer one than [`MAX_ANSWER`] does
 /// not, because its JSON could take many times its size in memory.
 fn is_satisfied(guard: &Guard, answer: &str) -> bool {
@@ -369,6 +371,7 @@ mod tests {
                 trace: None,
                 progress: Progress { show: None },
                 stage_dir: "/nowhere".into(),
+                is_staged: false,
                 known: None,
             });
             Self { directory, runner }
@@ -615,8 +618,9 @@ mod tests {
             let add = exec("add").recover_with(recovery(has_guard));
             let found = smolvm.runner.run(&Calls::from(vec![add.into()]));
             let found = found.map(|answers| answers.concat().trim_end().to_owned());
+            let program = smolvm.directory.path().join("smolvm").display().to_string();
             assert_eq!(
-                found.map_err(|failure| failure.error.message),
+                found.map_err(|failure| failure.error.message.replace(&program, "smolvm")),
                 result.map(str::to_owned).map_err(str::to_owned)
             );
             assert_eq!(smolvm.log(), log);

@@ -2,19 +2,20 @@
 
 use std::borrow::Cow;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use crate::host::process;
+use crate::host::process::{self, Unfinished};
 use crate::plan::values::MachineName;
 use crate::smolvm::call::Call;
 use crate::smolvm::failure::{self, CallFailure, Reason};
 use crate::smolvm::progress::Progress;
 use crate::smolvm::version::ExecUser;
 
-/// What is said of a call that cannot be made again later.
-const REMOVED: &str = "; the file is removed when the step ends, --dry-run makes it again";
+/// What is said of the calls of a group that cannot be made again later.
+const REMOVED: &str =
+    "; not alone: its file is removed when the step ends; --dry-run makes it again";
 
 /// How calls are made. All of this comes from the command line and the plan.
 #[derive(Clone)]
@@ -33,6 +34,8 @@ pub struct Settings {
     pub progress: Progress,
     /// Where files are staged, which are removed when the step ends.
     pub stage_dir: PathBuf,
+    /// Whether the calls that are being made belong to a group that copies such a file.
+    pub is_staged: bool,
     /// The file through which the steps share what they know about smolvm.
     pub known: Option<PathBuf>,
 }
@@ -64,15 +67,13 @@ impl Settings {
                 Err(unfinished) => unfinished.to_string(),
             };
             let millis = started.elapsed().as_millis();
-            let note = match call {
-                Call::Copy(copy) if Path::new(&copy.from).starts_with(&self.stage_dir) => REMOVED,
-                _ => "",
-            };
+            let note = if self.is_staged { REMOVED } else { "" };
             let line = self.shell_line(args);
             let mut lines = vec![format!("{line}  # {end}, {millis} ms{note}")];
             if let Ok(output) = &result {
                 for line in failure::printed(&presentable(call, output)) {
-                    lines.push(format!("    {line}"));
+                    // A comment, so that nobody pastes what the guest says.
+                    lines.push(format!("    # {line}"));
                 }
             }
             trace(&lines);
@@ -96,7 +97,14 @@ impl Settings {
             Call::Copy(_) => "cp",
             Call::Exec(_) => "exec",
         };
-        let doing = format!("{}: smolvm machine {command}", call.purpose());
+        // Which program it is counts if there is none.
+        let program = match reason {
+            Reason::Unfinished(Unfinished::Missing(_) | Unfinished::NotStarted(_)) => {
+                self.program.to_string_lossy()
+            }
+            _ => "smolvm".into(),
+        };
+        let doing = format!("{}: {program} machine {command}", call.purpose());
         CallFailure::new(&doing, reason, &self.machine, self.timeout)
     }
 }

@@ -28,7 +28,10 @@ impl FromStr for ExecUser {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.is_empty() || text.starts_with('-') || text.contains(char::is_control) {
+        if text.is_empty()
+            || text.starts_with('-')
+            || text.contains(|c: char| c.is_control() || c.is_whitespace())
+        {
             return Err("not `auto`, `none` or a user name");
         }
         Ok(match text {

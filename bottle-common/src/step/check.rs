@@ -37,7 +37,8 @@ pub(crate) fn check<O: Args>(
     }
     in_phase(Code::HostFile, invocation.print(&differences))?;
     if !invocation.options.common.quiet {
-        for hint in hints(invocation.step.name, &differences) {
+        let replaces = !invocation.plan.copy_worktree;
+        for hint in hints(invocation.step.name, replaces, &differences) {
             output::say(&format!("hint: {hint}"));
         }
     }
@@ -53,18 +54,33 @@ pub(crate) fn check<O: Args>(
     Ok(differences.is_empty())
 }
 
-/// Says what mends `differences`, which the step `name` has found.
-fn hints(name: &str, differences: &[Difference]) -> Vec<String> {
+/// Says what mends `differences`, which the step `name` has found. A workspace without a `.git` gets
+/// one if `replaces`, but is kept if the plan asks for its files, too.
+fn hints(name: &str, replaces: bool, differences: &[Difference]) -> Vec<String> {
     let mut hints = Vec::new();
     let is_live = |difference: &&Difference| difference.what.starts_with("live ");
+    let is_gone = differences.iter().any(|difference| {
+        difference.path == paths::WORKSPACE
+            && difference.what == "type"
+            && difference.guest.is_none()
+    });
     // The step keeps a repository that works, because the agent's commits are in it.
     let is_kept = |difference: &&Difference| {
-        let is_made = ["owner", "type", "git status"].contains(&difference.what);
-        difference.path.starts_with(paths::WORKSPACE) && !is_made
+        let below = difference.path.strip_prefix(paths::WORKSPACE);
+        below.is_some_and(|below| {
+            let is_made = match difference.what {
+                "owner" => below.starts_with("/.git"),
+                "type" => replaces,
+                what => what == "git status",
+            };
+            !is_gone && !is_made
+        })
     };
     let is_mended = |difference: &&Difference| !is_live(difference) && !is_kept(difference);
     if differences.iter().any(|difference| is_mended(&difference)) {
-        hints.push(format!("{name} without --check mends it"));
+        hints.push(format!(
+            "{name} without --check mends it, or says what is in the way"
+        ));
     }
     if differences.iter().any(|difference| is_kept(&difference)) {
         hints.push(format!(
@@ -86,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_hint_says_what_mends_a_difference() {
-        let mended = "bottle-git without --check mends it";
+        let mended = "bottle-git without --check mends it, or says what is in the way";
         let kept = "bottle-git keeps the repository that is in the guest: mend /home/node/workspace \
                     there, or replace all of it with --replace-repository";
         let live = "docs/live.md says what a live difference means";
@@ -109,7 +125,25 @@ mod tests {
                 .iter()
                 .map(|(what, path)| Difference::new(what, path, "x", None))
                 .collect();
-            assert_eq!(hints("bottle-git", &differences), expected);
+            assert_eq!(hints("bottle-git", true, &differences), expected);
         }
+        let git = Difference::new("type", "/home/node/workspace/.git", "directory", None);
+        let workspace = Difference::new("type", "/home/node/workspace", "directory", None);
+        let file = Difference::new(
+            "owner",
+            "/home/node/workspace/a",
+            "node:node",
+            Some("root:root"),
+        );
+        assert_eq!(
+            hints("bottle-git", true, std::slice::from_ref(&git)),
+            [mended]
+        );
+        assert_eq!(
+            hints("bottle-git", false, std::slice::from_ref(&git)),
+            [kept]
+        );
+        assert_eq!(hints("bottle-git", false, &[git, workspace]), [mended]);
+        assert_eq!(hints("bottle-git", false, &[file]), [kept]);
     }
 }

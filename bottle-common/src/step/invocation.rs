@@ -55,6 +55,7 @@ impl<O: Args> Invocation<'_, O> {
             trace: verbose.then_some(output::say_all),
             progress: self.progress(),
             stage_dir: self.plan.stage_dir.clone(),
+            is_staged: false,
             known: known.clone(),
         })
     }

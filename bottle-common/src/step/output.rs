@@ -18,6 +18,10 @@ pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<()> {
         .context("write to stdout")
 }
 
+/// The number of characters of a line that is replaced, and of its end that is shown in any case. A
+/// terminal has 80 columns.
+const MAX_SHOWN: usize = 79;
+const MAX_END: usize = 39;
 /// The number of characters of a message that are shown. It may name things of any length.
 const MAX_MESSAGE: usize = 8000;
 
@@ -46,9 +50,18 @@ pub(crate) fn warn(name: &str, warnings: &[String]) {
     }
 }
 
-/// Replaces the terminal's current line by `line`.
+/// Replaces the terminal's current line by `line`. A line that is longer than the terminal could not
+/// be replaced, so its middle is left out.
 pub(crate) fn show(line: &str) {
-    let _ = write!(io::stderr(), "\r{}\x1b[K", one_line(line));
+    let line: Vec<_> = one_line(line).chars().collect();
+    let mut shown: String = line.iter().take(MAX_SHOWN).collect();
+    if line.len() > MAX_SHOWN {
+        let end = &line[line.len() - MAX_END..];
+        shown = line.iter().take(MAX_SHOWN - MAX_END - 1).collect();
+        shown.push('…');
+        shown.extend(end);
+    }
+    let _ = write!(io::stderr(), "\r{shown}\x1b[K");
 }
 
 /// Prints the error with which the step `name` failed, and its hint.
