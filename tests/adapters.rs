@@ -146,7 +146,7 @@ fn over_ssh_a_killed_call_ends_on_the_other_host() {
     // Some are killed before the command has begun: the adapter's own words match, too.
     for signal in ["INT", "TERM", "HUP", "KILL"] {
         let child = sandbox
-            .run("over-ssh")
+            .run_interruptible("over-ssh")
             .args(["machine", "exec", "--name", MACHINE, "--", "sleep", "4321"])
             .start_group();
         wait_for("the command to run", is_running);
