@@ -122,8 +122,8 @@ fn judged(borrower: &Path, named: &Path, reach: &Reach) -> Result<PathBuf> {
 }
 
 /// Undoes the quoting in which git writes a path with quotes, control characters or other than
-/// ASCII. `text` begins after the opening quote. Returns `None` if it is not quoted like that to its
-/// end: git would take the rest for another path, or all of it for an unquoted one.
+/// ASCII. `text` begins after the opening quote. Returns `None` if it is not quoted like that to
+/// its end: git would take the rest for another path, or all of it for an unquoted one.
 fn unquoted(text: &[u8]) -> Option<Vec<u8>> {
     let text = text.strip_suffix(b"\"")?;
     let mut path = Vec::new();

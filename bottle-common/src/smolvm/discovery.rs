@@ -70,7 +70,7 @@ impl Discovery {
         Ok(is_accepted.then(|| hands.name().to_owned()))
     }
 
-    /// Tells the other steps that the machine is not running.
+    /// Tells scripts/provision that the machine is not there or not running.
     pub fn set_down(&self) {
         if let Some(known) = &self.known {
             known.set_down();

@@ -1,5 +1,6 @@
 //! A file through which the steps of scripts/provision tell each other what they know about smolvm,
-//! so that only the first step has to ask it, and only one says that the machine is not there or not running.
+//! so that only the first step has to ask it, and only one says that the machine is not there or
+//! not running.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -74,7 +75,8 @@ impl Known {
         self.write(word(user));
     }
 
-    /// Writes to the file that the machine is not there or not running, which scripts/provision reads.
+    /// Writes to the file that the machine is not there or not running, which scripts/provision
+    /// reads.
     pub fn set_down(&self) {
         self.write("off\n");
     }

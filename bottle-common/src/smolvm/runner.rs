@@ -153,7 +153,8 @@ impl Runner {
     fn run_group(&mut self, group: &Group<String>) -> Result<Vec<String>, CallFailure> {
         let mut answers = Vec::new();
         self.settings.is_staged = group.calls.iter().any(|call| {
-            matches!(call, Call::Copy(copy) if Path::new(&copy.from).starts_with(&self.settings.stage_dir))
+            let stage_dir = &self.settings.stage_dir;
+            matches!(call, Call::Copy(copy) if Path::new(&copy.from).starts_with(stage_dir))
         });
         for call in &group.calls {
             match self.run_call(call) {

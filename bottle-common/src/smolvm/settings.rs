@@ -17,7 +17,7 @@ use crate::smolvm::version::ExecUser;
 const REMOVED: &str =
     "; not alone: its file is removed when the step ends; --dry-run makes it again";
 
-/// How calls are made. All of this comes from the command line and the plan.
+/// How calls are made. All of this but `is_staged` comes from the command line and the plan.
 #[derive(Clone)]
 pub struct Settings {
     /// The smolvm program.

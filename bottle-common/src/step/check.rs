@@ -54,8 +54,8 @@ pub(crate) fn check<O: Args>(
     Ok(differences.is_empty())
 }
 
-/// Says what mends `differences`, which the step `name` has found. A workspace without a `.git` gets
-/// one if `replaces`, but is kept if the plan asks for its files, too.
+/// Says what mends `differences`, which the step `name` has found. A workspace without a `.git`
+/// gets one if `replaces`, but is kept if the plan asks for its files, too.
 fn hints(name: &str, replaces: bool, differences: &[Difference]) -> Vec<String> {
     let mut hints = Vec::new();
     let is_live = |difference: &&Difference| difference.what.starts_with("live ");

@@ -50,8 +50,8 @@ pub(crate) fn warn(name: &str, warnings: &[String]) {
     }
 }
 
-/// Replaces the terminal's current line by `line`. A line that is longer than the terminal could not
-/// be replaced, so its middle is left out.
+/// Replaces the terminal's current line by `line`. A line that is longer than the terminal could
+/// not be replaced, so its middle is left out.
 pub(crate) fn show(line: &str) {
     let line: Vec<_> = one_line(line).chars().collect();
     let mut shown: String = line.iter().take(MAX_SHOWN).collect();
