@@ -509,7 +509,12 @@ fn is_fit(path: &Path) -> bool {
 
 /// Returns what HFS+ sees of a name in a path: it ignores some characters, as git knows.
 fn seen(name: &[u8]) -> Vec<u8> {
-    let is_ignored = |c: char| matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}');
+    let ranges = [
+        '\u{200c}'..='\u{200f}',
+        '\u{202a}'..='\u{202e}',
+        '\u{206a}'..='\u{206f}',
+    ];
+    let is_ignored = |c| c == '\u{feff}' || ranges.iter().any(|range| range.contains(&c));
     match std::str::from_utf8(name) {
         Ok(name) => name.replace(is_ignored, "").into_bytes(),
         Err(_) => name.to_vec(),
