@@ -90,8 +90,9 @@ pub fn openssl_reason(line: &str) -> Option<&str> {
     if let Some((_, reason)) = line.split_once(VERIFY_ERROR) {
         return reason.split_once(':').map(|(_, words)| words);
     }
-    if let Some((_, words)) = line.split_once("HTTP CONNECT failed, ") {
-        return Some(words);
+    // Some versions of OpenSSL put a space before the reason.
+    if let Some((_, reason)) = line.split_once("HTTP CONNECT failed, reason=") {
+        return Some(reason.trim_start());
     }
     let fields: Vec<_> = line.split(':').collect();
     match fields[..] {
@@ -277,7 +278,11 @@ mod tests {
             ),
             (
                 "s_client: HTTP CONNECT failed, reason= 403 No",
-                Some("reason= 403 No"),
+                Some("403 No"),
+            ),
+            (
+                "s_client: HTTP CONNECT failed, reason=403 No",
+                Some("403 No"),
             ),
             ("connect:errno=111", None),
             ("", None),
