@@ -9,7 +9,8 @@ use bottle_common::plan::wire::Identity;
 use harness::mutations::{config, mutated, mutated_text};
 use proptest::prelude::*;
 
-use crate::config::{Rules, render, without_secrets};
+use crate::config::render;
+use crate::config_filter::{Rules, without_secrets};
 use crate::host_git::{self, GitAnswer};
 use crate::layout::{Scope, choose};
 

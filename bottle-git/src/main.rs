@@ -3,14 +3,17 @@
 mod alternates;
 mod check;
 mod config;
+mod config_filter;
 mod credentials;
 #[cfg(test)]
 mod fuzz;
 mod gate;
 mod git_dirs;
 mod host_git;
+mod importer;
 mod inside;
 mod layout;
+mod links;
 mod live;
 mod parts;
 mod repository;

@@ -8,6 +8,7 @@ use bottle_common::plan::wire::Identity;
 use bottle_common::plan::{Gate, Plan};
 
 use crate::gate;
+use crate::importer;
 use crate::repository::Repository;
 
 /// The step's own options.
@@ -61,7 +62,7 @@ impl<'a> Parts<'a> {
     ///
     /// # Errors
     ///
-    /// The errors of [`Repository::find`].
+    /// The errors of [`importer::find`].
     pub fn new(plan: &'a Plan, options: &Options) -> Result<Self> {
         let wants = |part| options.only.is_none_or(|only| only == part);
         let mut warnings = Vec::new();
@@ -134,7 +135,7 @@ fn find_repository(
             "it names the project to copy; without spec.copy_cwd, nothing is copied",
         ));
     }
-    let repository = Repository::find(user_cwd, plan, options.keep_config, &options.allow_outside)?;
+    let repository = importer::find(user_cwd, plan, options.keep_config, &options.allow_outside)?;
     if let Some(repository) = &repository {
         warnings.extend(repository.warnings.iter().cloned());
     } else {

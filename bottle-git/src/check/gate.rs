@@ -8,6 +8,7 @@ use bottle_common::guest::paths;
 use super::answer::{GuestAnswer, without_credentials};
 use super::expected::Expected;
 use crate::config::{self, Entry};
+use crate::config_filter::is_way;
 use crate::gate::Route;
 
 /// The prefix of the names of the remotes that are declared to ask git where it goes.
@@ -95,7 +96,7 @@ impl GuestAnswer<'_> {
                 ));
                 continue;
             }
-            let is_way = config::is_way(entry, expected.is_some())
+            let is_way = is_way(entry, expected.is_some())
                 || expected.is_some() && setting.is_work_tree()
                 || routes.is_some_and(|routes| {
                     let is_ours = ours.contains(&(entry.key.clone(), value));

@@ -1,0 +1,584 @@
+//! Reads the project's `.git` and turns it into a repository for the agent's workspace. This
+//! repository contains no secrets and does not depend on any other.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use bottle_common::error::hinted;
+use bottle_common::host::signals;
+use bottle_common::host::tree::{Files, Layer};
+use bottle_common::plan::Plan;
+use bottle_common::plan::values::IgnorePattern;
+use bottle_common::text::shorten;
+
+use crate::alternates;
+use crate::config::{self, Entry};
+use crate::config_filter::{self, Rules};
+use crate::gate;
+use crate::git_dirs::{self, GitDirs, Reach};
+use crate::host_git::{self, GitAnswer};
+use crate::inside::CLONE;
+use crate::layout::{Scope, choose};
+use crate::links::{refuse_links_out, refuse_objects_out};
+use crate::repository::Repository;
+use crate::worktree::Lister;
+
+/// The maximum number of directories below `modules`.
+const MAX_DIRECTORIES: usize = 10_000;
+/// The maximum number of repositories that lend objects, to all submodules together.
+const MAX_LENDERS: usize = 500;
+/// The maximum depth of these directories.
+const MAX_DEPTH: usize = 40;
+/// The maximum number of omitted settings that a warning names.
+const MAX_NAMES: usize = 50;
+/// The number of characters that a warning shows of each.
+const MAX_SHOWN: usize = 100;
+/// Finds the `.git` in `user_cwd`. Returns `None` if there is none. With `keeps_config`, its
+/// configuration is copied unchanged. Directories outside the project that it uses must be in
+/// one of the directories `allowed`.
+///
+/// # Errors
+///
+/// If the repository cannot be copied so that it works in the guest, if it uses a directory
+/// that is not allowed, if it cannot be read, or if a signal comes.
+pub fn find(
+    user_cwd: &Path,
+    plan: &Plan,
+    keeps_config: bool,
+    allowed: &[PathBuf],
+) -> Result<Option<Repository>> {
+    let source = std::path::absolute(user_cwd.join(".git"))?;
+    let is_directory = match source.symlink_metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            refuse_bare(user_cwd)?;
+            return Ok(None);
+        }
+        metadata => metadata
+            .with_context(|| format!("read {}", source.display()))?
+            .is_dir(),
+    };
+    let mut reach = Reach::new(user_cwd, allowed)?;
+    let dirs = GitDirs::find(&source, &reach)?;
+    reach.extend(&dirs.common_dir);
+    refuse_links_out(&dirs)?;
+    let is_readable = dirs.is_repository();
+    if is_readable && is_bare(&dirs)? {
+        return Err(bare(&dirs.common_dir));
+    }
+    let mut routes = plan.gate.as_ref().map(gate::routes).unwrap_or_default();
+    let routes = routes.drain(..).map(|route| route.spelling).collect();
+    let importer = Importer {
+        repository: Repository {
+            source,
+            dirs: dirs.clone(),
+            is_readable,
+            keeps_config,
+            warnings: Vec::new(),
+            settings: Vec::new(),
+            layers: Vec::new(),
+            files: BTreeMap::new(),
+            worktree: None,
+            git_files: BTreeMap::new(),
+        },
+        patterns: plan.copy_worktree.then_some(&plan.worktree_include),
+        modules: BTreeMap::new(),
+        rules: Rules {
+            identity: &plan.identity,
+            routes,
+        },
+        reach,
+        is_directory,
+        directories: 0,
+        lenders: 0,
+        cost: 0,
+    };
+    importer.import(&dirs).map(Some)
+}
+
+/// Fails if `directory` is itself a repository, without a work tree.
+fn refuse_bare(directory: &Path) -> Result<()> {
+    let dirs = GitDirs {
+        git_dir: directory.to_owned(),
+        common_dir: directory.to_owned(),
+    };
+    if dirs.is_repository() {
+        return Err(bare(&std::path::absolute(directory)?));
+    }
+    Ok(())
+}
+
+/// Whether the repository is configured to have no work tree. A linked worktree always has one.
+fn is_bare(dirs: &GitDirs) -> Result<bool> {
+    let (root, key) = (&dirs.common_dir, "core.bare");
+    if dirs.is_linked() {
+        return Ok(false);
+    }
+    let own = "config.worktree";
+    let has_own =
+        root.join(own).exists() && host_git::is_true(root, "config", "extensions.worktreeConfig")?;
+    Ok(host_git::is_true(root, "config", key)? || has_own && host_git::is_true(root, own, key)?)
+}
+
+/// Makes the error about the bare repository at `path`.
+fn bare(path: &Path) -> anyhow::Error {
+    let path = path.display();
+    hinted(
+        format!("{path} is a bare repository: it has no work tree"),
+        format!(
+            "git --git-dir {path} worktree add NEW, or git clone {path} NEW, with NEW as \
+             spec.user_cwd"
+        ),
+    )
+}
+
+/// Reads a repository on the host and decides what is copied.
+struct Importer<'a> {
+    repository: Repository,
+    /// The plan's patterns of untracked files; `None` if it does not ask for the work tree.
+    patterns: Option<&'a Vec<IgnorePattern>>,
+    /// The repositories of submodules, by their directories on the host.
+    modules: BTreeMap<PathBuf, Module>,
+    rules: Rules<'a>,
+    reach: Reach,
+    /// Whether `.git` is a directory in the project.
+    is_directory: bool,
+    /// The number of directories in which submodules have been looked for.
+    directories: usize,
+    /// The number of repositories from which objects are borrowed.
+    lenders: usize,
+    /// The approximate memory for the entries of all configuration files, in bytes.
+    cost: usize,
+}
+
+impl Importer<'_> {
+    /// Reads the repository in the directories `dirs`, with everything that it uses.
+    fn import(mut self, dirs: &GitDirs) -> Result<Repository> {
+        let GitDirs {
+            git_dir,
+            common_dir,
+        } = dirs;
+        let is_linked = dirs.is_linked();
+        let top = Path::new("");
+        if is_linked {
+            self.add_layer(common_dir, top, Scope::Shared);
+            self.add_layer(git_dir, top, Scope::Own);
+        } else {
+            self.add_layer(git_dir, top, Scope::Whole);
+        }
+        if !self.import_config(common_dir, "config", top, is_linked)? {
+            self.repository.is_readable = false;
+        }
+        self.import_config(git_dir, "config.worktree", top, is_linked)?;
+        self.import_alternates(common_dir, top)?;
+        self.import_modules(&git_dir.join("modules"), Path::new("modules"), is_linked)?;
+        if !self.repository.is_readable {
+            let shown = self.repository.source.display();
+            let warning = format!("{shown} is no repository that git can read: copied as it is");
+            self.repository.warnings.insert(0, warning);
+        }
+        if let Some(patterns) = self.patterns {
+            self.import_worktree(dirs, patterns)?;
+        }
+        Ok(self.repository)
+    }
+
+    /// Lists the files of the work tree whose repository is in `dirs`, and of its submodules.
+    fn import_worktree(&mut self, dirs: &GitDirs, patterns: &[IgnorePattern]) -> Result<()> {
+        let reach = self.reach.clone();
+        let project = reach.project();
+        if !self.repository.is_readable {
+            let shown = project.display();
+            return Err(hinted(
+                format!("{shown}: git cannot read its .git, so it cannot list the files"),
+                format!(
+                    "git -C {shown} status says why; without spec.copy_worktree, only .git is \
+                         copied"
+                ),
+            ));
+        }
+        let mut lister = Lister::new(&reach, patterns)?;
+        let above = WorkTree {
+            dirs: dirs.clone(),
+            in_guest: PathBuf::new(),
+            place: PathBuf::new(),
+        };
+        let mut work_trees = vec![above];
+        while let Some(above) = work_trees.pop() {
+            signals::check()?;
+            for submodule in lister.list(&above.dirs, &above.place)? {
+                match self.submodule(&submodule, &above)? {
+                    Submodule::At(work_tree) => work_trees.push(work_tree),
+                    Submodule::Unknown => lister.leave_out(&submodule),
+                    Submodule::Missing => {}
+                }
+            }
+        }
+        let worktree = lister.finish();
+        for (names, why) in [
+            (
+                &worktree.secrets,
+                "their names are those of secrets; spec.worktree_include lets them in",
+            ),
+            (&worktree.repositories, "they are repositories of their own"),
+        ] {
+            if names.number > 0 {
+                let names = listed(&names.first, names.number);
+                let shown = project.display();
+                self.warn(format!("left out of {shown} in the guest: {names}: {why}"));
+            }
+        }
+        self.repository.worktree = Some(worktree);
+        Ok(())
+    }
+
+    /// Finds the repository of the submodule of `above` that is at `place` in the project.
+    fn submodule(&mut self, place: &Path, above: &WorkTree) -> Result<Submodule> {
+        let work_tree = self.reach.project().join(place);
+        // No parent may be a link.
+        if !fs::canonicalize(&work_tree).is_ok_and(|path| path == work_tree) {
+            return Ok(Submodule::Missing);
+        }
+        let file = work_tree.join(".git");
+        let Ok(metadata) = file.symlink_metadata() else {
+            return Ok(Submodule::Missing);
+        };
+        let depth = place.components().count();
+        let mut in_guest = None;
+        let mut source = file.clone();
+        if metadata.is_file() {
+            if let Some(path) = git_dirs::named_by_file(&work_tree)? {
+                // Each repository has one work tree.
+                in_guest = self.modules.get_mut(&path).and_then(Module::take);
+                source = path;
+            }
+        } else if metadata.is_dir() {
+            in_guest = self.absorb(&file, place, above)?;
+        }
+        let Some(in_guest) = in_guest else {
+            return Ok(Submodule::Unknown);
+        };
+        let up = "../".repeat(depth);
+        let line = format!("gitdir: {up}.git/{}\n", in_guest.display());
+        self.repository.git_files.insert(place.join(".git"), line);
+        Ok(Submodule::At(WorkTree {
+            dirs: GitDirs {
+                git_dir: source.clone(),
+                common_dir: source,
+            },
+            in_guest,
+            place: place.to_owned(),
+        }))
+    }
+
+    /// Adds the repository `source`, which is in the work tree of the submodule of `above` at
+    /// `place`, as `git submodule absorbgitdirs` does. Returns its place in the guest's repository;
+    /// `None` if there is something else.
+    fn absorb(&mut self, source: &Path, place: &Path, above: &WorkTree) -> Result<Option<PathBuf>> {
+        let dirs = GitDirs {
+            git_dir: source.to_owned(),
+            common_dir: source.to_owned(),
+        };
+        let below = place.strip_prefix(&above.place).unwrap_or(place);
+        let in_guest = above.in_guest.join("modules").join(below);
+        let is_taken = self.modules.values().any(|module| {
+            let is_above = above.in_guest.starts_with(&module.place);
+            let is_in_module = in_guest.starts_with(&module.place) && !is_above;
+            is_in_module || module.place.starts_with(&in_guest)
+        });
+        let is_link = source.join("commondir").symlink_metadata().is_ok();
+        if is_taken || is_link || !dirs.is_repository() {
+            return Ok(None);
+        }
+        self.import_module(source, &in_guest, false)?;
+        self.modules.get_mut(source).and_then(Module::take);
+        let config = self.repository.files.get_mut(&in_guest.join("config"));
+        let up = "../".repeat(in_guest.components().count() + 1);
+        let entry = Entry {
+            key: "core.worktree".to_owned(),
+            value: Some(format!("{up}{}", place.display())),
+        };
+        if let Some(config) = config {
+            config.push_str(&config::render(&[entry]));
+        }
+        Ok(Some(in_guest))
+    }
+
+    /// Adds the files in `scope` of the directory `source`. In the guest they are at `place`.
+    fn add_layer(&mut self, source: &Path, place: &Path, scope: Scope) {
+        let (source, place) = (source.to_owned(), place.to_owned());
+        let choose = choose(scope, self.repository.keeps_config);
+        self.repository.layers.push(Layer {
+            source,
+            place,
+            files: Files::Chosen(choose),
+        });
+    }
+
+    /// Makes the guest's version of the configuration file `name` in the directory `root`. In the
+    /// guest that directory is at `place`. Returns whether git can read the file.
+    fn import_config(
+        &mut self,
+        root: &Path,
+        name: &str,
+        place: &Path,
+        is_linked: bool,
+    ) -> Result<bool> {
+        let keeps_config = self.repository.keeps_config;
+        let file = root.join(name);
+        let shown = file.display();
+        let path = place.join(name);
+        let before = match host_git::entries(root, name)? {
+            None => return Ok(true),
+            Some(GitAnswer::Yes(entries)) => entries,
+            Some(GitAnswer::NoGit(_)) if keeps_config && self.is_directory => return Ok(true),
+            Some(GitAnswer::NoGit(error)) => {
+                let source = self.repository.source.display();
+                return Err(hinted(
+                    format!("read {source}: run git: {error}"),
+                    "git takes the secrets out of the configuration; --keep-config copies a .git \
+                     directory as it is",
+                ));
+            }
+            Some(GitAnswer::No) if keeps_config => return Ok(false),
+            Some(GitAnswer::No) => {
+                self.warn(format!("{shown} is left out: git cannot read it"));
+                self.repository.files.insert(path, String::new());
+                return Ok(false);
+            }
+        };
+        self.cost += before.iter().map(Entry::cost).sum::<usize>();
+        if self.cost > host_git::MAX_COST {
+            return Err(host_git::too_many_entries(&file));
+        }
+        let mut entries = before.clone();
+        config_filter::filter_extensions(&mut entries, &root.display().to_string())?;
+        self.rewrite_worktree(&mut entries, root, place, is_linked)?;
+        if entries.iter().any(config_filter::is_partial) {
+            let root = root.display();
+            self.warn(format!(
+                "{root} is a partial clone: git fetches what is missing from its remote when it \
+                 needs it"
+            ));
+        }
+        if keeps_config {
+            if entries != before {
+                self.repository.files.insert(path, config::render(&entries));
+            }
+            self.repository.settings.extend(entries);
+            return Ok(true);
+        }
+        let (kept, left_out) =
+            config_filter::without_secrets(entries, &self.rules, name != "config");
+        if !left_out.is_empty() {
+            let names = listed(&left_out, left_out.len());
+            self.warn(format!(
+                "left out of {shown} in the guest: {names}; --keep-config keeps it"
+            ));
+        }
+        self.repository.files.insert(path, config::render(&kept));
+        self.repository.settings.extend(kept);
+        Ok(true)
+    }
+
+    fn warn(&mut self, warning: String) {
+        self.repository.warnings.push(warning);
+    }
+
+    /// Changes the entries that name the work tree, so that they name that of the guest.
+    ///
+    /// # Errors
+    ///
+    /// If they name a work tree outside the project.
+    fn rewrite_worktree(
+        &self,
+        entries: &mut Vec<Entry>,
+        directory: &Path,
+        place: &Path,
+        is_linked: bool,
+    ) -> Result<()> {
+        let is_module = !place.as_os_str().is_empty();
+        if is_linked && !is_module {
+            // The shared configuration describes the main work tree, or says that there is none.
+            for entry in entries.iter_mut().filter(|entry| entry.key == "core.bare") {
+                entry.value = Some("false".to_owned());
+            }
+        }
+        let Some(value) = config::value(entries, "core.worktree").map(str::to_owned) else {
+            return Ok(());
+        };
+        let found = fs::canonicalize(directory.join(&value));
+        let below = found
+            .as_ref()
+            .ok()
+            .and_then(|path| path.strip_prefix(self.reach.project()).ok());
+        entries.retain(|entry| entry.key != "core.worktree");
+        match below {
+            Some(below) if is_module => {
+                let up = "../".repeat(place.components().count() + 1);
+                let value = Some(format!("{up}{}", below.display()));
+                entries.push(Entry {
+                    key: "core.worktree".to_owned(),
+                    value,
+                });
+                return Ok(());
+            }
+            // If the submodule has no work tree, `git submodule update` creates one.
+            None if is_module => return Ok(()),
+            Some(below) if below.as_os_str().is_empty() => return Ok(()),
+            _ => {}
+        }
+        if is_linked && directory.join("worktrees").exists() {
+            return Ok(());
+        }
+        let set = directory.join("config");
+        let (set, work_tree) = (set.display(), self.reach.project().display());
+        Err(hinted(
+            format!("{set}: core.worktree is `{value}`, not {work_tree}"),
+            format!("git config -f {set} --unset core.worktree, or another spec.user_cwd"),
+        ))
+    }
+
+    /// Adds the objects that the repository at `common_dir` borrows. In the guest the repository is
+    /// at `place`.
+    fn import_alternates(&mut self, common_dir: &Path, place: &Path) -> Result<()> {
+        for lender in alternates::lenders(common_dir, &self.reach)? {
+            self.lenders += 1;
+            if self.lenders > MAX_LENDERS {
+                let place = common_dir.display();
+                return Err(hinted(
+                    format!("{place}: too many repositories lend objects"),
+                    CLONE,
+                ));
+            }
+            refuse_objects_out(&lender, &lender)?;
+            self.add_layer(&lender, &place.join("objects"), Scope::Objects);
+        }
+        Ok(())
+    }
+
+    /// Adds the repositories of submodules in `directory`. Their names may contain slashes, so they
+    /// are looked for at any depth.
+    fn import_modules(&mut self, directory: &Path, place: &Path, is_linked: bool) -> Result<()> {
+        for name in self.subdirectories(directory, place)? {
+            let (source, place) = (directory.join(&name), place.join(&name));
+            let has = |name: &str| source.join(name).symlink_metadata().is_ok();
+            if !has("HEAD") || !has("objects") {
+                self.import_modules(&source, &place, is_linked)?;
+                continue;
+            }
+            self.import_module(&source, &place, is_linked)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the repository of a submodule in the directory `source`. In the guest it is at `place`.
+    fn import_module(&mut self, source: &Path, place: &Path, is_linked: bool) -> Result<()> {
+        refuse_links_out(&GitDirs {
+            git_dir: source.to_owned(),
+            common_dir: source.to_owned(),
+        })?;
+        let module = Module {
+            place: place.to_owned(),
+            has_work_tree: false,
+        };
+        self.modules.insert(source.to_owned(), module);
+        self.add_layer(source, place, Scope::Whole);
+        self.import_config(source, "config", place, is_linked)?;
+        self.import_config(source, "config.worktree", place, is_linked)?;
+        self.import_alternates(source, place)?;
+        self.import_modules(&source.join("modules"), &place.join("modules"), is_linked)
+    }
+
+    /// Lists the directories in `directory`, which is copied to `place`. Fails if there is a link:
+    /// git makes none there, and two links could form an endless path.
+    fn subdirectories(&mut self, directory: &Path, place: &Path) -> Result<Vec<PathBuf>> {
+        signals::check()?;
+        let reading = || format!("read {}", directory.display());
+        let refused = |path: &Path| {
+            let link = path.display();
+            hinted(format!("{link} is a link, and git makes none there"), CLONE)
+        };
+        match directory.symlink_metadata() {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error).with_context(reading),
+            Ok(metadata) if metadata.is_symlink() => return Err(refused(directory)),
+            Ok(metadata) if !metadata.is_dir() => return Ok(Vec::new()),
+            Ok(_) => {}
+        }
+        let mut names = Vec::new();
+        for entry in fs::read_dir(directory).with_context(reading)? {
+            let entry = entry.with_context(reading)?;
+            let kind = entry.file_type().with_context(reading)?;
+            if kind.is_symlink() {
+                return Err(refused(&entry.path()));
+            }
+            if kind.is_dir() {
+                self.directories += 1;
+                names.push(PathBuf::from(entry.file_name()));
+            }
+            if self.directories > MAX_DIRECTORIES || place.components().count() > MAX_DEPTH {
+                return Err(hinted(
+                    format!(
+                        "{}: too many directories for submodules",
+                        directory.display()
+                    ),
+                    CLONE,
+                ));
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+}
+
+/// The repository of a submodule.
+struct Module {
+    /// Its place in the guest's repository.
+    place: PathBuf,
+    /// Whether its work tree was found.
+    has_work_tree: bool,
+}
+
+impl Module {
+    /// Returns the place of the repository, but only once.
+    fn take(&mut self) -> Option<PathBuf> {
+        let is_first = !std::mem::replace(&mut self.has_work_tree, true);
+        is_first.then(|| self.place.clone())
+    }
+}
+
+/// The work tree of the project or of a submodule.
+struct WorkTree {
+    /// The directories of its repository on the host.
+    dirs: GitDirs,
+    /// The place of its repository in the guest's.
+    in_guest: PathBuf,
+    /// Its place in the project.
+    place: PathBuf,
+}
+
+/// What is found at the place of a submodule.
+enum Submodule {
+    /// A work tree, whose repository is known.
+    At(WorkTree),
+    /// A work tree whose repository is not one of the project's.
+    Unknown,
+    /// No work tree.
+    Missing,
+}
+
+/// Lists the first of `names`, and says how many more of `number` there are.
+fn listed(names: &[String], number: usize) -> String {
+    let shown = &names[..names.len().min(MAX_NAMES)];
+    let more = number - shown.len();
+    let shown: Vec<_> = shown.iter().map(|name| shorten(name, MAX_SHOWN)).collect();
+    let mut text = shown.join(", ");
+    if more > 0 {
+        let _ = write!(text, " and {more} more");
+    }
+    text
+}
