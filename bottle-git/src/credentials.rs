@@ -2,8 +2,53 @@
 
 use std::borrow::Cow;
 
-/// What separates the scheme of a URL from the rest (RFC 3986).
-const MARK: &[u8] = b"://";
+/// Where the parts of a URL (RFC 3986) begin and end in a text.
+struct Url<'a> {
+    /// The text before the URL.
+    before: &'a [u8],
+    scheme: &'a [u8],
+    /// The colon and the slashes behind the scheme.
+    mark: &'a [u8],
+    /// The text that begins with the authority.
+    rest: &'a [u8],
+}
+
+impl<'a> Url<'a> {
+    /// Finds the first URL in `text`. There are two slashes behind the scheme, but curl takes any
+    /// number of them for http and https.
+    fn find(text: &'a [u8]) -> Option<Self> {
+        let mut from = 0;
+        loop {
+            let colon = from + text[from..].windows(2).position(|bytes| bytes == b":/")?;
+            let scheme = scheme_of(&text[..colon]);
+            let is_web = ["http", "https"]
+                .iter()
+                .any(|web| scheme.eq_ignore_ascii_case(web.as_bytes()));
+            let slashes = text[colon + 1..]
+                .iter()
+                .take_while(|&&byte| byte == b'/')
+                .count();
+            if is_web || slashes >= 2 {
+                let length = if is_web { slashes } else { 2 };
+                let (mark, rest) = text[colon..].split_at(1 + length);
+                let before = &text[..colon - scheme.len()];
+                return Some(Self {
+                    before,
+                    scheme,
+                    mark,
+                    rest,
+                });
+            }
+            from = colon + 1;
+        }
+    }
+
+    /// Whether one of `schemes` is the URL's, or the last one of several, as in `hg::https`.
+    fn is_of(&self, schemes: &[&str]) -> bool {
+        let scheme = self.scheme.to_ascii_lowercase();
+        schemes.iter().any(|name| scheme.ends_with(name.as_bytes()))
+    }
+}
 
 /// Removes the credentials from all URLs in `text`: everything before the host, and in http and
 /// https URLs also everything after a `?` or a `#`. In ssh URLs the user stays.
@@ -14,8 +59,7 @@ pub fn removed_from_text(text: &[u8]) -> Cow<'_, [u8]> {
 /// Removes the same from `text`. If it begins with a URL, the whole text is taken for one URL, even
 /// if it contains white space.
 pub fn removed_from_address(text: &[u8]) -> Cow<'_, [u8]> {
-    let is_address = find(text, MARK).is_some_and(|end| scheme_of(&text[..end]).len() == end);
-    if is_address {
+    if Url::find(text).is_some_and(|url| url.before.is_empty()) {
         remove(text, |_| false)
     } else {
         removed_from_text(text)
@@ -34,18 +78,18 @@ fn scheme_of(text: &[u8]) -> &[u8] {
 fn remove(text: &[u8], is_end: fn(&u8) -> bool) -> Cow<'_, [u8]> {
     let mut clean = Vec::new();
     let mut rest = text;
-    while let Some(start) = find(rest, MARK) {
-        let (before, url) = rest.split_at(start + MARK.len());
-        clean.extend_from_slice(before);
-        let scheme = scheme_of(&rest[..start]).to_ascii_lowercase();
+    while let Some(found) = Url::find(rest) {
+        for part in [found.before, found.scheme, found.mark] {
+            clean.extend_from_slice(part);
+        }
         // Another URL may follow, even if no white space is in between.
-        let next = find(url, MARK).map(|next| next - scheme_of(&url[..next]).len());
-        let (url, behind) = url.split_at(next.unwrap_or(url.len()));
+        let next = Url::find(found.rest).map_or(found.rest.len(), |next| next.before.len());
+        let url = &found.rest[..next];
         let is_authoritys_end = |byte: &u8| matches!(byte, b'/' | b'?' | b'#') || is_end(byte);
         let (authority, path) = split_at_first(url, is_authoritys_end);
-        append_authority(&mut clean, authority, scheme.ends_with(b"ssh"));
-        rest = &rest[rest.len() - path.len() - behind.len()..];
-        if scheme.ends_with(b"http") || scheme.ends_with(b"https") {
+        append_authority(&mut clean, authority, found.is_of(&["ssh"]));
+        rest = &found.rest[authority.len()..];
+        if found.is_of(&["http", "https"]) {
             let (path, _) = split_at_first(path, is_end);
             let (path, query) = split_at_first(path, |byte| matches!(byte, b'?' | b'#'));
             clean.extend_from_slice(path);
@@ -77,10 +121,6 @@ fn append_authority(clean: &mut Vec<u8>, authority: &[u8], is_ssh: bool) {
     let (user, _) = split_at_first(&authority[..at], |byte| *byte == b':');
     clean.extend_from_slice(user);
     clean.extend_from_slice(&authority[at..]);
-}
-
-fn find(text: &[u8], words: &[u8]) -> Option<usize> {
-    text.windows(words.len()).position(|window| window == words)
 }
 
 /// Splits `text` before the first byte for which `is_it` is true.
@@ -137,6 +177,13 @@ mod tests {
             ("http://t0ken@host/r?token=x", "http://host/r"),
             ("https://host?token=a@b", "https://host"),
             ("https://host#a@b", "https://host"),
+            ("https:///a:b@host/r?c", "https:///host/r"),
+            ("https:/a:b@host/r?c", "https:/host/r"),
+            ("HTTP:////a:b@c,https:/d:e@f", "HTTP:////c,https:/f"),
+            ("a:/b http:/c:d@e f", "a:/b http:/e f"),
+            ("git@my-http:/srv/a#b?c@d", "git@my-http:/srv/a#b?c@d"),
+            ("file:///a:b@c", "file:///a:b@c"),
+            ("https:a:b@c", "https:a:b@c"),
         ] {
             assert_eq!(
                 String::from_utf8_lossy(&removed_from_address(text.as_bytes())),
