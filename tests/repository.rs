@@ -602,6 +602,20 @@ fn the_check_finds_another_repository_and_other_hooks() {
             "/hooks/pre-push type",
         ]
     );
+    let lib = "echo x >.git/modules/lib/hooks/pre-push; echo ../.. >.git/modules/lib/commondir; \
+               rm .git/index .git/modules/lib/index";
+    let found_in_lib = found(&sandbox, &plan, lib);
+    for line in [
+        "/index: index: `there` in the plan, nothing in the guest",
+        "/modules/lib/index: index: `there` in the plan, nothing in the guest",
+        "/modules/lib/hooks/pre-push: type: nothing in the plan, `file` in the guest",
+        "/modules/lib/commondir: rule: nothing in the plan, `there` in the guest",
+    ] {
+        assert!(
+            found_in_lib.iter().any(|found| found == line),
+            "{line}: {found_in_lib:?}"
+        );
+    }
     // The person goes on with the work on the host, and the agent in the guest.
     let outcome = sandbox
         .run(STEP)
@@ -616,6 +630,13 @@ fn the_check_finds_another_repository_and_other_hooks() {
         [""; 0]
     );
 
+    let line = "/modules/lib: type: `directory` in the plan, nothing in the guest";
+    let found_without = found(&sandbox, &plan, "mv .git/modules ../modules");
+    assert!(
+        found_without.contains(&line.to_owned()),
+        "{found_without:?}"
+    );
+    sandbox.as_node("mv ../modules .git/modules");
     let other = "cp -r .git/hooks /tmp/h; rm -rf .git && git init -q --template= . && git commit -q --allow-empty -m other; \
                  rm -rf .git/hooks; mv /tmp/h .git/hooks";
     let another = ": commits: `DIR/project/.git` in the plan, `others` in the guest";

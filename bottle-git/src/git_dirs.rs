@@ -84,6 +84,14 @@ impl Reach {
 }
 
 impl GitDirs {
+    /// The directories of a repository without linked worktrees: both are `directory`.
+    pub fn single(directory: &Path) -> Self {
+        Self {
+            git_dir: directory.to_owned(),
+            common_dir: directory.to_owned(),
+        }
+    }
+
     /// Finds the directories of the repository that `source` refers to, the `.git` in the project.
     ///
     /// # Errors
@@ -184,11 +192,7 @@ fn is_work_tree_of(git_dir: &Path, project: &Path) -> Result<bool> {
 fn linked(source: &Path, reach: &Reach) -> Result<PathBuf> {
     let shown = source.display();
     let target = fs::canonicalize(source).with_context(|| format!("read {shown}"))?;
-    let is_repository = GitDirs {
-        git_dir: target.clone(),
-        common_dir: target.clone(),
-    }
-    .is_repository();
+    let is_repository = GitDirs::single(&target).is_repository();
     if reach.is_allowed(&target) && is_repository {
         return Ok(target);
     }

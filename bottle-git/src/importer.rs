@@ -83,6 +83,7 @@ pub fn find(
             files: BTreeMap::new(),
             worktree: None,
             git_files: BTreeMap::new(),
+            modules: Vec::new(),
         },
         patterns: plan.copy_worktree.then_some(&plan.worktree_include),
         modules: BTreeMap::new(),
@@ -101,10 +102,7 @@ pub fn find(
 
 /// Fails if `directory` is itself a repository, without a work tree.
 fn refuse_bare(directory: &Path) -> Result<()> {
-    let dirs = GitDirs {
-        git_dir: directory.to_owned(),
-        common_dir: directory.to_owned(),
-    };
+    let dirs = GitDirs::single(directory);
     if dirs.is_repository() {
         return Err(bare(&std::path::absolute(directory)?));
     }
@@ -278,10 +276,7 @@ impl Importer<'_> {
     /// `place`, as `git submodule absorbgitdirs` does. Returns its place in the guest's repository;
     /// `None` if there is something else.
     fn absorb(&mut self, source: &Path, place: &Path, above: &WorkTree) -> Result<Option<PathBuf>> {
-        let dirs = GitDirs {
-            git_dir: source.to_owned(),
-            common_dir: source.to_owned(),
-        };
+        let dirs = GitDirs::single(source);
         let below = place.strip_prefix(&above.place).unwrap_or(place);
         let in_guest = above.in_guest.join("modules").join(below);
         let is_taken = self.modules.values().any(|module| {
@@ -477,15 +472,14 @@ impl Importer<'_> {
 
     /// Adds the repository of a submodule in the directory `source`. In the guest it is at `place`.
     fn import_module(&mut self, source: &Path, place: &Path, is_linked: bool) -> Result<()> {
-        refuse_links_out(&GitDirs {
-            git_dir: source.to_owned(),
-            common_dir: source.to_owned(),
-        })?;
+        refuse_links_out(&GitDirs::single(source))?;
         let module = Module {
             place: place.to_owned(),
             has_work_tree: false,
         };
         self.modules.insert(source.to_owned(), module);
+        let module = (source.to_owned(), place.to_owned());
+        self.repository.modules.push(module);
         self.add_layer(source, place, Scope::Whole);
         self.import_config(source, "config", place, is_linked)?;
         self.import_config(source, "config.worktree", place, is_linked)?;

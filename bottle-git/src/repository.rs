@@ -50,6 +50,8 @@ pub struct Repository {
     /// The contents of the files by which submodules name their repositories, by their path in the
     /// work tree.
     pub git_files: BTreeMap<PathBuf, String>,
+    /// The repositories of submodules: the directory on the host, and its path in the repository.
+    pub modules: Vec<(PathBuf, PathBuf)>,
 }
 
 impl Repository {
@@ -95,10 +97,10 @@ impl Repository {
         &self.source
     }
 
-    /// Makes the tree of the hooks that are copied. Returns `None` if the directory of hooks is a
-    /// link.
-    pub fn hooks(&self) -> Option<Tree> {
-        let source = self.dirs.common_dir.join("hooks");
+    /// Makes the tree of the hooks that are copied from the repository in `directory`. Returns
+    /// `None` if its directory of hooks is a link.
+    pub fn hooks(&self, directory: &Path) -> Option<Tree> {
+        let source = directory.join("hooks");
         if source.is_symlink() {
             return None;
         }

@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 
 use anyhow::Result;
-use bottle_common::guest::listing::Listing;
+use bottle_common::guest::listing::{DEEP, Listing};
 use bottle_common::host::tree::PinnedTree;
 use bottle_common::plan::values::GuestPath;
 
 use crate::config::Entry;
+use crate::git_dirs::GitDirs;
 use crate::repository::{self, Repository};
 
 /// What a copy of the host's repository should be like in the guest.
@@ -22,10 +23,36 @@ pub struct Expected {
     pub commits: Vec<String>,
     /// The keys and values of its configuration.
     pub settings: HashSet<(String, String)>,
-    /// The hooks; `None` if their directory is a link.
-    pub hooks: Option<Listing>,
+    /// Its own directory.
+    pub own: GitDir,
+    /// Those of its submodules.
+    pub modules: Vec<GitDir>,
     /// The work tree; `None` if it is not copied.
     pub work_tree: Option<WorkTree>,
+}
+
+/// The directory of a repository in the guest.
+pub struct GitDir {
+    /// The directory in the guest.
+    pub path: GuestPath,
+    /// Whether it has an index.
+    pub has_index: bool,
+    /// The hooks; `None` if their directory is a link.
+    pub hooks: Option<Listing>,
+}
+
+impl GitDir {
+    /// Reads what the guest's directory `path` should have. The host's `git_dir` and `common_dir`
+    /// are copied to it.
+    fn of(repository: &Repository, dirs: &GitDirs, path: GuestPath) -> Result<Self> {
+        let hooks = repository.hooks(&dirs.common_dir);
+        let hooks = hooks.map(|tree| Listing::of_tree(&PinnedTree::without_links(tree), &path));
+        Ok(Self {
+            has_index: dirs.git_dir.join("index").is_file(),
+            hooks: hooks.transpose()?,
+            path,
+        })
+    }
 }
 
 /// What a copy of the work tree should have in the guest. The agent works on its files, so what
@@ -40,17 +67,30 @@ pub struct WorkTree {
 }
 
 impl Expected {
+    /// Reads what the copy of `repository` should be like.
+    ///
+    /// # Errors
+    ///
+    /// If the hooks on the host cannot be read, or if a signal comes.
     pub fn of(repository: &Repository) -> Result<Self> {
-        let hooks = repository.hooks();
-        let hooks = hooks
-            .map(|tree| Listing::of_tree(&PinnedTree::without_links(tree), &repository::path()));
+        let own = GitDir::of(repository, &repository.dirs, repository::path())?;
+        let mut modules = Vec::new();
+        for (source, place) in &repository.modules {
+            let Some(place) = place.to_str().filter(|place| !place.contains('\n')) else {
+                continue;
+            };
+            let dirs = GitDirs::single(source);
+            let path = repository::path().join(place);
+            modules.push(GitDir::of(repository, &dirs, path)?);
+        }
         Ok(Self {
             source: repository.source().display().to_string(),
             is_readable: repository.is_readable,
             keeps_config: repository.keeps_config,
             commits: repository.commits(),
             settings: repository.settings.iter().map(setting).collect(),
-            hooks: hooks.transpose()?,
+            own,
+            modules,
             work_tree: repository.worktree.as_ref().map(|worktree| {
                 let project = repository.source().parent();
                 let included = worktree.included.iter().filter_map(|path| path.to_str());
@@ -68,12 +108,21 @@ impl Expected {
         })
     }
 
-    /// The files of the work tree that are looked at.
-    pub fn included(&self) -> Vec<GuestPath> {
-        let work_tree = self.work_tree.as_ref();
-        work_tree
-            .map(|work_tree| work_tree.included.clone())
-            .unwrap_or_default()
+    /// Lists what is looked at, as `list` of list.sh takes it: a line for each path.
+    pub fn paths(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for GitDir { path, .. } in std::iter::once(&self.own).chain(&self.modules) {
+            for name in ["", "/commondir", "/index"] {
+                lines.push(format!("0:{path}{name}\n"));
+            }
+            for name in ["branches", "hooks", "remotes"] {
+                lines.push(format!("{DEEP}:{path}/{name}\n"));
+            }
+        }
+        for path in self.work_tree.iter().flat_map(|tree| &tree.included) {
+            lines.push(format!("0:{path}\n"));
+        }
+        lines
     }
 
     /// Whether the repository's configuration contains `entry`.

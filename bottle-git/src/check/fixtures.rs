@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use bottle_common::guest::listing::Difference;
 
-use super::expected::Expected;
+use super::expected::{Expected, GitDir};
 use crate::gate::Route;
 
 pub const GLOBAL: &str = "file:/home/node/.gitconfig";
@@ -70,6 +70,7 @@ impl Guest<'_> {
     }
 }
 
+/// A spelling that leads to [`URL`].
 pub fn route(spelling: &str) -> Route {
     Route {
         spelling: spelling.to_owned(),
@@ -77,6 +78,17 @@ pub fn route(spelling: &str) -> Route {
     }
 }
 
+/// The directory `below` the repository, or itself, of which nothing is known.
+pub fn git_dir(below: &str) -> GitDir {
+    let path = format!("{REPOSITORY}{below}").try_into();
+    GitDir {
+        path: path.expect("a path"),
+        has_index: false,
+        hooks: None,
+    }
+}
+
+/// A repository that was copied with one commit, and of which nothing else is known.
 pub fn copied() -> Expected {
     Expected {
         source: "/project/.git".to_owned(),
@@ -84,11 +96,13 @@ pub fn copied() -> Expected {
         keeps_config: false,
         commits: vec!["c0ffee".to_owned()],
         settings: HashSet::new(),
-        hooks: None,
+        own: git_dir(""),
+        modules: Vec::new(),
         work_tree: None,
     }
 }
 
+/// The lines in which the differences are shown.
 pub fn shown(differences: &[Difference]) -> Vec<String> {
     differences.iter().map(ToString::to_string).collect()
 }

@@ -13,24 +13,18 @@ use crate::gate::Route;
 
 /// The prefix of the names of the remotes that are declared to ask git where it goes.
 const REMOTE: &str = "bottle-check-";
-/// The maximum length of a parameter, in bytes. Linux allows 128 KiB.
-const MAX_PARAMETER: usize = 1 << 16;
 
 /// Formats a configuration that declares a remote for each spelling, so that git can be asked about
-/// all of them at once. It is split into parameters.
+/// all of them at once.
 pub fn declared(routes: &[Route]) -> Vec<String> {
-    let mut parameters: Vec<String> = Vec::new();
+    let mut remotes = Vec::new();
     for (number, route) in routes.iter().enumerate() {
-        let remote = config::render(&[Entry {
+        remotes.push(config::render(&[Entry {
             key: format!("remote.{REMOTE}{number}.url"),
             value: Some(route.spelling.clone()),
-        }]);
-        match parameters.last_mut() {
-            Some(last) if last.len() + remote.len() < MAX_PARAMETER => last.push_str(&remote),
-            _ => parameters.push(remote),
-        }
+        }]));
     }
-    parameters
+    remotes
 }
 
 impl GuestAnswer<'_> {
@@ -138,7 +132,6 @@ fn leads_around(entry: &Entry, value: &str, routes: &[Route], knows_remotes: boo
 mod tests {
     use std::collections::HashSet;
 
-    use super::{MAX_PARAMETER, declared};
     use crate::check::answer::GuestAnswer;
     use crate::check::expected::Expected;
     use crate::check::fixtures::{
@@ -303,24 +296,5 @@ mod tests {
                 "{REPOSITORY}/config: git config: `works` in the plan, `unreadable` in the guest"
             )]
         );
-    }
-
-    #[test]
-    fn no_parameter_grows_too_long() {
-        let routes: Vec<_> = (0..3000)
-            .map(|number| route(&format!("git@host:{number}")))
-            .collect();
-        let parameters = declared(&routes);
-        for parameter in &parameters {
-            assert!(parameter.len() < MAX_PARAMETER, "{}", parameter.len());
-        }
-        let lines = parameters.concat();
-        assert_eq!(parameters.len(), lines.len().div_ceil(MAX_PARAMETER));
-        assert_eq!(
-            lines.matches("[remote \"bottle-check-").count(),
-            routes.len()
-        );
-        assert!(lines.contains("[remote \"bottle-check-2999\"]\n\turl = git@host:2999\n"));
-        assert_eq!(declared(&[]), [""; 0]);
     }
 }

@@ -21,6 +21,8 @@ use crate::repository::{path, workspace};
 
 const LOOK: &str = include_str!("look.sh");
 const LOOK_AS_NODE: &str = include_str!("look_as_node.sh");
+/// The maximum length of a parameter, in bytes. Linux allows 128 KiB.
+const MAX_PARAMETER: usize = 1 << 16;
 
 /// Decides how to compare `parts` with the guest.
 ///
@@ -33,25 +35,16 @@ pub fn check(parts: &Parts) -> Result<Check> {
     let expected = parts.repository.as_ref().map(Expected::of).transpose()?;
     let commits = expected.as_ref().map(|expected| expected.commits.join(" "));
     let commits = commits.unwrap_or_default();
-    let declared = gate::declared(routes.as_deref().unwrap_or_default());
+    let paths = expected.as_ref().map(Expected::paths).unwrap_or_default();
+    let paths = in_parameters(paths);
+    let declared = in_parameters(gate::declared(routes.as_deref().unwrap_or_default()));
     let whole = match &expected {
         Some(expected) if expected.work_tree.is_some() => workspace.clone(),
         _ => path(),
     };
-    let included = expected
-        .as_ref()
-        .map(Expected::included)
-        .unwrap_or_default();
-    let included: Vec<_> = included.iter().map(|file| format!("0:{file}")).collect();
-    let included = included.join("\n");
-    let mut parameters: Vec<&str> = vec![
-        LOOK_AS_NODE,
-        &config,
-        &workspace,
-        &whole,
-        &included,
-        &commits,
-    ];
+    let mut parameters: Vec<&str> = vec![LOOK_AS_NODE, &config, &workspace, &whole];
+    parameters.extend(paths.iter().map(String::as_str));
+    parameters.extend(["--", &commits]);
     parameters.extend(declared.iter().map(String::as_str));
     let exec = Check::exec(LOOK, &parameters);
 
@@ -79,4 +72,41 @@ pub fn check(parts: &Parts) -> Result<Check> {
         }
         Ok(differences)
     }))
+}
+
+/// Joins `lines`, each of which ends with a newline, to as few parameters as possible.
+fn in_parameters(lines: Vec<String>) -> Vec<String> {
+    let mut parameters: Vec<String> = Vec::new();
+    for line in lines {
+        match parameters.last_mut() {
+            Some(last) if last.len() + line.len() < MAX_PARAMETER => last.push_str(&line),
+            _ => parameters.push(line),
+        }
+    }
+    parameters
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_PARAMETER, gate, in_parameters};
+    use crate::check::fixtures::route;
+
+    #[test]
+    fn no_parameter_grows_too_long() {
+        let routes: Vec<_> = (0..3000)
+            .map(|number| route(&format!("git@host:{number}")))
+            .collect();
+        let parameters = in_parameters(gate::declared(&routes));
+        for parameter in &parameters {
+            assert!(parameter.len() < MAX_PARAMETER, "{}", parameter.len());
+        }
+        let lines = parameters.concat();
+        assert_eq!(parameters.len(), lines.len().div_ceil(MAX_PARAMETER));
+        assert_eq!(
+            lines.matches("[remote \"bottle-check-").count(),
+            routes.len()
+        );
+        assert!(lines.contains("[remote \"bottle-check-2999\"]\n\turl = git@host:2999\n"));
+        assert_eq!(in_parameters(Vec::new()), [""; 0]);
+    }
 }

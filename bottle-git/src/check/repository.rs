@@ -7,7 +7,7 @@ use bottle_common::guest::paths;
 use bottle_common::plan::values::GuestPath;
 
 use super::answer::{GuestAnswer, without_credentials};
-use super::expected::{Expected, WorkTree};
+use super::expected::{Expected, GitDir, WorkTree};
 use crate::repository;
 
 impl GuestAnswer<'_> {
@@ -39,22 +39,37 @@ impl GuestAnswer<'_> {
         {
             return differences;
         }
+        differences.extend(self.git_dir(&expected.own, expected.keeps_config));
         if expected.is_readable && !expected.commits.is_empty() && self.known.is_empty() {
-            differences.push(Difference::new(
-                "commits",
-                &path,
-                &*expected.source,
-                Some("others"),
-            ));
-        } else {
-            differences.extend(self.missing_remotes(expected));
+            let source = &*expected.source;
+            differences.push(Difference::new("commits", &path, source, Some("others")));
+            return differences;
+        }
+        differences.extend(self.missing_remotes(expected));
+        for module in &expected.modules {
+            if self.listing.0.contains_key(&**module.path) {
+                differences.extend(self.git_dir(module, expected.keeps_config));
+            } else {
+                differences.push(Difference::new("type", &module.path, "directory", None));
+            }
+        }
+        differences
+    }
+
+    /// Compares the files of one repository that git reads and the agent has no reason to change.
+    fn git_dir(&self, expected: &GitDir, keeps_config: bool) -> Vec<Difference> {
+        let path = &expected.path;
+        let mut differences = Vec::new();
+        let index = path.join("index");
+        if expected.has_index && !self.listing.0.contains_key(&**index) {
+            differences.push(Difference::new("index", &index, "there", None));
         }
         if let Some(hooks) = &expected.hooks {
             differences.extend(hooks.differences(&self.below(&path.join("hooks"))));
         }
         for name in ["branches", "commondir", "remotes"] {
             for (file, attributes) in self.below(&path.join(name)).0 {
-                if attributes.kind != "directory" && !expected.keeps_config {
+                if attributes.kind != "directory" && !keeps_config {
                     differences.push(Difference::extra("rule", &file, "there"));
                 }
             }
@@ -104,8 +119,8 @@ mod tests {
     use bottle_common::guest::listing::Listing;
 
     use crate::check::answer::GuestAnswer;
-    use crate::check::expected::{Expected, WorkTree};
-    use crate::check::fixtures::{FILES, Guest, REPOSITORY, WELL, copied, shown};
+    use crate::check::expected::{Expected, GitDir, WorkTree};
+    use crate::check::fixtures::{FILES, Guest, REPOSITORY, WELL, copied, git_dir, shown};
     use crate::repository;
 
     #[test]
@@ -225,7 +240,13 @@ mod tests {
                     files: with(&file("hooks/a")),
                     ..WELL
                 },
-                Expected { hooks, ..copied() },
+                Expected {
+                    own: GitDir {
+                        hooks,
+                        ..git_dir("")
+                    },
+                    ..copied()
+                },
                 is("/hooks/a", "type: nothing in the plan, `file`"),
             ),
             (
@@ -251,6 +272,36 @@ mod tests {
                 },
                 copied(),
                 is("/remotes/a", "rule: nothing in the plan, `there`"),
+            ),
+            (
+                WELL,
+                Expected {
+                    own: GitDir {
+                        has_index: true,
+                        ..git_dir("")
+                    },
+                    ..copied()
+                },
+                is("/index", "index: `there` in the plan, nothing"),
+            ),
+            (
+                WELL,
+                Expected {
+                    modules: vec![git_dir("/modules/a")],
+                    ..copied()
+                },
+                is("/modules/a", "type: `directory` in the plan, nothing"),
+            ),
+            (
+                Guest {
+                    files: with(&file("modules/a")) + &file("modules/a/commondir"),
+                    ..WELL
+                },
+                Expected {
+                    modules: vec![git_dir("/modules/a")],
+                    ..copied()
+                },
+                is("/modules/a/commondir", "rule: nothing in the plan, `there`"),
             ),
             (
                 Guest {
