@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-git");
 /// How many plans are made, with up to 20 remotes each.
-const PLANS: u32 = 100;
+const PLANS: u32 = 50;
 /// The file with the seeds of failed plans, which are tried first the next time.
 const FAILURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/gate.failures");
 

@@ -132,7 +132,7 @@ impl Sandbox {
         let mut variables = vec![
             ("STAND_IN_DIR", self.path("machines").into()),
             // With all 140 CAs, update-ca-certificates takes a second.
-            ("STAND_IN_CAS", "5".into()),
+            ("STAND_IN_CAS", "3".into()),
             ("STAND_IN_LOG", self.path("log").into()),
             ("STAND_IN_BIN", self.path("guest-bin").into()),
         ];
