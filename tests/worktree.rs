@@ -388,6 +388,47 @@ fn a_hostile_project_gets_nothing_but_its_own_files() {
     }
 }
 
+/// git reads patterns from files of the project, which may be of any kind and length.
+#[test]
+fn patterns_can_neither_make_it_wait_nor_take_memory() {
+    let sparse = "head -c 300000000 /dev/zero >.gitignore; git add -f .gitignore; \
+                  git update-index --skip-worktree .gitignore; rm .gitignore";
+    let object = "echo a >.gitignore; git add .gitignore; git update-index --skip-worktree .gitignore; rm .gitignore; \
+                  f=.git/objects/$(git rev-parse :.gitignore | sed 's,^..,&/,'); rm -f $f; mkfifo $f";
+    let fifo = |path: &str| {
+        format!(
+            "bottle-git: list the files of DIR/project: DIR/project/{path} is not a regular file, and git waits for it\n\
+             hint: remove it: rm DIR/project/{path}\n"
+        )
+    };
+    let memory = "git: fatal: Out of memory, malloc failed";
+    let line = "a .gitignore with fewer lines, or an index with fewer files, takes less";
+    for (script, why) in [
+        ("mkfifo .gitignore".to_owned(), fifo(".gitignore")),
+        (
+            "mkdir -p a/b; mkfifo a/b/.gitignore".to_owned(),
+            fifo("a/b/.gitignore"),
+        ),
+        (
+            object.to_owned(),
+            "is not a regular file, and git waits for it".to_owned(),
+        ),
+        ("truncate -s 300M .gitignore".to_owned(), memory.to_owned()),
+        (
+            "yes 'a*b' | head -n 3000000 >src/.gitignore".to_owned(),
+            line.to_owned(),
+        ),
+        (sparse.to_owned(), memory.to_owned()),
+    ] {
+        let sandbox = Sandbox::new();
+        prepared(&sandbox, &script);
+        let outcome = provision(&sandbox, &plan(&sandbox), &[]);
+        assert!(outcome.stderr.contains(&why), "{script}: {outcome:?}");
+        assert_eq!(outcome.status, 1, "{script}");
+        assert_eq!(sandbox.calls().len(), 0, "{script}");
+    }
+}
+
 /// Runs a shell script in `directory`.
 #[track_caller]
 fn host_in(sandbox: &Sandbox, directory: &str, script: &str) {

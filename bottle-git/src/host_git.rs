@@ -7,7 +7,7 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
@@ -17,6 +17,7 @@ use std::process::Output;
 use anyhow::{Context, Result, anyhow};
 use bottle_common::error::hinted;
 use bottle_common::host::process::{self, Unfinished};
+use bottle_common::host::signals;
 use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::config::{self, ENTRY_COST, Entry};
@@ -109,21 +110,36 @@ pub fn users_excludes() -> Result<Option<PathBuf>> {
     Ok(config.map(|config| config.join("git/ignore")))
 }
 
-/// Lists files of the work tree at `work_tree` by `git ls-files -z` with the arguments `args`, and
-/// passes each record to `each`. git runs in the repository `own`, reads `index` instead of its
-/// own, and takes patterns from the files `excludes`.
+/// What git needs to know to list the files of a work tree.
+pub struct Listed<'a> {
+    /// The repository in which git runs.
+    pub own: &'a Path,
+    /// The index that it reads instead of its own.
+    pub index: Option<&'a File>,
+    /// The work tree.
+    pub work_tree: &'a Path,
+    /// How much memory it may take, in bytes.
+    pub memory: u64,
+}
+
+/// Lists files by `git ls-files -z` with the arguments `args`, and passes each record to `each`. git
+/// takes patterns from the files `excludes`.
 ///
 /// # Errors
 ///
 /// If git fails or does not run to its end, or if a signal comes.
 pub fn ls_files(
-    own: &Path,
-    index: Option<&File>,
-    work_tree: &Path,
+    listed: &Listed,
     args: &[&str],
     excludes: &[&File],
     each: &mut dyn FnMut(&[u8]),
 ) -> Result<()> {
+    let Listed {
+        own,
+        index,
+        work_tree,
+        memory,
+    } = *listed;
     let join = |option: &str, path: &Path| {
         let mut option = OsString::from(option);
         option.push(path);
@@ -147,19 +163,54 @@ pub fn ls_files(
     // Of a sparse index, only git 2.35 and later can list the directories instead of all files that
     // are not there.
     all.push("--sparse".into());
-    let mut run =
-        || process::git_parts(all.iter().map(OsString::as_os_str), &variables, &mut *each);
-    let mut output = run().map_err(unfinished)?;
+    let mut run = |args: &[OsString]| {
+        let args = args.iter().map(OsString::as_os_str);
+        let slow = || refuse_special(own, work_tree);
+        process::git_parts(args, &variables, memory, &mut *each, slow).map_err(unfinished)
+    };
+    let mut output = run(&all)?;
     if output.status.code() == Some(USAGE) {
         all.pop();
-        let args = all.iter().map(OsString::as_os_str);
-        output = process::git_parts(args, &variables, each).map_err(unfinished)?;
+        output = run(&all)?;
     }
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let said = said.lines().last().unwrap_or_default();
-        let hint = format!("git -C {} status says more", work_tree.display());
+        let hint = if said.contains("Out of memory") {
+            "a .gitignore with fewer lines, or an index with fewer files, takes less".to_owned()
+        } else {
+            format!("git -C {} status says more", work_tree.display())
+        };
         return Err(hinted(format!("git: {said}"), hint));
+    }
+    Ok(())
+}
+
+/// Fails if there is a FIFO, a socket or a device that git waits for: among the objects of the
+/// repository `own`, or as a `.gitignore` below `work_tree`.
+fn refuse_special(own: &Path, work_tree: &Path) -> Result<()> {
+    let mut directories = vec![(work_tree.to_owned(), false)];
+    let objects = fs::canonicalize(own.join("objects"));
+    directories.extend(objects.ok().map(|objects| (objects, true)));
+    while let Some((directory, are_objects)) = directories.pop() {
+        signals::check()?;
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+            let Ok(kind) = entry.file_type() else {
+                continue;
+            };
+            if kind.is_dir() {
+                directories.push((entry.path(), are_objects));
+            }
+            let is_read = are_objects || entry.file_name() == ".gitignore";
+            if is_read && !kind.is_dir() && !kind.is_file() && !kind.is_symlink() {
+                let path = entry.path();
+                let path = path.display();
+                return Err(hinted(
+                    format!("{path} is not a regular file, and git waits for it"),
+                    format!("remove it: rm {path}"),
+                ));
+            }
+        }
     }
     Ok(())
 }
@@ -175,6 +226,7 @@ fn line(output: Output) -> PathBuf {
 fn unfinished(unfinished: Unfinished) -> anyhow::Error {
     match unfinished {
         Unfinished::Interrupted(error) => error.into(),
+        Unfinished::Stuck(error) => error,
         Unfinished::TimedOut => hinted(
             "git: timed out",
             "git status shows what takes long, such as a FIFO in place of a file that git reads",

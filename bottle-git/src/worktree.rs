@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use crate::config::{self, Entry};
 use crate::git_dirs::{GitDirs, Reach};
-use crate::host_git::{self, GitAnswer};
+use crate::host_git::{self, GitAnswer, Listed};
 use crate::inside;
 use crate::secret_names::{self, Verdict};
 
@@ -30,8 +30,12 @@ const MAX_FILES: usize = 250_000;
 const MAX_PATHS: usize = 16 << 20;
 /// The maximum number of submodules.
 const MAX_SUBMODULES: usize = 1000;
-/// The maximum length of an index, in bytes. That of 250,000 files has about 25 MiB.
-const MAX_INDEX: u64 = 256 << 20;
+/// The maximum length of an index with all its parts, in bytes. That of 250,000 files has about
+/// 30 MiB.
+const MAX_INDEX: u64 = 64 << 20;
+/// The memory that git may take in addition to twice the length of the index, in bytes. For 250,000
+/// files that are not tracked it takes 24 MiB, and for as many that are, 64 MiB.
+const MEMORY: u64 = 32 << 20;
 /// The maximum number of parts of a split index.
 const MAX_SHARED: usize = 16;
 /// The maximum length of a file of patterns, in bytes.
@@ -181,14 +185,13 @@ impl<'a> Lister<'a> {
             problem: None,
         };
         let ls_files = |args: &[&str], files: &[&File], each: &mut dyn FnMut(&[u8])| {
-            host_git::ls_files(
-                stand_in.own.path(),
-                stand_in.index.as_ref(),
-                source,
-                args,
-                files,
-                each,
-            )
+            let listed = Listed {
+                own: stand_in.own.path(),
+                index: stand_in.index.as_ref(),
+                work_tree: source,
+                memory: MEMORY + 2 * stand_in.length,
+            };
+            host_git::ls_files(&listed, args, files, each)
         };
         if !self.patterns.is_empty() {
             let path = stand_in.own.path().join("patterns");
@@ -230,6 +233,8 @@ struct StandIn {
     own: TempDir,
     /// The project's index; `None` if nothing is tracked.
     index: Option<File>,
+    /// The length of the index with all its parts, in bytes.
+    length: u64,
     /// The value of `core.excludesFile` in the project's configuration.
     excludes: Option<PathBuf>,
 }
@@ -266,18 +271,20 @@ impl StandIn {
         make(own.path(), dirs, &settings)
             .with_context(|| format!("write {}", own.path().display()))?;
         let index = inside::open(git_dir, Path::new("index"))?;
+        let mut length = 0;
         if let Some(index) = &index {
             let path = git_dir.join("index");
-            let length = index
-                .metadata()
+            let metadata = index.metadata();
+            length = metadata
                 .with_context(|| format!("read {}", path.display()))?
                 .len();
             ensure!(length <= MAX_INDEX, "{} is too long", path.display());
-            copy_shared(git_dir, own.path())?;
+            length += copy_shared(git_dir, own.path(), MAX_INDEX - length)?;
         }
         Ok(Self {
             own,
             index,
+            length,
             excludes,
         })
     }
@@ -292,8 +299,10 @@ fn make(own: &Path, dirs: &GitDirs, settings: &[Entry]) -> io::Result<()> {
     symlink(dirs.common_dir.join("objects"), own.join("objects"))
 }
 
-/// Copies the parts of a split index from `git_dir` to `own`.
-fn copy_shared(git_dir: &Path, own: &Path) -> Result<()> {
+/// Copies the parts of a split index from `git_dir` to `own`. Returns their length, which may be
+/// `room` bytes.
+fn copy_shared(git_dir: &Path, own: &Path, room: u64) -> Result<u64> {
+    let mut copied = 0;
     let reading = || format!("read {}", git_dir.display());
     let mut number = 0;
     for entry in fs::read_dir(git_dir).with_context(reading)? {
@@ -309,11 +318,12 @@ fn copy_shared(git_dir: &Path, own: &Path) -> Result<()> {
         };
         let copying = || format!("copy {}", git_dir.join(&name).display());
         let length = from.metadata().with_context(copying)?.len();
-        ensure!(length <= MAX_INDEX, "{}: it is too long", copying());
+        copied += length;
+        ensure!(copied <= room, "{}: it is too long", copying());
         let mut to = File::create(own.join(&name)).with_context(copying)?;
         io::copy(&mut io::Read::take(from, length), &mut to).with_context(copying)?;
     }
-    Ok(())
+    Ok(copied)
 }
 
 /// Fails if `path`, a file of patterns that the project's configuration names, is out of `reach`.

@@ -31,7 +31,11 @@ const GIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The address space that the host's git may take, in bytes. It maps packs of any size, but in
 /// windows.
-const GIT_MEMORY: Option<u64> = Some(2 << 30);
+const GIT_ADDRESSES: u64 = 2 << 30;
+/// The memory of its own that git may take to read a configuration, in bytes.
+const GIT_MEMORY: u64 = 32 << 20;
+/// How long git may list files before the caller looks for what keeps it.
+const SLOW: Duration = Duration::from_secs(2);
 /// The variables with which git reads no configuration of the user and of the system.
 const WITHOUT_CONFIGURATION: &[(&str, &str)] = &[
     ("GIT_CONFIG_GLOBAL", "/dev/null"),
@@ -55,6 +59,9 @@ pub enum Unfinished {
     TooMuchOutput,
     /// A signal came, and the program was killed.
     Interrupted(Error),
+    /// The caller found out why the program does not end, and it was killed.
+    #[display("{_0:#}")]
+    Stuck(anyhow::Error),
 }
 
 impl Unfinished {
@@ -101,7 +108,7 @@ pub fn run<'a>(
     } else {
         command.stdin_bytes(input)
     };
-    finish(&command, timeout, None, |_, _| {})
+    finish(&command, timeout, None, |_, _| Ok(()))
 }
 
 /// Does the same as [`run`], with an empty stdin, and passes what the program prints on stderr to
@@ -122,6 +129,7 @@ pub fn run_watched<'a>(
         if !said.is_empty() {
             watch(said);
         }
+        Ok(())
     })
 }
 
@@ -133,31 +141,39 @@ pub fn run_watched<'a>(
 /// The errors of [`run`]. The time limit is [`GIT_TIMEOUT`].
 pub fn git<'a>(args: impl IntoIterator<Item = &'a OsStr>) -> Result<Output, Unfinished> {
     let git = git_command(args, WITHOUT_CONFIGURATION, |_| false);
-    finish(&git, GIT_TIMEOUT, GIT_MEMORY, |_, _| {})
+    finish(&git, GIT_TIMEOUT, Some(GIT_MEMORY), |_, _| Ok(()))
 }
 
-/// Does the same with the variables `variables`, and passes each part of the output that ends with a
-/// NUL to `each` as it comes. It is not in the output that this returns.
+/// Does the same with the variables `variables` and `memory` bytes of memory. Passes each part of
+/// the output that ends with a NUL to `each` as it comes; it is not in the output that this returns.
+/// If git has not ended after [`SLOW`], calls `slow` once, whose error says what keeps it.
 ///
 /// # Errors
 ///
-/// The errors of [`run`]. The time limit is [`GIT_TIMEOUT`].
+/// The errors of [`run`], and that of `slow`. The time limit is [`GIT_TIMEOUT`].
 pub fn git_parts<'a>(
     args: impl IntoIterator<Item = &'a OsStr>,
     variables: &[(&str, &str)],
+    memory: u64,
     mut each: impl FnMut(&[u8]),
+    slow: impl FnOnce() -> anyhow::Result<()>,
 ) -> Result<Output, Unfinished> {
     let git = git_command(args, &[WITHOUT_CONFIGURATION, variables].concat(), |_| {
         false
     });
-    finish(&git, GIT_TIMEOUT, GIT_MEMORY, |output, _| {
-        let Some(end) = output.iter().rposition(|&byte| byte == 0) else {
-            return;
-        };
-        for part in output[..end].split(|&byte| byte == 0) {
-            each(part);
+    let start = Instant::now();
+    let mut slow = Some(slow);
+    finish(&git, GIT_TIMEOUT, Some(memory), |output, _| {
+        if let Some(end) = output.iter().rposition(|&byte| byte == 0) {
+            for part in output[..end].split(|&byte| byte == 0) {
+                each(part);
+            }
+            output.drain(..=end);
         }
-        output.drain(..=end);
+        match slow.take_if(|_| start.elapsed() >= SLOW) {
+            Some(slow) => slow().map_err(Unfinished::Stuck),
+            None => Ok(()),
+        }
     })
 }
 
@@ -173,7 +189,7 @@ pub fn git_of_user<'a>(args: impl IntoIterator<Item = &'a OsStr>) -> Result<Outp
             b"GIT_CONFIG_GLOBAL" | b"GIT_CONFIG_NOSYSTEM" | b"GIT_CONFIG_SYSTEM"
         )
     });
-    finish(&git, GIT_TIMEOUT, GIT_MEMORY, |_, _| {})
+    finish(&git, GIT_TIMEOUT, Some(GIT_MEMORY), |_, _| Ok(()))
 }
 
 /// Makes the command that runs the host's git with the variables `variables`. Of the variables of
@@ -196,13 +212,13 @@ fn git_command<'a>(
     git.env("LC_ALL", "C").stdin_null()
 }
 
-/// Runs `expression`, which may take `memory` bytes of address space. `watch` gets all of stdout
-/// that it has not yet removed, and what is new of stderr.
+/// Runs `expression`, which may take `memory` bytes of memory of its own. `watch` gets all of stdout
+/// that it has not yet removed, and what is new of stderr. Its error ends the program.
 fn finish(
     expression: &Expression,
     timeout: Duration,
     memory: Option<u64>,
-    watch: impl FnMut(&mut Vec<u8>, &str),
+    watch: impl FnMut(&mut Vec<u8>, &str) -> Result<(), Unfinished>,
 ) -> Result<Output, Unfinished> {
     signals::check().map_err(Unfinished::Interrupted)?;
     let deadline = Instant::now().checked_add(timeout);
@@ -241,7 +257,7 @@ fn read_to_exit(
     child: &Handle,
     mut streams: [Stream; 2],
     deadline: Option<Instant>,
-    mut watch: impl FnMut(&mut Vec<u8>, &str),
+    mut watch: impl FnMut(&mut Vec<u8>, &str) -> Result<(), Unfinished>,
 ) -> Result<Output, Unfinished> {
     loop {
         let seen = streams[1].content.len();
@@ -262,12 +278,12 @@ fn read_to_exit(
         }
         let [stdout, stderr] = &mut streams;
         let said = String::from_utf8_lossy(&stderr.content[seen..]);
-        watch(&mut stdout.content, &said);
+        watch(&mut stdout.content, &said)?;
         if let Some(&Output { status, .. }) = child.try_wait()? {
             // The end of the output may still be in the pipes.
             read_ready(&mut streams, Instant::now())?;
             let [mut stdout, stderr] = streams.map(|stream| stream.content);
-            watch(&mut stdout, "");
+            watch(&mut stdout, "")?;
             return Ok(Output {
                 status,
                 stdout,
@@ -281,7 +297,8 @@ fn read_to_exit(
     }
 }
 
-/// Limits the address space of `child` to `bytes`. Only Linux can limit another process.
+/// Limits the memory that `child` allocates to `bytes`, and its address space to
+/// [`GIT_ADDRESSES`]. Only Linux can limit another process.
 #[cfg(target_os = "linux")]
 fn limit_memory(child: &Handle, bytes: u64) {
     use rustix::process::{Resource, Rlimit, prlimit};
@@ -289,12 +306,14 @@ fn limit_memory(child: &Handle, bytes: u64) {
         let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
             continue;
         };
-        let limit = Rlimit {
-            current: Some(bytes),
-            maximum: Some(bytes),
-        };
-        // It may have exited just now.
-        let _ = prlimit(Some(pid), Resource::As, limit);
+        for (resource, bytes) in [(Resource::Data, bytes), (Resource::As, GIT_ADDRESSES)] {
+            let limit = Rlimit {
+                current: Some(bytes),
+                maximum: Some(bytes),
+            };
+            // It may have exited just now.
+            let _ = prlimit(Some(pid), resource, limit);
+        }
     }
 }
 

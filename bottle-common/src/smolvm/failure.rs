@@ -60,7 +60,9 @@ impl CallFailure {
                     Some(INSTALL_SMOLVM),
                 ),
                 Unfinished::NotStarted(_) => (Code::HostFile, unfinished.to_string(), None),
-                Unfinished::TooMuchOutput => (Code::SmolvmError, unfinished.to_string(), None),
+                Unfinished::TooMuchOutput | Unfinished::Stuck(_) => {
+                    (Code::SmolvmError, unfinished.to_string(), None)
+                }
                 Unfinished::TimedOut => {
                     let timeout = humantime::format_duration(timeout);
                     let why = format!("timed out after {timeout}");
