@@ -528,6 +528,7 @@ fn the_check_finds_ways_around_the_gate() {
         ("remote.origin.url", "https://elsewhere/r"),
         ("remote.origin.vcs", "x"),
         ("remote.pushdefault", "https://elsewhere/r"),
+        ("remotes.default", "https://elsewhere/r"),
         ("url.https://elsewhere/.insteadof", "https://host/"),
     ];
     for file in ["config", "modules/lib/config"] {
@@ -577,11 +578,27 @@ fn the_check_finds_ways_around_the_gate() {
         ": git status: `works` in the plan, `fatal: refs/heads/main is damaged` in the guest";
     assert_eq!(found(&sandbox, &plan, emptied), [damaged]);
     sandbox.as_node("mv .git/kept .git/refs/heads/main");
+    let damaged =
+        "/modules/lib: git status: `works` in the plan, `damaged` in the guest".to_owned();
+    for (breaks, mends) in [
+        ("cp HEAD kept; : >HEAD", "mv kept HEAD"),
+        ("mv HEAD kept", "mv kept HEAD"),
+        (
+            "mv objects kept; mkdir objects",
+            "rmdir objects; mv kept objects",
+        ),
+    ] {
+        let breaks = format!("cd .git/modules/lib; {breaks}");
+        assert_eq!(found(&sandbox, &plan, &breaks), [&*damaged], "{breaks}");
+        sandbox.as_node(&format!("cd .git/modules/lib; {mends}"));
+    }
+    sandbox.as_node("git submodule deinit -q --all");
+    let without_work_tree = found(&sandbox, &plan, "[ ! -e lib/README ]");
+    assert_eq!(without_work_tree, [""; 0]);
     let broken = "echo '[' >>.git/modules/lib/config";
-    assert_eq!(
-        found(&sandbox, &plan, broken),
-        ["/modules/lib/config: git config: `works` in the plan, `unreadable` in the guest"]
-    );
+    let unreadable =
+        "/modules/lib/config: git config: `works` in the plan, `unreadable` in the guest";
+    assert_eq!(found(&sandbox, &plan, broken), [unreadable, &damaged]);
 }
 
 #[test]

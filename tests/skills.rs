@@ -226,17 +226,20 @@ fn a_skill_that_agents_do_not_find_is_warned_about_and_copied() {
     };
     write("fine", "---\nname: fine\n---\n# Fine\n");
     write("plain", "# Plain\n");
+    write("cloned", "---\nname: cloned\n---\n");
+    sandbox.write("home/.claude/skills/cloned/.git/config", "");
     sandbox.write("home/.claude/skills/empty/notes", "");
-    let plan = with_skills(&sandbox, &["fine", "plain", "empty"]);
+    let plan = with_skills(&sandbox, &["fine", "plain", "empty", "cloned"]);
     let warning = "bottle-skills: warning: skill";
     let stderr = format!(
         "{warning} `plain`: SKILL.md has no front matter between two lines of `---`, so agents \
          cannot find the skill\n\
-         {warning} `empty`: there is no SKILL.md, so agents cannot find the skill\n{}",
-        done("fine, plain, empty")
+         {warning} `empty`: there is no SKILL.md, so agents cannot find the skill\n\
+         {warning} `cloned`: .git is copied, too: is there a token in its configuration?\n{}",
+        done("fine, plain, empty, cloned")
     );
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);
-    assert_eq!(sandbox.guest("ls /home/node/.claude/skills | wc -l"), "3\n");
+    assert_eq!(sandbox.guest("ls /home/node/.claude/skills | wc -l"), "4\n");
 }
 
 #[test]

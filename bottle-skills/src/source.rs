@@ -61,6 +61,10 @@ pub fn find(host_dir: &Path, agents_dir: Option<&Path>, name: &SkillName) -> Res
         }
     }
     warnings.extend(manifest::warning(&directory));
+    if place.join(".git").symlink_metadata().is_ok() {
+        let warning = ".git is copied, too: is there a token in its configuration?";
+        warnings.push(warning.to_owned());
+    }
     Ok(Skill {
         name: name.clone(),
         tree: PinnedTree::new(what, &directory),

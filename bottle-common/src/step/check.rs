@@ -71,7 +71,7 @@ fn hints(name: &str, replaces: bool, differences: &[Difference]) -> Vec<String> 
             let is_made = match difference.what {
                 "owner" => below.starts_with("/.git"),
                 "type" => replaces,
-                what => what == "git status",
+                what => what == "git status" && below == "/.git",
             };
             !is_gone && !is_made
         })
@@ -111,6 +111,11 @@ mod tests {
             (&[("rule", "/home/node/.gitconfig")], &[mended]),
             (&[("owner", "/home/node/workspace/.git")], &[mended]),
             (&[("rule", "/home/node/workspace/.git/config")], &[kept]),
+            (&[("git status", "/home/node/workspace/.git")], &[mended]),
+            (
+                &[("git status", "/home/node/workspace/.git/modules/a")],
+                &[kept],
+            ),
             (&[("live url", "ssh://forge.example/x")], &[live]),
             (
                 &[

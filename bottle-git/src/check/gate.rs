@@ -80,14 +80,14 @@ impl GuestAnswer<'_> {
             if expected.is_some_and(|expected| expected.sets(entry)) {
                 continue;
             }
-            if entry.key == "unreadable" {
-                let (file, works) = (&setting.file, "works");
-                differences.push(Difference::new(
-                    "git config",
-                    file,
-                    works,
-                    Some("unreadable"),
-                ));
+            let broken = match &*entry.key {
+                "unreadable" => Some("git config"),
+                "damaged" => Some("git status"),
+                _ => None,
+            };
+            if let Some(what) = broken {
+                let how = Some(&*entry.key);
+                differences.push(Difference::new(what, &setting.file, "works", how));
                 continue;
             }
             let is_way = is_way(entry, expected.is_some())
@@ -119,6 +119,8 @@ fn leads_around(entry: &Entry, value: &str, routes: &[Route], knows_remotes: boo
         ("branch", "remote" | "pushremote") | ("remote", "pushdefault") => {
             value.contains([':', '/']) && !leads_to_gate()
         }
+        // Names of remotes, or addresses, with white space between them.
+        ("remotes", _) => value.contains([':', '/']) && !leads_to_gate(),
         ("protocol", "allow") => {
             let gates = routes.first().and_then(|route| route.url.split(':').next());
             let of_gate = format!("protocol.{}.allow", gates.unwrap_or_default());
@@ -229,6 +231,8 @@ mod tests {
             ("remote.pushdefault\norigin", ""),
             ("remote.pushdefault\ngit@host:one", ""),
             ("branch.a.remote\n.", ""),
+            ("remotes.default\norigin other", ""),
+            ("remotes.default\ngit://gate:1/one.git", ""),
             ("branch.a.remote\ngit://gate:1/one.git", ""),
             ("branch.a.pushremote\norigin", ""),
             ("branch.a.merge\nrefs/heads/a", ""),
@@ -239,6 +243,10 @@ mod tests {
                 "remote.a.pushurl = https://host/x",
             ),
             ("remote.pushdefault\na:b", "remote.pushdefault = a:b"),
+            (
+                "remotes.default\norigin git@host:one",
+                "remotes.default = origin git@host:one",
+            ),
             ("branch.a.remote\n../b", "branch.a.remote = ../b"),
             ("branch.a.pushremote\na:b", "branch.a.pushremote = a:b"),
             (
@@ -290,11 +298,20 @@ mod tests {
             found("url.a.insteadof\nc", Some(&routes), Some(&sets)),
             rule("url.a.insteadof = c")
         );
-        assert_eq!(
-            found("unreadable", Some(&routes), None),
-            [format!(
-                "{REPOSITORY}/config: git config: `works` in the plan, `unreadable` in the guest"
-            )]
-        );
+    }
+
+    #[test]
+    fn what_git_cannot_read_is_a_difference() {
+        for (how, what) in [("unreadable", "git config"), ("damaged", "git status")] {
+            let settings = [[OWN, how]];
+            let text = Guest {
+                settings: &settings,
+                ..WELL
+            }
+            .text();
+            let found = GuestAnswer::parse(&text).unwrap().rules(None, None);
+            let line = format!("{what}: `works` in the plan, `{how}` in the guest");
+            assert_eq!(shown(&found), [format!("{REPOSITORY}/config: {line}")]);
+        }
     }
 }

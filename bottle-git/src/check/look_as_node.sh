@@ -1,8 +1,8 @@
 # shellcheck shell=sh
 # Asks git about the repository in the workspace $1. Prints why git cannot read it, one of the
-# commits $2 that it contains, its settings and those of its submodules, where git goes for each of
-# the remotes that the other parameters declare, and `end`. If there is no repository, the remotes
-# are declared in an empty one.
+# commits $2 that it contains, its settings and those of its submodules, `damaged` as a setting of a
+# submodule that git cannot read, where git goes for each of the remotes that the other parameters
+# declare, and `end`. If there is no repository, the remotes are declared in an empty one.
 set -eu
 export HOME=/home/node USER=node GIT_NO_LAZY_FETCH=1
 command -v git >/dev/null || {
@@ -44,6 +44,18 @@ if [ -d .git ]; then
                 git config -z --show-origin -f "$file" --list 2>/dev/null ||
                     printf "file:%s\0unreadable\0" "$file"
             done' sh {} + 2>/dev/null || :
+    # The repository of a submodule, whose work tree may be missing.
+    # shellcheck disable=SC2016
+    find .git/modules/ -type d -name objects -exec sh -c '
+        directory=${1%/*}
+        [ -e "$directory/HEAD" ] || [ -e "$directory/config" ] || exit
+        ask() { git --git-dir="$directory" --work-tree="$directory" "$@" >/dev/null 2>&1; }
+        if ask rev-parse --git-dir; then
+            ask rev-parse --quiet --verify HEAD || exit 0
+            ! ask cat-file -e "HEAD^{commit}" || exit 0
+        fi
+        printf "file:%s\0damaged\0" "$directory"
+        ' sh {} ';' -prune 2>/dev/null || :
 fi
 printf '\0'
 if [ $# -gt 0 ]; then
