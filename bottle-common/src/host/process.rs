@@ -36,6 +36,10 @@ const GIT_ADDRESSES: u64 = 2 << 30;
 const GIT_MEMORY: u64 = 32 << 20;
 /// How long git may list files before the caller looks for what keeps it.
 const SLOW: Duration = Duration::from_secs(2);
+/// Runs the program behind two limits: for the memory that it allocates and for its address space,
+/// in KiB. A lower limit stays. macOS has none of the address space.
+const WITHIN_LIMITS: &str =
+    "{ ulimit -d \"$1\"; ulimit -v \"$2\"; } 2>/dev/null; shift 2; exec \"$@\"";
 /// The variables with which git reads no configuration of the user and of the system.
 const WITHOUT_CONFIGURATION: &[(&str, &str)] = &[
     ("GIT_CONFIG_GLOBAL", "/dev/null"),
@@ -108,7 +112,7 @@ pub fn run<'a>(
     } else {
         command.stdin_bytes(input)
     };
-    finish(&command, timeout, None, |_, _| Ok(()))
+    finish(&command, timeout, |_, _| Ok(()))
 }
 
 /// Does the same as [`run`], with an empty stdin, and passes what the program prints on stderr to
@@ -125,7 +129,7 @@ pub fn run_watched<'a>(
 ) -> Result<Output, Unfinished> {
     let mut watch = watch;
     let command = duct::cmd(find(program), args).stdin_null();
-    finish(&command, timeout, None, |_, said| {
+    finish(&command, timeout, |_, said| {
         if !said.is_empty() {
             watch(said);
         }
@@ -140,8 +144,8 @@ pub fn run_watched<'a>(
 ///
 /// The errors of [`run`]. The time limit is [`GIT_TIMEOUT`].
 pub fn git<'a>(args: impl IntoIterator<Item = &'a OsStr>) -> Result<Output, Unfinished> {
-    let git = git_command(args, WITHOUT_CONFIGURATION, |_| false);
-    finish(&git, GIT_TIMEOUT, Some(GIT_MEMORY), |_, _| Ok(()))
+    let git = git_command(args, WITHOUT_CONFIGURATION, GIT_MEMORY, |_| false)?;
+    finish(&git, GIT_TIMEOUT, |_, _| Ok(()))
 }
 
 /// Does the same with the variables `variables` and `memory` bytes of memory. Passes each part of
@@ -158,12 +162,11 @@ pub fn git_parts<'a>(
     mut each: impl FnMut(&[u8]),
     slow: impl FnOnce() -> anyhow::Result<()>,
 ) -> Result<Output, Unfinished> {
-    let git = git_command(args, &[WITHOUT_CONFIGURATION, variables].concat(), |_| {
-        false
-    });
+    let variables = [WITHOUT_CONFIGURATION, variables].concat();
+    let git = git_command(args, &variables, memory, |_| false)?;
     let start = Instant::now();
     let mut slow = Some(slow);
-    finish(&git, GIT_TIMEOUT, Some(memory), |output, _| {
+    finish(&git, GIT_TIMEOUT, |output, _| {
         if let Some(end) = output.iter().rposition(|&byte| byte == 0) {
             for part in output[..end].split(|&byte| byte == 0) {
                 each(part);
@@ -183,23 +186,36 @@ pub fn git_parts<'a>(
 ///
 /// The errors of [`run`]. The time limit is [`GIT_TIMEOUT`].
 pub fn git_of_user<'a>(args: impl IntoIterator<Item = &'a OsStr>) -> Result<Output, Unfinished> {
-    let git = git_command(args, &[], |name| {
+    let git = git_command(args, &[], GIT_MEMORY, |name| {
         matches!(
             name,
             b"GIT_CONFIG_GLOBAL" | b"GIT_CONFIG_NOSYSTEM" | b"GIT_CONFIG_SYSTEM"
         )
-    });
-    finish(&git, GIT_TIMEOUT, Some(GIT_MEMORY), |_, _| Ok(()))
+    })?;
+    finish(&git, GIT_TIMEOUT, |_, _| Ok(()))
 }
 
-/// Makes the command that runs the host's git with the variables `variables`. Of the variables of
-/// the environment that begin with `GIT_`, it gets those that `is_kept` accepts.
+/// Makes the command that runs the host's git with the variables `variables` and `memory` bytes of
+/// memory of its own. Of the variables of the environment that begin with `GIT_`, it gets those that
+/// `is_kept` accepts.
 fn git_command<'a>(
     args: impl IntoIterator<Item = &'a OsStr>,
     variables: &[(&str, &str)],
+    memory: u64,
     is_kept: fn(&[u8]) -> bool,
-) -> Expression {
-    let mut git = duct::cmd(find(OsStr::new("git")), args);
+) -> Result<Expression, Unfinished> {
+    let name = OsStr::new("git");
+    let program = find(name);
+    if program == name {
+        return Err(Unfinished::Missing(Errno::NOENT.into()));
+    }
+    // A limit that is set once git runs may come too late.
+    let limits = [memory, GIT_ADDRESSES].map(|bytes| OsString::from((bytes >> 10).to_string()));
+    let mut words = vec!["-c".into(), WITHIN_LIMITS.into(), "sh".into()];
+    words.extend(limits);
+    words.push(program);
+    words.extend(args.into_iter().map(OsStr::to_owned));
+    let mut git = duct::cmd("/bin/sh", words);
     for (name, _) in env::vars_os() {
         let bytes = name.as_encoded_bytes();
         if bytes.starts_with(b"GIT_") && !is_kept(bytes) {
@@ -209,23 +225,19 @@ fn git_command<'a>(
     for (name, value) in variables {
         git = git.env(name, value);
     }
-    git.env("LC_ALL", "C").stdin_null()
+    Ok(git.env("LC_ALL", "C").stdin_null())
 }
 
-/// Runs `expression`, which may take `memory` bytes of memory of its own. `watch` gets all of stdout
-/// that it has not yet removed, and what is new of stderr. Its error ends the program.
+/// Runs `expression`. `watch` gets all of stdout that it has not yet removed, and what is new of
+/// stderr. Its error ends the program.
 fn finish(
     expression: &Expression,
     timeout: Duration,
-    memory: Option<u64>,
     watch: impl FnMut(&mut Vec<u8>, &str) -> Result<(), Unfinished>,
 ) -> Result<Output, Unfinished> {
     signals::check().map_err(Unfinished::Interrupted)?;
     let deadline = Instant::now().checked_add(timeout);
     let (child, streams) = start(expression)?;
-    if let Some(memory) = memory {
-        limit_memory(&child, memory);
-    }
     let result = read_to_exit(&child, streams, deadline, watch);
     if result.is_err() {
         kill(&child);
@@ -296,29 +308,6 @@ fn read_to_exit(
         }
     }
 }
-
-/// Limits the memory that `child` allocates to `bytes`, and its address space to
-/// [`GIT_ADDRESSES`]. Only Linux can limit another process.
-#[cfg(target_os = "linux")]
-fn limit_memory(child: &Handle, bytes: u64) {
-    use rustix::process::{Resource, Rlimit, prlimit};
-    for pid in child.pids() {
-        let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
-            continue;
-        };
-        for (resource, bytes) in [(Resource::Data, bytes), (Resource::As, GIT_ADDRESSES)] {
-            let limit = Rlimit {
-                current: Some(bytes),
-                maximum: Some(bytes),
-            };
-            // It may have exited just now.
-            let _ = prlimit(Some(pid), resource, limit);
-        }
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn limit_memory(_: &Handle, _: u64) {}
 
 /// Kills the process groups of `child`, and waits at most a second for its exit.
 fn kill(child: &Handle) {
