@@ -727,6 +727,32 @@ fn the_hosts_settings_for_git_are_ignored() {
     }
 }
 
+/// A git that does not run says nothing about a configuration.
+#[test]
+fn a_git_that_fails_is_no_answer() {
+    let sandbox = Sandbox::new();
+    sandbox.repository("project", &[]);
+    let plan = sandbox.plan_with_repository();
+    let missing = "read DIR/project/.git: run git: ";
+    let config = "read DIR/project/.git/config: git: ";
+    for (script, why) in [
+        ("#!/nowhere\n", missing),
+        ("#!/bin/sh\nexit 127\n", missing),
+        ("#!/bin/sh\nkill -KILL $$\n", config),
+        (
+            "#!/bin/sh\necho 'fatal: Out of memory, malloc failed' >&2; exit 128\n",
+            config,
+        ),
+    ] {
+        let program = sandbox.write("bin/git", script);
+        fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+        let outcome = sandbox.run(STEP).plan(&plan).end();
+        assert_eq!(outcome.status, 1, "{script}: {outcome:?}");
+        assert!(outcome.stderr.contains(why), "{script}: {outcome:?}");
+        assert_eq!(sandbox.calls().len(), 0, "{script}");
+    }
+}
+
 #[test]
 fn the_hosts_git_reads_only_the_repositorys_configuration() {
     let sandbox = Sandbox::new();

@@ -398,7 +398,7 @@ fn patterns_can_neither_make_it_wait_nor_take_memory() {
     let fifo = |path: &str| {
         format!(
             "bottle-git: list the files of DIR/project: DIR/project/{path} is not a regular file, and git waits for it\n\
-             hint: remove it: rm DIR/project/{path}\n"
+             hint: remove it: git itself makes only regular files there\n"
         )
     };
     let memory = "git: fatal: Out of memory, malloc failed";

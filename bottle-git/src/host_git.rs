@@ -4,6 +4,9 @@
 //! this step has opened without following links. It does not follow includes, and `git config` runs
 //! no hook, filter or command of a configuration. This step reads all other files of a repository
 //! itself.
+//!
+//! To list the files of a work tree, git runs in a repository of this step's own. It reads the
+//! project's index, its `.gitignore` files, and objects in place of those that are missing.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -13,6 +16,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use bottle_common::error::hinted;
@@ -31,6 +35,14 @@ pub const MAX_COST: usize = 8 << 20;
 
 /// The exit status of git for a command line that it does not know.
 const USAGE: i32 = 129;
+/// The exit statuses of `git config` for a key that is missing and for a file that it cannot parse.
+const NOT_FOUND_OR_INVALID: [i32; 2] = [1, 3];
+/// The exit status of git for an error that it explains.
+const FATAL: i32 = 128;
+/// The exit statuses of a shell that cannot run git.
+const NOT_RUN: [i32; 2] = [126, 127];
+/// The maximum time to look for what git waits for.
+const SEARCH: Duration = Duration::from_secs(5);
 
 /// What came of running git.
 pub enum GitAnswer<T> {
@@ -101,7 +113,7 @@ pub fn users_excludes() -> Result<Option<PathBuf>> {
         key,
     ];
     let output = process::git_of_user(args.map(OsStr::new)).map_err(unfinished)?;
-    if output.status.success() {
+    if succeeded(&output)? {
         return Ok(Some(line(output)).filter(|path| !path.as_os_str().is_empty()));
     }
     let directory = |name: &str| env::var_os(name).filter(|path| !path.is_empty());
@@ -110,36 +122,36 @@ pub fn users_excludes() -> Result<Option<PathBuf>> {
     Ok(config.map(|config| config.join("git/ignore")))
 }
 
-/// What git needs to know to list the files of a work tree.
-pub struct Listed<'a> {
+/// Which files git lists, and within which limits.
+pub struct Query<'a> {
     /// The repository in which git runs.
     pub own: &'a Path,
     /// The index that it reads instead of its own.
     pub index: Option<&'a File>,
     /// The work tree.
     pub work_tree: &'a Path,
-    /// How much memory it may take, in bytes.
+    /// The maximum memory that git may allocate, in bytes.
     pub memory: u64,
 }
 
-/// Lists files by `git ls-files -z` with the arguments `args`, and passes each record to `each`. git
-/// takes patterns from the files `excludes`.
+/// Lists files by `git ls-files -z` with the arguments `args`, and passes each record to `each`.
+/// git takes patterns from the files `excludes`.
 ///
 /// # Errors
 ///
 /// If git fails or does not run to its end, or if a signal comes.
 pub fn ls_files(
-    listed: &Listed,
+    query: &Query,
     args: &[&str],
     excludes: &[&File],
     each: &mut dyn FnMut(&[u8]),
 ) -> Result<()> {
-    let Listed {
+    let Query {
         own,
         index,
         work_tree,
         memory,
-    } = *listed;
+    } = *query;
     let join = |option: &str, path: &Path| {
         let mut option = OsString::from(option);
         option.push(path);
@@ -148,7 +160,11 @@ pub fn ls_files(
     let mut all = vec!["-C".into(), work_tree.into()];
     all.push(join("--git-dir=", own));
     all.push(join("--work-tree=", work_tree));
-    for setting in ["core.multiPackIndex=false", "core.packedGitWindowSize=32m"] {
+    for setting in [
+        "core.multiPackIndex=false",
+        "core.packedGitWindowSize=32m",
+        "index.threads=1",
+    ] {
         all.extend(["-c", setting].map(OsString::from));
     }
     all.extend(["ls-files", "-z"].map(OsString::from));
@@ -186,28 +202,33 @@ pub fn ls_files(
     Ok(())
 }
 
-/// Fails if there is a FIFO, a socket or a device that git waits for: among the objects of the
-/// repository `own`, or as a `.gitignore` below `work_tree`.
+/// Looks for what git waits for. Fails if there is a FIFO, a socket or a device among the objects of
+/// the repository `own`, or as a `.gitignore` below `work_tree`. Looks for [`SEARCH`] at most.
 fn refuse_special(own: &Path, work_tree: &Path) -> Result<()> {
+    let end = Instant::now() + SEARCH;
     let mut directories = vec![(work_tree.to_owned(), false)];
     let objects = fs::canonicalize(own.join("objects"));
     directories.extend(objects.ok().map(|objects| (objects, true)));
     while let Some((directory, are_objects)) = directories.pop() {
         signals::check()?;
+        if Instant::now() > end {
+            break;
+        }
         for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
             let Ok(kind) = entry.file_type() else {
                 continue;
             };
-            if kind.is_dir() {
+            let name = entry.file_name();
+            if kind.is_dir() && name != ".git" {
                 directories.push((entry.path(), are_objects));
             }
-            let is_read = are_objects || entry.file_name() == ".gitignore";
+            let is_read = are_objects || name == ".gitignore";
             if is_read && !kind.is_dir() && !kind.is_file() && !kind.is_symlink() {
                 let path = entry.path();
                 let path = path.display();
                 return Err(hinted(
                     format!("{path} is not a regular file, and git waits for it"),
-                    format!("remove it: rm {path}"),
+                    "remove it: git itself makes only regular files there",
                 ));
             }
         }
@@ -249,7 +270,15 @@ fn config(root: &Path, name: &str, question: &[&str]) -> Result<Option<GitAnswer
     let args = ["-C", "/", "config", "-f", &name, "--no-includes"];
     let args = args.iter().chain(question).map(OsStr::new);
     match process::git(args) {
-        Ok(output) if output.status.success() => Ok(Some(GitAnswer::Yes(output))),
+        Ok(output)
+            if output
+                .status
+                .code()
+                .is_some_and(|code| NOT_RUN.contains(&code)) =>
+        {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            Ok(Some(GitAnswer::NoGit(io::Error::other(said))))
+        }
         // macOS has a git that only says where to get one, or which licence to accept.
         Ok(output)
             if output.stderr.starts_with(b"xcrun: ")
@@ -258,10 +287,26 @@ fn config(root: &Path, name: &str, question: &[&str]) -> Result<Option<GitAnswer
             let said = String::from_utf8_lossy(&output.stderr);
             Err(anyhow!("git: {}", said.trim())).with_context(reading)
         }
+        Ok(output) if succeeded(&output).with_context(reading)? => Ok(Some(GitAnswer::Yes(output))),
         Ok(_) => Ok(Some(GitAnswer::No)),
         Err(Unfinished::Missing(error)) => Ok(Some(GitAnswer::NoGit(error))),
         Err(Unfinished::Interrupted(error)) => Err(error.into()),
         Err(unfinished) => Err(anyhow!("git: {unfinished}")).with_context(reading),
+    }
+}
+
+/// Whether `git config` succeeded. It has not if the file or the key is not as it should be.
+///
+/// # Errors
+///
+/// If it failed for another reason: it ran out of memory, or it was killed.
+fn succeeded(output: &Output) -> Result<bool> {
+    let said = String::from_utf8_lossy(&output.stderr);
+    match output.status.code() {
+        Some(0) => Ok(true),
+        Some(code) if NOT_FOUND_OR_INVALID.contains(&code) => Ok(false),
+        Some(FATAL) if !said.contains("Out of memory") => Ok(false),
+        _ => Err(anyhow!("git: {}: {}", output.status, said.trim())),
     }
 }
 

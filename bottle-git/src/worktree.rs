@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use crate::config::{self, Entry};
 use crate::git_dirs::{GitDirs, Reach};
-use crate::host_git::{self, GitAnswer, Listed};
+use crate::host_git::{self, GitAnswer, Query};
 use crate::inside;
 use crate::secret_names::{self, Verdict};
 
@@ -30,7 +30,7 @@ const MAX_FILES: usize = 250_000;
 const MAX_PATHS: usize = 16 << 20;
 /// The maximum number of submodules.
 const MAX_SUBMODULES: usize = 1000;
-/// The maximum length of an index with all its parts, in bytes. That of 250,000 files has about
+/// The maximum length of an index or a part of one, in bytes. That of 250,000 files has about
 /// 30 MiB.
 const MAX_INDEX: u64 = 64 << 20;
 /// The memory that git may take in addition to twice the length of the index, in bytes. For 250,000
@@ -185,13 +185,13 @@ impl<'a> Lister<'a> {
             problem: None,
         };
         let ls_files = |args: &[&str], files: &[&File], each: &mut dyn FnMut(&[u8])| {
-            let listed = Listed {
+            let query = Query {
                 own: stand_in.own.path(),
                 index: stand_in.index.as_ref(),
                 work_tree: source,
                 memory: MEMORY + 2 * stand_in.length,
             };
-            host_git::ls_files(&listed, args, files, each)
+            host_git::ls_files(&query, args, files, each)
         };
         if !self.patterns.is_empty() {
             let path = stand_in.own.path().join("patterns");
@@ -233,7 +233,7 @@ struct StandIn {
     own: TempDir,
     /// The project's index; `None` if nothing is tracked.
     index: Option<File>,
-    /// The length of the index with all its parts, in bytes.
+    /// The length of the index with its longest part, in bytes.
     length: u64,
     /// The value of `core.excludesFile` in the project's configuration.
     excludes: Option<PathBuf>,
@@ -279,7 +279,7 @@ impl StandIn {
                 .with_context(|| format!("read {}", path.display()))?
                 .len();
             ensure!(length <= MAX_INDEX, "{} is too long", path.display());
-            length += copy_shared(git_dir, own.path(), MAX_INDEX - length)?;
+            length += copy_shared(git_dir, own.path())?;
         }
         Ok(Self {
             own,
@@ -299,10 +299,14 @@ fn make(own: &Path, dirs: &GitDirs, settings: &[Entry]) -> io::Result<()> {
     symlink(dirs.common_dir.join("objects"), own.join("objects"))
 }
 
-/// Copies the parts of a split index from `git_dir` to `own`. Returns their length, which may be
-/// `room` bytes.
-fn copy_shared(git_dir: &Path, own: &Path, room: u64) -> Result<u64> {
-    let mut copied = 0;
+/// Copies the parts of split indexes from `git_dir` to `own`. git reads one of them, and keeps the
+/// others for a while. Returns the length of the longest.
+///
+/// # Errors
+///
+/// If there are too many, if one is too long, or if one cannot be copied.
+fn copy_shared(git_dir: &Path, own: &Path) -> Result<u64> {
+    let mut longest = 0;
     let reading = || format!("read {}", git_dir.display());
     let mut number = 0;
     for entry in fs::read_dir(git_dir).with_context(reading)? {
@@ -318,12 +322,12 @@ fn copy_shared(git_dir: &Path, own: &Path, room: u64) -> Result<u64> {
         };
         let copying = || format!("copy {}", git_dir.join(&name).display());
         let length = from.metadata().with_context(copying)?.len();
-        copied += length;
-        ensure!(copied <= room, "{}: it is too long", copying());
+        longest = longest.max(length);
+        ensure!(length <= MAX_INDEX, "{}: it is too long", copying());
         let mut to = File::create(own.join(&name)).with_context(copying)?;
         io::copy(&mut io::Read::take(from, length), &mut to).with_context(copying)?;
     }
-    Ok(copied)
+    Ok(longest)
 }
 
 /// Fails if `path`, a file of patterns that the project's configuration names, is out of `reach`.

@@ -1,5 +1,6 @@
 //! Starts processes. No other file does.
 
+use std::cell::Cell;
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, PipeReader, pipe};
@@ -31,15 +32,19 @@ const GIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The address space that the host's git may take, in bytes. It maps packs of any size, but in
 /// windows.
-const GIT_ADDRESSES: u64 = 2 << 30;
-/// The memory of its own that git may take to read a configuration, in bytes.
-const GIT_MEMORY: u64 = 32 << 20;
-/// How long git may list files before the caller looks for what keeps it.
+const GIT_ADDRESS_SPACE: u64 = 2 << 30;
+/// The memory that git may allocate to read a configuration, in bytes.
+const GIT_CONFIG_MEMORY: u64 = 32 << 20;
+/// How long git may be silent before the caller looks for what keeps it.
 const SLOW: Duration = Duration::from_secs(2);
 /// Runs the program behind two limits: for the memory that it allocates and for its address space,
-/// in KiB. A lower limit stays. macOS has none of the address space.
-const WITHIN_LIMITS: &str =
-    "{ ulimit -d \"$1\"; ulimit -v \"$2\"; } 2>/dev/null; shift 2; exec \"$@\"";
+/// in KiB. The stacks of its threads count as its memory. A lower hard limit stays. macOS does not
+/// hold a program to them.
+const WITHIN_LIMITS: &str = r#"
+{ ulimit -S -s 1024; ulimit -d "$1"; ulimit -v "$2"; } 2>/dev/null
+shift 2
+exec "$@"
+"#;
 /// The variables with which git reads no configuration of the user and of the system.
 const WITHOUT_CONFIGURATION: &[(&str, &str)] = &[
     ("GIT_CONFIG_GLOBAL", "/dev/null"),
@@ -63,7 +68,7 @@ pub enum Unfinished {
     TooMuchOutput,
     /// A signal came, and the program was killed.
     Interrupted(Error),
-    /// The caller found out why the program does not end, and it was killed.
+    /// The program was killed, because the caller found out why it does not end.
     #[display("{_0:#}")]
     Stuck(anyhow::Error),
 }
@@ -112,7 +117,7 @@ pub fn run<'a>(
     } else {
         command.stdin_bytes(input)
     };
-    finish(&command, timeout, |_, _| Ok(()))
+    finish(&command, timeout, |_, _| {}, || Ok(()))
 }
 
 /// Does the same as [`run`], with an empty stdin, and passes what the program prints on stderr to
@@ -129,12 +134,12 @@ pub fn run_watched<'a>(
 ) -> Result<Output, Unfinished> {
     let mut watch = watch;
     let command = duct::cmd(find(program), args).stdin_null();
-    finish(&command, timeout, |_, said| {
+    let watch = |_: &mut Vec<u8>, said: &str| {
         if !said.is_empty() {
             watch(said);
         }
-        Ok(())
-    })
+    };
+    finish(&command, timeout, watch, || Ok(()))
 }
 
 /// Runs the host's git, without the `GIT_*` variables of the environment, and without the
@@ -144,13 +149,14 @@ pub fn run_watched<'a>(
 ///
 /// The errors of [`run`]. The time limit is [`GIT_TIMEOUT`].
 pub fn git<'a>(args: impl IntoIterator<Item = &'a OsStr>) -> Result<Output, Unfinished> {
-    let git = git_command(args, WITHOUT_CONFIGURATION, GIT_MEMORY, |_| false)?;
-    finish(&git, GIT_TIMEOUT, |_, _| Ok(()))
+    let git = git_command(args, WITHOUT_CONFIGURATION, GIT_CONFIG_MEMORY, |_| false)?;
+    finish(&git, GIT_TIMEOUT, |_, _| {}, || Ok(()))
 }
 
-/// Does the same with the variables `variables` and `memory` bytes of memory. Passes each part of
-/// the output that ends with a NUL to `each` as it comes; it is not in the output that this returns.
-/// If git has not ended after [`SLOW`], calls `slow` once, whose error says what keeps it.
+/// Does the same as [`git`], with `variables` set, and with at most `memory` bytes of memory. Passes
+/// each part of the output that ends with a NUL to `each` as it comes; it is not in the output that
+/// this returns. If git prints nothing for [`SLOW`], calls `slow` once, whose error says what keeps
+/// it.
 ///
 /// # Errors
 ///
@@ -164,16 +170,19 @@ pub fn git_parts<'a>(
 ) -> Result<Output, Unfinished> {
     let variables = [WITHOUT_CONFIGURATION, variables].concat();
     let git = git_command(args, &variables, memory, |_| false)?;
-    let start = Instant::now();
+    let heard = Cell::new(Instant::now());
     let mut slow = Some(slow);
-    finish(&git, GIT_TIMEOUT, |output, _| {
+    let watch = |output: &mut Vec<u8>, _: &str| {
         if let Some(end) = output.iter().rposition(|&byte| byte == 0) {
+            heard.set(Instant::now());
             for part in output[..end].split(|&byte| byte == 0) {
                 each(part);
             }
             output.drain(..=end);
         }
-        match slow.take_if(|_| start.elapsed() >= SLOW) {
+    };
+    finish(&git, GIT_TIMEOUT, watch, || {
+        match slow.take_if(|_| heard.get().elapsed() >= SLOW) {
             Some(slow) => slow().map_err(Unfinished::Stuck),
             None => Ok(()),
         }
@@ -186,17 +195,17 @@ pub fn git_parts<'a>(
 ///
 /// The errors of [`run`]. The time limit is [`GIT_TIMEOUT`].
 pub fn git_of_user<'a>(args: impl IntoIterator<Item = &'a OsStr>) -> Result<Output, Unfinished> {
-    let git = git_command(args, &[], GIT_MEMORY, |name| {
+    let git = git_command(args, &[], GIT_CONFIG_MEMORY, |name| {
         matches!(
             name,
             b"GIT_CONFIG_GLOBAL" | b"GIT_CONFIG_NOSYSTEM" | b"GIT_CONFIG_SYSTEM"
         )
     })?;
-    finish(&git, GIT_TIMEOUT, |_, _| Ok(()))
+    finish(&git, GIT_TIMEOUT, |_, _| {}, || Ok(()))
 }
 
-/// Makes the command that runs the host's git with the variables `variables` and `memory` bytes of
-/// memory of its own. Of the variables of the environment that begin with `GIT_`, it gets those that
+/// Makes the command that runs the host's git with `variables` set, and with at most `memory` bytes
+/// of memory. Of the variables of the environment that begin with `GIT_`, it gets those that
 /// `is_kept` accepts.
 fn git_command<'a>(
     args: impl IntoIterator<Item = &'a OsStr>,
@@ -210,7 +219,7 @@ fn git_command<'a>(
         return Err(Unfinished::Missing(Errno::NOENT.into()));
     }
     // A limit that is set once git runs may come too late.
-    let limits = [memory, GIT_ADDRESSES].map(|bytes| OsString::from((bytes >> 10).to_string()));
+    let limits = [memory, GIT_ADDRESS_SPACE].map(|bytes| OsString::from((bytes >> 10).to_string()));
     let mut words = vec!["-c".into(), WITHIN_LIMITS.into(), "sh".into()];
     words.extend(limits);
     words.push(program);
@@ -229,16 +238,17 @@ fn git_command<'a>(
 }
 
 /// Runs `expression`. `watch` gets all of stdout that it has not yet removed, and what is new of
-/// stderr. Its error ends the program.
+/// stderr. `idle` is called at least once a second while the program runs, and its error ends it.
 fn finish(
     expression: &Expression,
     timeout: Duration,
-    watch: impl FnMut(&mut Vec<u8>, &str) -> Result<(), Unfinished>,
+    watch: impl FnMut(&mut Vec<u8>, &str),
+    idle: impl FnMut() -> Result<(), Unfinished>,
 ) -> Result<Output, Unfinished> {
     signals::check().map_err(Unfinished::Interrupted)?;
     let deadline = Instant::now().checked_add(timeout);
     let (child, streams) = start(expression)?;
-    let result = read_to_exit(&child, streams, deadline, watch);
+    let result = read_to_exit(&child, streams, deadline, watch, idle);
     if result.is_err() {
         kill(&child);
     }
@@ -269,7 +279,8 @@ fn read_to_exit(
     child: &Handle,
     mut streams: [Stream; 2],
     deadline: Option<Instant>,
-    mut watch: impl FnMut(&mut Vec<u8>, &str) -> Result<(), Unfinished>,
+    mut watch: impl FnMut(&mut Vec<u8>, &str),
+    mut idle: impl FnMut() -> Result<(), Unfinished>,
 ) -> Result<Output, Unfinished> {
     loop {
         let seen = streams[1].content.len();
@@ -290,12 +301,12 @@ fn read_to_exit(
         }
         let [stdout, stderr] = &mut streams;
         let said = String::from_utf8_lossy(&stderr.content[seen..]);
-        watch(&mut stdout.content, &said)?;
+        watch(&mut stdout.content, &said);
         if let Some(&Output { status, .. }) = child.try_wait()? {
             // The end of the output may still be in the pipes.
             read_ready(&mut streams, Instant::now())?;
             let [mut stdout, stderr] = streams.map(|stream| stream.content);
-            watch(&mut stdout, "")?;
+            watch(&mut stdout, "");
             return Ok(Output {
                 status,
                 stdout,
@@ -303,6 +314,7 @@ fn read_to_exit(
             });
         }
         signals::check().map_err(Unfinished::Interrupted)?;
+        idle()?;
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(Unfinished::TimedOut);
         }
