@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+/// The schemes of URLs behind whose host credentials may stand, too.
+const WEB: &[&str] = &["http", "https"];
+
 /// Where the parts of a URL (RFC 3986) begin and end in a text.
 struct Url<'a> {
     /// The text before the URL.
@@ -15,13 +18,14 @@ struct Url<'a> {
 
 impl<'a> Url<'a> {
     /// Finds the first URL in `text`. There are two slashes behind the scheme, but curl takes any
-    /// number of them for http and https.
+    /// number of them for http and https. With one, the scheme has to be nothing else, because
+    /// `my-http:/path` is a path on the host `my-http`.
     fn find(text: &'a [u8]) -> Option<Self> {
         let mut from = 0;
         loop {
             let colon = from + text[from..].windows(2).position(|bytes| bytes == b":/")?;
             let scheme = scheme_of(&text[..colon]);
-            let is_web = ["http", "https"]
+            let is_web = WEB
                 .iter()
                 .any(|web| scheme.eq_ignore_ascii_case(web.as_bytes()));
             let slashes = text[colon + 1..]
@@ -29,7 +33,11 @@ impl<'a> Url<'a> {
                 .take_while(|&&byte| byte == b'/')
                 .count();
             if is_web || slashes >= 2 {
-                let length = if is_web { slashes } else { 2 };
+                let length = if is_web || ends_with(scheme, WEB) {
+                    slashes
+                } else {
+                    2
+                };
                 let (mark, rest) = text[colon..].split_at(1 + length);
                 let before = &text[..colon - scheme.len()];
                 return Some(Self {
@@ -43,11 +51,16 @@ impl<'a> Url<'a> {
         }
     }
 
-    /// Whether one of `schemes` is the URL's, or the last one of several, as in `hg::https`.
+    /// Whether the URL's scheme is one of `schemes`, or ends with one, as `git+ssh` does.
     fn is_of(&self, schemes: &[&str]) -> bool {
-        let scheme = self.scheme.to_ascii_lowercase();
-        schemes.iter().any(|name| scheme.ends_with(name.as_bytes()))
+        ends_with(self.scheme, schemes)
     }
+}
+
+/// Whether `scheme` ends with one of `schemes`, in upper or lower case.
+fn ends_with(scheme: &[u8], schemes: &[&str]) -> bool {
+    let scheme = scheme.to_ascii_lowercase();
+    schemes.iter().any(|name| scheme.ends_with(name.as_bytes()))
 }
 
 /// Removes the credentials from all URLs in `text`: everything before the host, and in http and
@@ -89,7 +102,7 @@ fn remove(text: &[u8], is_end: fn(&u8) -> bool) -> Cow<'_, [u8]> {
         let (authority, path) = split_at_first(url, is_authoritys_end);
         append_authority(&mut clean, authority, found.is_of(&["ssh"]));
         rest = &found.rest[authority.len()..];
-        if found.is_of(&["http", "https"]) {
+        if found.is_of(WEB) {
             let (path, _) = split_at_first(path, is_end);
             let (path, query) = split_at_first(path, |byte| matches!(byte, b'?' | b'#'));
             clean.extend_from_slice(path);
@@ -178,6 +191,7 @@ mod tests {
             ("https://host?token=a@b", "https://host"),
             ("https://host#a@b", "https://host"),
             ("https:///a:b@host/r?c", "https:///host/r"),
+            ("git+https:///a:b@host/r?c", "git+https:///host/r"),
             ("https:/a:b@host/r?c", "https:/host/r"),
             ("HTTP:////a:b@c,https:/d:e@f", "HTTP:////c,https:/f"),
             ("a:/b http:/c:d@e f", "a:/b http:/e f"),
