@@ -161,6 +161,10 @@ const EXTENSIONS: &[&str] = &[
     "worktreeconfig",
 ];
 
+/// What git finds out about the host's file system when it makes a repository. On the guest's,
+/// which distinguishes upper and lower case, git would work with wrong names.
+const OF_THE_FILE_SYSTEM: [&str; 2] = ["core.ignorecase", "core.precomposeunicode"];
+
 /// The parts of the plan on which it depends whether an entry is copied.
 pub struct Rules<'a> {
     /// The identity that the plan sets.
@@ -179,10 +183,6 @@ pub fn is_partial(entry: &Entry) -> bool {
 pub fn is_way(entry: &Entry, knows_remotes: bool) -> bool {
     entry.is_of(WAYS) || knows_remotes && entry.is_of(WAYS_OF_REMOTES)
 }
-
-/// What git finds out about the host's file system when it makes a repository. On the guest's,
-/// which distinguishes upper and lower case, git would work with wrong names.
-const OF_THE_FILE_SYSTEM: [&str; 2] = ["core.ignorecase", "core.precomposeunicode"];
 
 /// Removes the extensions that have no effect after the repository is copied, and what git says of
 /// the host's file system.

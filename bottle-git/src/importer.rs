@@ -1,5 +1,6 @@
 //! Reads the project's `.git` and turns it into a repository for the agent's workspace. This
-//! repository contains no secrets and does not depend on any other.
+//! repository contains no secrets, unless its configuration is kept, and does not depend on any
+//! other.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -29,14 +30,15 @@ use crate::worktree::Lister;
 
 /// The maximum number of directories below `modules`.
 const MAX_DIRECTORIES: usize = 10_000;
-/// The maximum number of repositories that lend objects, to all submodules together.
-const MAX_LENDERS: usize = 500;
 /// The maximum depth of these directories.
 const MAX_DEPTH: usize = 40;
+/// The maximum number of repositories that lend objects, to all submodules together.
+const MAX_LENDERS: usize = 500;
 /// The maximum number of omitted settings that a warning names.
 const MAX_NAMES: usize = 50;
 /// The number of characters that a warning shows of each.
 const MAX_SHOWN: usize = 100;
+
 /// Finds the `.git` in `user_cwd`. Returns `None` if there is none. With `keeps_config`, its
 /// configuration is copied unchanged. Directories outside the project that it uses must be in
 /// one of the directories `allowed`.

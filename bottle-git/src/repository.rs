@@ -32,6 +32,7 @@ const MAX_COMMITS: usize = 50;
 pub struct Repository {
     /// The project's `.git`.
     pub source: PathBuf,
+    /// Its directories on the host.
     pub dirs: GitDirs,
     /// Whether the host's git can read the repository.
     pub is_readable: bool,

@@ -70,7 +70,7 @@ fn hints(name: &str, replaces: bool, differences: &[Difference]) -> Vec<String> 
         below.is_some_and(|below| {
             let is_made = match difference.what {
                 "owner" => below.starts_with("/.git"),
-                "type" => replaces,
+                "type" => replaces && matches!(below, "" | "/.git"),
                 what => what == "git status" && below == "/.git",
             };
             !is_gone && !is_made
@@ -112,6 +112,7 @@ mod tests {
             (&[("owner", "/home/node/workspace/.git")], &[mended]),
             (&[("rule", "/home/node/workspace/.git/config")], &[kept]),
             (&[("git status", "/home/node/workspace/.git")], &[mended]),
+            (&[("type", "/home/node/workspace/.git/hooks/x")], &[kept]),
             (
                 &[("git status", "/home/node/workspace/.git/modules/a")],
                 &[kept],

@@ -9,6 +9,12 @@ use crate::config::Entry;
 use crate::credentials;
 use crate::repository;
 
+/// The key in place of the settings of a file that git cannot read.
+pub const UNREADABLE: &str = "unreadable";
+/// The key in place of the settings of a submodule whose repository git cannot read. The file is the
+/// repository's directory.
+pub const DAMAGED: &str = "damaged";
+
 /// The output of [`super::LOOK`].
 pub struct GuestAnswer<'a> {
     /// The attributes of the files that were looked at.
@@ -21,7 +27,8 @@ pub struct GuestAnswer<'a> {
     pub unreadable: &'a str,
     /// One of the host's commits that is also in the guest; empty if there is none.
     pub known: &'a str,
-    /// The settings in git's order. If a key occurs twice, the later setting counts.
+    /// The settings in git's order. If a key occurs twice, the later setting counts. Among them are
+    /// [`UNREADABLE`] and [`DAMAGED`].
     pub settings: Vec<Setting>,
     /// The output of `git remote -v`, which says where git goes for each spelling.
     pub remotes: &'a str,

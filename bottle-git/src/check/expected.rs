@@ -11,6 +11,10 @@ use crate::config::Entry;
 use crate::git_dirs::GitDirs;
 use crate::repository::{self, Repository};
 
+/// The maximum number of submodules whose repositories are compared. Their paths are parameters of
+/// one command.
+const MAX_MODULES: usize = 1000;
+
 /// What a copy of the host's repository should be like in the guest.
 pub struct Expected {
     /// The `.git` on the host.
@@ -75,7 +79,8 @@ impl Expected {
     pub fn of(repository: &Repository) -> Result<Self> {
         let own = GitDir::of(repository, &repository.dirs, repository::path())?;
         let mut modules = Vec::new();
-        for (source, place) in &repository.modules {
+        for (source, place) in repository.modules.iter().take(MAX_MODULES) {
+            // A line cannot name the others, so they are not compared.
             let Some(place) = place.to_str().filter(|place| !place.contains('\n')) else {
                 continue;
             };
@@ -112,7 +117,7 @@ impl Expected {
     pub fn paths(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for GitDir { path, .. } in std::iter::once(&self.own).chain(&self.modules) {
-            for name in ["", "/commondir", "/index"] {
+            for name in ["", "/commondir", "/index", "/objects"] {
                 lines.push(format!("0:{path}{name}\n"));
             }
             for name in ["branches", "hooks", "remotes"] {

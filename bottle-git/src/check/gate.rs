@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use bottle_common::guest::listing::Difference;
 use bottle_common::guest::paths;
 
-use super::answer::{GuestAnswer, without_credentials};
+use super::answer::{DAMAGED, GuestAnswer, UNREADABLE, without_credentials};
 use super::expected::Expected;
 use crate::config::{self, Entry};
 use crate::config_filter::is_way;
@@ -14,8 +14,8 @@ use crate::gate::Route;
 /// The prefix of the names of the remotes that are declared to ask git where it goes.
 const REMOTE: &str = "bottle-check-";
 
-/// Formats a configuration that declares a remote for each spelling, so that git can be asked about
-/// all of them at once.
+/// Returns the sections of a configuration that declares a remote for each spelling, so that git can
+/// be asked about all of them at once.
 pub fn declared(routes: &[Route]) -> Vec<String> {
     let mut remotes = Vec::new();
     for (number, route) in routes.iter().enumerate() {
@@ -81,8 +81,8 @@ impl GuestAnswer<'_> {
                 continue;
             }
             let broken = match &*entry.key {
-                "unreadable" => Some("git config"),
-                "damaged" => Some("git status"),
+                UNREADABLE => Some("git config"),
+                DAMAGED => Some("git status"),
                 _ => None,
             };
             if let Some(what) = broken {
@@ -107,20 +107,23 @@ impl GuestAnswer<'_> {
 /// Whether the entry makes git go to another place than the gate. The addresses of remotes count
 /// only if `knows_remotes`, because only the host's repository says what they should be.
 fn leads_around(entry: &Entry, value: &str, routes: &[Route], knows_remotes: bool) -> bool {
-    let leads_to_gate = || {
-        let is_it = |route: &Route| value == route.spelling || value == route.url;
+    let leads_to_gate = |address: &str| {
+        let is_it = |route: &Route| address == route.spelling || address == route.url;
         routes.iter().any(is_it)
     };
     let name = entry.key.rsplit('.').next().unwrap_or_default();
     match (entry.key.split('.').next().unwrap_or_default(), name) {
         ("url", "insteadof" | "pushinsteadof") => true,
-        ("remote", "pushurl") => !leads_to_gate(),
-        ("remote" | "submodule", "url") => knows_remotes && !leads_to_gate(),
+        ("remote", "pushurl") => !leads_to_gate(value),
+        ("remote" | "submodule", "url") => knows_remotes && !leads_to_gate(value),
         ("branch", "remote" | "pushremote") | ("remote", "pushdefault") => {
-            value.contains([':', '/']) && !leads_to_gate()
+            value.contains([':', '/']) && !leads_to_gate(value)
         }
         // Names of remotes, or addresses, with white space between them.
-        ("remotes", _) => value.contains([':', '/']) && !leads_to_gate(),
+        ("remotes", _) => {
+            let is_other = |word: &str| word.contains([':', '/']) && !leads_to_gate(word);
+            value.split_ascii_whitespace().any(is_other)
+        }
         ("protocol", "allow") => {
             let gates = routes.first().and_then(|route| route.url.split(':').next());
             let of_gate = format!("protocol.{}.allow", gates.unwrap_or_default());
@@ -232,7 +235,7 @@ mod tests {
             ("remote.pushdefault\ngit@host:one", ""),
             ("branch.a.remote\n.", ""),
             ("remotes.default\norigin other", ""),
-            ("remotes.default\ngit://gate:1/one.git", ""),
+            ("remotes.default\ngit://gate:1/one.git git@host:one", ""),
             ("branch.a.remote\ngit://gate:1/one.git", ""),
             ("branch.a.pushremote\norigin", ""),
             ("branch.a.merge\nrefs/heads/a", ""),
@@ -244,8 +247,8 @@ mod tests {
             ),
             ("remote.pushdefault\na:b", "remote.pushdefault = a:b"),
             (
-                "remotes.default\norigin git@host:one",
-                "remotes.default = origin git@host:one",
+                "remotes.default\norigin a:b",
+                "remotes.default = origin a:b",
             ),
             ("branch.a.remote\n../b", "branch.a.remote = ../b"),
             ("branch.a.pushremote\na:b", "branch.a.pushremote = a:b"),

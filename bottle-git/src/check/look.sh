@@ -1,9 +1,9 @@
 # shellcheck shell=sh
 # Prints what git's files in the guest are like: the attributes of the configuration $2, of its
-# lock, of the workspace $3, and of what the lines of the parameters up to `--` name. Then it prints
-# the first file below $4 that does not belong to node, with its owner, and whether the workspace has
-# files beside the repository. At the end it runs the program $1 as node, with the workspace and the
-# parameters behind `--`.
+# lock, of the workspace $3, and of the paths in the parameters before `--`, one a line as `list`
+# takes them. Then it prints the first file below $4 that does not belong to node, with its owner,
+# and whether the workspace has files beside the repository. At the end it runs the program $1 as
+# node, with the workspace and the parameters behind `--`.
 as_node=$1 config=$2 workspace=$3 whole=$4
 shift 4
 paths=''

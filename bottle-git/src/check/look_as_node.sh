@@ -1,8 +1,10 @@
 # shellcheck shell=sh
 # Asks git about the repository in the workspace $1. Prints why git cannot read it, one of the
-# commits $2 that it contains, its settings and those of its submodules, `damaged` as a setting of a
-# submodule that git cannot read, where git goes for each of the remotes that the other parameters
-# declare, and `end`. If there is no repository, the remotes are declared in an empty one.
+# commits $2 that it contains, its settings and those of its submodules, where git goes for each of
+# the remotes that the other parameters declare, and `end`. `unreadable` is the setting of a file
+# that git cannot parse, and `damaged` of a submodule that git takes for no repository or that lacks
+# the commit which is checked out. If there is no repository, the remotes are declared in an empty
+# one.
 set -eu
 export HOME=/home/node USER=node GIT_NO_LAZY_FETCH=1
 command -v git >/dev/null || {

@@ -74,7 +74,8 @@ pub fn check(parts: &Parts) -> Result<Check> {
     }))
 }
 
-/// Joins `lines`, each of which ends with a newline, to as few parameters as possible.
+/// Joins `lines`, each of which ends with a newline, to as few parameters as possible. A line that
+/// is too long is a parameter of its own.
 fn in_parameters(lines: Vec<String>) -> Vec<String> {
     let mut parameters: Vec<String> = Vec::new();
     for line in lines {

@@ -47,11 +47,12 @@ impl GuestAnswer<'_> {
         }
         differences.extend(self.missing_remotes(expected));
         for module in &expected.modules {
-            if self.listing.0.contains_key(&**module.path) {
+            let objects = module.path.join("objects");
+            let broken = self.compare(&[&module.path, &objects], "directory");
+            if broken.is_empty() {
                 differences.extend(self.git_dir(module, expected.keeps_config));
-            } else {
-                differences.push(Difference::new("type", &module.path, "directory", None));
             }
+            differences.extend(broken);
         }
         differences
     }
@@ -164,6 +165,7 @@ mod tests {
         let missing = FILES.replace(&format!("d 755 node:node\0{REPOSITORY}\0\0"), "");
         let with = |more: &str| format!("{FILES}{more}");
         let file = |path: &str| format!("f 755 node:node\0{REPOSITORY}/{path}\0\0");
+        let directory = |path: &str| format!("d 755 node:node\0{REPOSITORY}/{path}\0\0");
         let other_owner = format!("{REPOSITORY}/HEAD\0root:root\0");
         let own_owner = format!("{REPOSITORY}\0root:root\0");
         let is =
@@ -294,7 +296,23 @@ mod tests {
             ),
             (
                 Guest {
-                    files: with(&file("modules/a")) + &file("modules/a/commondir"),
+                    files: with(&directory("modules/a")) + &file("modules/a/objects"),
+                    ..WELL
+                },
+                Expected {
+                    modules: vec![git_dir("/modules/a")],
+                    ..copied()
+                },
+                is(
+                    "/modules/a/objects",
+                    "type: `directory` in the plan, `file`",
+                ),
+            ),
+            (
+                Guest {
+                    files: with(&directory("modules/a"))
+                        + &directory("modules/a/objects")
+                        + &file("modules/a/commondir"),
                     ..WELL
                 },
                 Expected {
