@@ -235,7 +235,7 @@ fn a_skill_that_agents_do_not_find_is_warned_about_and_copied() {
         "{warning} `plain`: SKILL.md has no front matter between two lines of `---`, so agents \
          cannot find the skill\n\
          {warning} `empty`: there is no SKILL.md, so agents cannot find the skill\n\
-         {warning} `cloned`: .git is copied, too: is there a token in its configuration?\n{}",
+         {warning} `cloned`: .git is copied, too; its configuration may hold a token\n{}",
         done("fine, plain, empty, cloned")
     );
     sandbox.run(STEP).plan(&plan).end().is(0, &plan, &stderr);

@@ -61,8 +61,9 @@ pub fn find(host_dir: &Path, agents_dir: Option<&Path>, name: &SkillName) -> Res
         }
     }
     warnings.extend(manifest::warning(&directory));
-    if place.join(".git").symlink_metadata().is_ok() {
-        let warning = ".git is copied, too: is there a token in its configuration?";
+    // In a submodule it is a file.
+    if place.join(".git").is_dir() {
+        let warning = ".git is copied, too; its configuration may hold a token";
         warnings.push(warning.to_owned());
     }
     Ok(Skill {
