@@ -304,6 +304,27 @@ mod tests {
     }
 
     #[test]
+    fn only_the_repository_itself_has_no_other_work_tree() {
+        let copy = copied();
+        let module = format!("file:{REPOSITORY}/modules/a/config");
+        for (file, expected) in [
+            (OWN, 1),
+            ("file:.git/config.worktree", 1),
+            ("file:/home/node/.gitconfig", 0),
+            (&module, 0),
+        ] {
+            let settings = [[file, "core.worktree\n/x"]];
+            let text = Guest {
+                settings: &settings,
+                ..WELL
+            }
+            .text();
+            let answer = GuestAnswer::parse(&text).unwrap();
+            assert_eq!(answer.rules(None, Some(&copy)).len(), expected, "{file}");
+        }
+    }
+
+    #[test]
     fn what_git_cannot_read_is_a_difference() {
         for (how, what) in [("unreadable", "git config"), ("damaged", "git status")] {
             let settings = [[OWN, how]];

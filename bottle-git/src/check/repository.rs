@@ -121,7 +121,7 @@ mod tests {
 
     use crate::check::answer::GuestAnswer;
     use crate::check::expected::{Expected, GitDir, WorkTree};
-    use crate::check::fixtures::{FILES, Guest, REPOSITORY, WELL, copied, git_dir, shown};
+    use crate::check::fixtures::{FILES, Guest, OWN, REPOSITORY, WELL, copied, git_dir, shown};
     use crate::repository;
 
     #[test]
@@ -156,6 +156,36 @@ mod tests {
             let answer = GuestAnswer::parse(&text).unwrap();
             let found = shown(&answer.repository(&expected_of_copy));
             assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{files}");
+        }
+    }
+
+    #[test]
+    fn a_remote_that_is_missing_is_a_difference() {
+        let lines = ["remote.a.url\nx", "remote.b.fetch\ny", "branch.c.url\nz"];
+        let split = |line: &&str| {
+            let (key, value) = line.split_once('\n').unwrap();
+            (key.to_owned(), value.to_owned())
+        };
+        let copy = Expected {
+            settings: lines.iter().map(split).collect(),
+            ..copied()
+        };
+        let missing = format!(
+            "{REPOSITORY}/config: remote: `remote.a.url = x` in the plan, nothing in the guest"
+        );
+        for (line, expected) in [
+            (lines[0], vec![]),
+            ("remote.a.url\nother", vec![&missing]),
+            (lines[1], vec![&missing]),
+        ] {
+            let settings = [[OWN, line]];
+            let text = Guest {
+                settings: &settings,
+                ..WELL
+            }
+            .text();
+            let found = shown(&GuestAnswer::parse(&text).unwrap().repository(&copy));
+            assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{line}");
         }
     }
 
