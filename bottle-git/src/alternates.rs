@@ -155,7 +155,80 @@ fn unquoted(text: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::unquoted;
+    use std::fs;
+    use std::path::Path;
+
+    use tempfile::TempDir;
+
+    use super::{FILE, MAX_DEPTH, MAX_LENDERS, lenders, unquoted};
+    use crate::git_dirs::Reach;
+
+    /// Makes a repository that borrows from `lines`.
+    fn repository(path: &Path, lines: &[String]) {
+        for directory in ["objects/info", "refs"] {
+            fs::create_dir_all(path.join(directory)).unwrap();
+        }
+        fs::write(path.join("HEAD"), "ref: refs/heads/main\n").unwrap();
+        fs::write(path.join("objects").join(FILE), lines.join("\n")).unwrap();
+    }
+
+    /// Returns how many lend to `.git` in the project, or that it is an error.
+    fn number(project: &TempDir) -> Option<usize> {
+        let root = fs::canonicalize(project.path()).unwrap();
+        let reach = Reach::new(&root, &[]).unwrap();
+        lenders(&root.join(".git"), &reach)
+            .ok()
+            .map(|all| all.len())
+    }
+
+    #[test]
+    fn only_the_objects_of_a_repository_are_borrowed() {
+        let project = TempDir::new().unwrap();
+        repository(&project.path().join("whole"), &[]);
+        fs::create_dir_all(project.path().join("whole/other")).unwrap();
+        fs::create_dir_all(project.path().join("none/objects")).unwrap();
+        for (lender, found) in [
+            ("whole/objects", Some(1)),
+            ("whole/other", None),
+            ("whole", None),
+            ("none/objects", None),
+            ("missing/objects", None),
+        ] {
+            let line = format!("../../{lender}");
+            repository(&project.path().join(".git"), &[line]);
+            assert_eq!(number(&project), found, "{lender}");
+        }
+    }
+
+    #[test]
+    fn the_number_of_lenders_and_the_length_of_a_chain_are_limited() {
+        for (count, found) in [(MAX_LENDERS, Some(MAX_LENDERS)), (MAX_LENDERS + 1, None)] {
+            let project = TempDir::new().unwrap();
+            let lines: Vec<_> = (0..count).map(|n| format!("../../{n}/objects")).collect();
+            for number in 0..count {
+                repository(&project.path().join(number.to_string()), &[]);
+            }
+            repository(&project.path().join(".git"), &lines);
+            assert_eq!(number(&project), found);
+        }
+        for (length, found) in [(MAX_DEPTH, Some(MAX_DEPTH)), (MAX_DEPTH + 1, None)] {
+            let project = TempDir::new().unwrap();
+            repository(
+                &project.path().join(".git"),
+                &["../../0/objects".to_owned()],
+            );
+            for number in 0..length {
+                let next = format!("../../{}/objects", number + 1);
+                let lines = if number + 1 < length {
+                    vec![next]
+                } else {
+                    Vec::new()
+                };
+                repository(&project.path().join(number.to_string()), &lines);
+            }
+            assert_eq!(number(&project), found);
+        }
+    }
 
     #[test]
     fn what_git_quotes_is_unquoted() {
