@@ -194,8 +194,12 @@ mod tests {
             ("none/objects", None),
             ("missing/objects", None),
         ] {
-            let line = format!("../../{lender}");
-            repository(&project.path().join(".git"), &[line]);
+            let lines = [
+                String::new(),
+                "# a comment".into(),
+                format!("../../{lender}"),
+            ];
+            repository(&project.path().join(".git"), &lines);
             assert_eq!(number(&project), found, "{lender}");
         }
     }
