@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bottle_common::host::choice::Choice;
 use bottle_common::plan::wire::Identity;
@@ -69,7 +69,8 @@ proptest! {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("file"), "").unwrap();
         let kind = directory.path().join("file").metadata().unwrap().file_type();
-        let path = Path::new(&path);
+        // A walk through a directory finds no path with two slashes.
+        let path: &Path = &Path::new(&path).iter().collect::<PathBuf>();
         for part in [Scope::Whole, Scope::Shared, Scope::Own] {
             let goes = matches!(choose(part, false)(path, kind), Choice::Include | Choice::Rewrite(_));
             let name = path.file_name().unwrap_or_default().to_string_lossy();
