@@ -93,11 +93,6 @@ impl Repository {
         commits
     }
 
-    /// The path of the `.git` on the host.
-    pub fn source(&self) -> &Path {
-        &self.source
-    }
-
     /// Makes the tree of the hooks that are copied from the repository in `directory`. Returns
     /// `None` if its directory of hooks is a link.
     pub fn hooks(&self, directory: &Path) -> Option<Tree> {

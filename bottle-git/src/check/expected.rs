@@ -89,7 +89,7 @@ impl Expected {
             modules.push(GitDir::of(repository, &dirs, path)?);
         }
         Ok(Self {
-            source: repository.source().display().to_string(),
+            source: repository.source.display().to_string(),
             is_readable: repository.is_readable,
             keeps_config: repository.keeps_config,
             commits: repository.commits(),
@@ -97,7 +97,7 @@ impl Expected {
             own,
             modules,
             work_tree: repository.worktree.as_ref().map(|worktree| {
-                let project = repository.source().parent();
+                let project = repository.source.parent();
                 let included = worktree.included.iter().filter_map(|path| path.to_str());
                 let included = included.filter(|path| !path.contains('\n'));
                 WorkTree {
