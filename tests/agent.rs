@@ -245,7 +245,7 @@ fn two_runs_at_once_do_not_disturb_each_other() {
     for number in 0..50 {
         sandbox.write(format!("home/.claude/skills/verify/{number}"), "x");
     }
-    for round in 0..4 {
+    for round in 0..2 {
         let steps = ["skills", "git", "skills", "git"];
         let children = steps.map(|step| {
             let run = sandbox.run(format!("{}/bottle-{step}", sandbox.path("bin").display()));

@@ -12,6 +12,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use harness::{Certificate, Sandbox, certificate, tool, wait_for};
 use serde_json::{Value, json};
@@ -636,10 +637,10 @@ fn what_a_hostile_server_says_is_cut_and_escaped() {
     let mut world = World::new();
     let flood = serve(|mut stream| {
         request(&mut stream);
-        while stream
-            .write_all("\u{1b}[2J\u{9b}\0\u{202e}x ".as_bytes())
-            .is_ok()
-        {}
+        let said = "\u{1b}[2J\u{9b}\0\u{202e}x ".repeat(10_000);
+        while stream.write_all(said.as_bytes()).is_ok() {
+            thread::sleep(Duration::from_millis(5));
+        }
     });
     let odd = answers("HTTP/1.1 403 \u{1b}]0;x\u{7}\u{9b}\r\n\r\n");
     for port in [flood, odd] {

@@ -291,8 +291,8 @@ const PUT_BACK: &str = "rm -rf /etc/ssl/certs /usr/local/share/ca-certificates /
     cp -a ca-certificates /usr/local/share && cp -a root /";
 
 /// Prepares a guest by the script of each case, and has it trust the certificate twice, in the
-/// expected ways. Asserts that the plain way makes the same of the guest if the first run went the
-/// quick way, and that it finds nothing to change if only the second one did.
+/// expected ways. Asserts that the quick way changes nothing in the second run, and that the plain
+/// way makes the same of the guest if the first run went the quick way.
 #[track_caller]
 fn both_ways(cases: &[Case], program: Option<&str>) {
     let of_variable = std::env::var_os(VARIABLE).map(|file| fs::read_to_string(file).unwrap());
@@ -317,18 +317,18 @@ fn both_ways(cases: &[Case], program: Option<&str>) {
             }
             (said, tree)
         });
-        if !expected.contains(&"quick") {
-            continue;
+        let [(first_said, first), (second_said, second)] = runs;
+        if expected[1] == "quick" {
+            assert_eq!(first_said, second_said);
+            assert_eq!(first, second, "{first_said}");
         }
         if expected[0] == "quick" {
             sandbox.guest(PUT_BACK);
-        }
-        install(&sandbox, program, true);
-        let (way, said, tree) = run();
-        assert_ne!(way, "quick", "{said}");
-        for (other_said, other_tree) in runs {
-            assert_eq!(said, other_said);
-            assert_eq!(tree, other_tree, "{said}");
+            install(&sandbox, program, true);
+            let (way, said, tree) = run();
+            assert_ne!(way, "quick", "{said}");
+            assert_eq!(said, first_said);
+            assert_eq!(tree, first, "{said}");
         }
     }
 }
@@ -361,8 +361,8 @@ fn both_ways_of_an_older_update_ca_certificates() {
         assert!(program.contains(new), "{UPDATE} has no {new}");
         program = program.replacen(new, old, 1);
     }
-    both_ways(&ORDINARY[..3], Some(&program));
-    both_ways(&ODD[..2], Some(&program));
+    both_ways(&ORDINARY[1..3], Some(&program));
+    both_ways(&ODD[..1], Some(&program));
 }
 
 #[test]
@@ -453,11 +453,10 @@ fn killed_before_any_of_its_commands_it_leaves_a_whole_bundle_and_the_next_run_d
     install(&plain, None, true);
     assert_eq!(run(&plain, &plain.plan()).0, "plain");
     let expected = plain.tree();
-    let bundle = "sha256sum </etc/ssl/certs/ca-certificates.crt";
-    let after = plain.guest(bundle);
+    let after = bundle(&expected);
 
     let sandbox = given.guest(script);
-    let before = sandbox.guest(bundle);
+    let before = bundle(&sandbox.tree());
     let killer = sandbox.write("killing/killer", KILLER);
     fs::set_permissions(killer, fs::Permissions::from_mode(0o755)).unwrap();
     for command in COMMANDS {
@@ -482,29 +481,39 @@ fn killed_before_any_of_its_commands_it_leaves_a_whole_bundle_and_the_next_run_d
             .env("STAND_IN_BIN", sandbox.path("killing"))
             .env("TMPDIR", sandbox.path("stage"))
             .end();
-        let left = sandbox.guest(&format!("{bundle}; rm -f /root/begun /root/last"));
+        let left = sandbox.tree();
+        let is_after = bundle(&left) == after;
         assert!(
-            left == before || left == after,
+            is_after || bundle(&left) == before,
             "half a bundle before command {last}"
         );
-        seen.push(left == after);
+        seen.push(is_after);
         if dead.status == 0 {
             break;
         }
         assert_eq!(dead.status, 137, "{dead:?}");
         // Most commands change nothing but what is being built, and the next run begins that anew.
-        let left = sandbox.tree();
+        let passing = [".claude-bottle-ca", "root/begun", "root/last"];
         let left = left
             .lines()
-            .filter(|line| !line.contains(".claude-bottle-ca"));
+            .filter(|line| !passing.iter().any(|name| line.contains(name)));
         if !repaired.insert(left.collect::<Vec<_>>().join("\n")) {
             continue;
         }
+        sandbox.guest("rm /root/begun /root/last");
         let (way, outcome) = run(&sandbox, &sandbox.plan());
         assert_eq!(way, "quick", "before command {last}: {outcome:?}");
         assert_eq!(sandbox.tree(), expected, "before command {last}");
     }
     // It was killed before its renames and after them.
     assert!(last > 40 && !seen[0] && seen[last - 2], "{seen:?}");
+    sandbox.guest("rm /root/begun /root/last");
     assert_eq!(sandbox.tree(), expected);
+}
+
+/// Returns what a tree says of the content of the bundle.
+fn bundle(tree: &str) -> String {
+    let path = "  etc/ssl/certs/ca-certificates.crt";
+    let mut lines = tree.lines().filter(|line| line.ends_with(path));
+    lines.next().unwrap().to_owned()
 }

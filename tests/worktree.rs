@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 const STEP: &str = env!("CARGO_BIN_EXE_bottle-git");
 
 /// Prints what git says of a work tree, and every file outside of its repositories.
-const STATE: &str = "git status --porcelain=v2 -uall 2>/dev/null; { git submodule status --recursive 2>&1 || :; }; \
+const STATE: &str = "git status --porcelain=v2 -uall 2>/dev/null; \
+                     { [ ! -e .gitmodules ] || git submodule status --recursive 2>&1 || :; }; \
                      git diff 2>/dev/null; git stash list; git log --all --format=%H; \
                      find . -name .git -prune -o ! -type d ! -name .gitmodules -printf '%p %y %m %l\\n' | LC_ALL=C sort; \
                      find . -name .git -prune -o -type f -exec sha256sum {} + | LC_ALL=C sort";

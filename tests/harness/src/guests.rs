@@ -5,14 +5,22 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::{MACHINE, Sandbox};
+use tempfile::TempDir;
+
+use crate::{MACHINE, Run, STAND_IN, Sandbox, tool};
 
 /// The environment variable that names the machine of the real smolvm.
 const VARIABLE: &str = "CLAUDE_BOTTLE_TEST_MACHINE";
+/// How many public CAs the stand-in's machines trust. With all 140, update-ca-certificates takes a
+/// second.
+const CAS: &str = "3";
 /// There is only one real machine, and each test removes what the one before has installed.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// The machine of which the stand-in's others are copies, while one of them is there. To build one
+/// takes four times as long as to copy it.
+static TEMPLATE: Mutex<Weak<Template>> = Mutex::new(Weak::new());
 /// Removes what the steps install, and what Claude Code writes.
 const EMPTY: &str = "rm -rf /var/lib/bottle /run/claude-bottle*; cd /home/node && rm -rf .claude .claude.json* .claude-bottle-prompt.txt* .gitconfig* workspace; \
     cd /usr/local/share/ca-certificates && if [ -e claude-bottle-mitm.crt ]; then \
@@ -33,8 +41,13 @@ const OURS: &str = "cd / && ours=\"$(ls -d home/node/.claude-bottle* home/node/.
 pub(crate) enum Guest {
     /// none: calls are recorded
     None,
-    /// one of the stand-in's machines, and whether it is an image machine
-    StandIn(bool),
+    /// one of the stand-in's machines
+    StandIn {
+        /// whether it is an image machine
+        is_image: bool,
+        /// the machine that it is a copy of, which is kept for further copies
+        _template: Arc<Template>,
+    },
     /// a machine of the real smolvm
     Real {
         /// its name
@@ -56,23 +69,26 @@ impl Sandbox {
     /// Does the same as [`Sandbox::with_guest`], with these options for `machine create`.
     #[track_caller]
     pub fn with_guest_of(options: &[&str]) -> Self {
+        let template = Template::get();
+        let source = template.0.path().join(MACHINE);
         let mut sandbox = Self::new();
-        sandbox.guest = Guest::StandIn(options.contains(&"--image"));
+        sandbox.guest = Guest::StandIn {
+            is_image: options.contains(&"--image"),
+            _template: template,
+        };
         for (verb, options) in [("create", options), ("start", &[])] {
-            let run = sandbox
-                .run("smolvm")
-                .args(["machine", verb, "--name", MACHINE]);
-            let outcome = run.args(options).end();
-            // The message of the stand-in says what to do, such as `apt-get install uidmap`.
-            assert!(
-                outcome.status != 69,
-                "this test needs a guest. {}",
-                outcome.stderr.trim()
-            );
+            let run = sandbox.machine_command(verb).args(options);
+            let outcome = run.env("STAND_IN_TEMPLATE", &source).end();
             assert_eq!(outcome.status, 0, "{outcome:?}");
         }
         fs::remove_file(sandbox.path("log")).unwrap();
         sandbox
+    }
+
+    /// Prepares to run `smolvm machine VERB` for the stand-in's machine.
+    fn machine_command(&self, verb: &str) -> Run<'_> {
+        let words = ["machine", verb, "--name", MACHINE];
+        self.run("smolvm").args(words)
     }
 
     /// Makes a host with the machine of the real smolvm, and removes what the steps install there.
@@ -131,14 +147,12 @@ impl Sandbox {
     pub(crate) fn smolvm_variables(&self) -> Vec<(&str, OsString)> {
         let mut variables = vec![
             ("STAND_IN_DIR", self.path("machines").into()),
-            // With all 140 CAs, update-ca-certificates takes a second.
-            ("STAND_IN_CAS", "3".into()),
             ("STAND_IN_LOG", self.path("log").into()),
             ("STAND_IN_BIN", self.path("guest-bin").into()),
         ];
         match self.guest {
             Guest::None => variables.push(("STAND_IN_ANSWER", crate::ANSWER.into())),
-            Guest::StandIn(_) => {}
+            Guest::StandIn { .. } => {}
             Guest::Real { .. } => {
                 variables.push(("STAND_IN_REAL", self.path("real-smolvm").into()));
             }
@@ -158,7 +172,7 @@ impl Sandbox {
     pub fn is_image(&self) -> bool {
         matches!(
             self.guest,
-            Guest::Real { is_image: true, .. } | Guest::StandIn(true)
+            Guest::Real { is_image: true, .. } | Guest::StandIn { is_image: true, .. }
         )
     }
 
@@ -196,14 +210,53 @@ impl Sandbox {
     }
 }
 
+/// A machine of the stand-in in a directory of its own.
+pub(crate) struct Template(TempDir);
+
+impl Template {
+    /// Returns the machine that is there, or makes one.
+    #[track_caller]
+    fn get() -> Arc<Self> {
+        let mut known = TEMPLATE.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(template) = known.upgrade() {
+            return template;
+        }
+        let template = Arc::new(Self(tempfile::tempdir().unwrap()));
+        let output = template.command("create").output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        // The message of the stand-in says what to do, such as `apt-get install uidmap`.
+        assert!(
+            output.status.code() != Some(69),
+            "this test needs a guest. {}",
+            stderr.trim()
+        );
+        assert!(output.status.success(), "{stderr}");
+        *known = Arc::downgrade(&template);
+        template
+    }
+
+    fn command(&self, verb: &str) -> Command {
+        let mut command = tool(STAND_IN);
+        command
+            .env("STAND_IN_DIR", self.0.path())
+            .env("STAND_IN_CAS", CAS)
+            .args(["machine", verb, "--name", MACHINE]);
+        command
+    }
+}
+
+impl Drop for Template {
+    fn drop(&mut self) {
+        let _ = self.command("delete").arg("--force").output();
+    }
+}
+
 impl Drop for Sandbox {
     fn drop(&mut self) {
         match self.guest {
             Guest::None => {}
-            Guest::StandIn(_) => {
-                self.run("smolvm")
-                    .args(["machine", "delete", "--force", "--name", MACHINE])
-                    .end();
+            Guest::StandIn { .. } => {
+                self.machine_command("delete").args(["--force"]).end();
             }
             // A second panic would hide why the test failed.
             Guest::Real { .. } if std::thread::panicking() => {}

@@ -38,6 +38,8 @@ pub use repositories::{CLONE, COPIED, KEPT};
 
 /// The name of the machine in the plans of the tests.
 pub const MACHINE: &str = "claude-bottle-demo-abc12";
+/// The stand-in for smolvm.
+const STAND_IN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../stand-in/smolvm");
 /// What the stand-in prints when it only records calls. Every step accepts it.
 const ANSWER: &str =
     "Updating certificates in /etc/ssl/certs...\n1 added, 0 removed; done.\nway: quick\n";
@@ -119,11 +121,7 @@ impl Sandbox {
         ] {
             fs::create_dir_all(sandbox.path(name)).unwrap();
         }
-        symlink(
-            repository().join("tests/stand-in/smolvm"),
-            sandbox.path("bin/smolvm"),
-        )
-        .unwrap();
+        symlink(STAND_IN, sandbox.path("bin/smolvm")).unwrap();
         sandbox.write("prompt.txt", "You are a helpful assistant.\n");
         certificate(&Certificate::Ca).write(&sandbox.path("ca.pem"));
         sandbox
