@@ -267,6 +267,6 @@ fn contradictory_options_are_refused() {
         .fails(1, "bottle-git: no directory is copied to /x\n");
     sandbox
         .sh("provision --archive /x < plan.json")
-        .fails(2, "provision: --archive: only a step has this option\nhint: `provision --help` shows the options\n");
+        .fails(2, "provision: the argument '--dry-run' cannot be used with '--archive <PATH>'\nhint: `provision --help` shows the options\n");
     assert!(sandbox.calls().is_empty());
 }

@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use semver::Version;
@@ -13,9 +13,13 @@ use semver::Version;
 const MAX_LENGTH: u64 = 256;
 
 /// The file that the steps share. Its first line is a word that says whether smolvm accepts
-/// `--user`, and its second line is smolvm's version.
+/// `--user`, and its second line is smolvm's version. A file of the same name with the
+/// extension `.down` says that the machine is not there or not running.
 #[derive(Debug)]
-pub struct Known(File);
+pub struct Known {
+    file: File,
+    down: PathBuf,
+}
 
 /// What is known about smolvm.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -46,7 +50,10 @@ impl Known {
             .create(true)
             .truncate(false)
             .open(path)
-            .map(Self)
+            .map(|file| Self {
+                file,
+                down: path.with_extension("down"),
+            })
     }
 
     /// Returns what the file says. If it is empty, calls `ask` and writes the answer to the file.
@@ -59,13 +66,13 @@ impl Known {
         &self,
         ask: impl FnOnce() -> Result<KnownSmolvm, E>,
     ) -> Result<KnownSmolvm, E> {
-        let is_locked = flock(&self.0, FlockOperation::LockExclusive).is_ok();
+        let is_locked = flock(&self.file, FlockOperation::LockExclusive).is_ok();
         let smolvm = match self.read() {
             Some(smolvm) => Ok(smolvm),
             None => ask().inspect(|smolvm| self.write(&text(smolvm))),
         };
         if is_locked {
-            let _ = flock(&self.0, FlockOperation::Unlock);
+            let _ = flock(&self.file, FlockOperation::Unlock);
         }
         smolvm
     }
@@ -75,21 +82,21 @@ impl Known {
         self.write(word(user));
     }
 
-    /// Writes to the file that the machine is not there or not running, which scripts/provision
-    /// reads.
+    /// Makes the file that says that the machine is not there or not running, for
+    /// scripts/provision.
     pub fn set_down(&self) {
-        self.write("off\n");
+        let _ = File::create(&self.down);
     }
 
     /// Overwrites the beginning of the file. If this fails, the next step asks smolvm itself.
     fn write(&self, text: &str) {
-        let mut file = &self.0;
+        let mut file = &self.file;
         let _ = file.rewind().and_then(|()| file.write_all(text.as_bytes()));
     }
 
     fn read(&self) -> Option<KnownSmolvm> {
         let mut text = String::new();
-        let mut file = &self.0;
+        let mut file = &self.file;
         file.rewind().ok()?;
         file.take(MAX_LENGTH).read_to_string(&mut text).ok()?;
         let (_, version) = text.strip_suffix('\n')?.split_once('\n')?;
@@ -143,10 +150,14 @@ mod tests {
             smolvm.user = user;
             assert_eq!(second.get_or_ask(|| Err(())).as_ref(), Ok(&smolvm));
         }
-        first.set_down();
-        let down = "off\n1.32.2\n";
-        assert_eq!(std::fs::read_to_string(file.path()).unwrap(), down);
-        for rubbish in [down, "rubbish", "try\n1.32", "try\n", "\n\n"] {
+        let known = std::fs::read(file.path()).unwrap();
+        let down = file.path().with_extension("down");
+        assert!(!down.exists());
+        second.set_down();
+        assert!(down.exists());
+        std::fs::remove_file(down).unwrap();
+        assert_eq!(std::fs::read(file.path()).unwrap(), known);
+        for rubbish in ["off\n1.32.2\n", "rubbish", "try\n1.32", "try\n", "\n\n"] {
             std::fs::write(file.path(), rubbish).unwrap();
             assert_eq!(second.get_or_ask(|| Err(2)), Err(2), "{rubbish:?}");
         }

@@ -2,6 +2,7 @@
 //! the script copies.
 
 use std::env;
+use std::fs::File;
 use std::io;
 
 use anyhow::{Context, Result, bail};
@@ -13,7 +14,7 @@ use crate::step::Prepared;
 use crate::step::invocation::Invocation;
 use crate::step::options::CommandLine;
 use crate::step::output;
-use crate::step::script::Script;
+use crate::step::script::{Part, Script};
 
 /// Prints the script. It names this program, which packs the directories that the script copies.
 pub(crate) fn print_script<O: Args>(invocation: &Invocation<O>, prepared: &Prepared) -> Result<()> {
@@ -37,7 +38,15 @@ pub(crate) fn print_script<O: Args>(invocation: &Invocation<O>, prepared: &Prepa
         user: &common.exec_user,
         is_optional: prepared.optional.is_some(),
     };
-    output::print(&script.render(&prepared.calls)?)
+    let part = match &common.known {
+        None => Part::Whole,
+        // The first of the steps that share the file makes it.
+        Some(known) => match File::create_new(known) {
+            Ok(_) => Part::First,
+            Err(_) => Part::Later,
+        },
+    };
+    output::print(&script.render(&prepared.calls, part)?)
 }
 
 /// Writes to stdout the tar that the step copies to `path` in the guest.

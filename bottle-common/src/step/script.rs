@@ -14,9 +14,20 @@ use crate::smolvm::staged::fit;
 use crate::smolvm::version::ExecUser;
 use crate::text::{is_unseen, one_line, visible_json};
 
-/// The first part, which is the same in every script. The second part sets the variables `step`,
-/// `smolvm`, `machine` and `optional`.
+/// What every script begins with. The rest sets the variables `step`, `smolvm`, `machine` and
+/// `optional`.
 const PRELUDE: &str = include_str!("prelude.sh");
+
+/// How a script is made of the parts of several steps.
+#[derive(Clone, Copy)]
+pub(crate) enum Part {
+    /// It is the script of one step.
+    Whole,
+    /// It is the part of the first step.
+    First,
+    /// It is the part of a later step, which needs what the first part begins with.
+    Later,
+}
 
 /// What a script needs in addition to the calls.
 pub(crate) struct Script<'a> {
@@ -38,15 +49,20 @@ pub(crate) struct Script<'a> {
 }
 
 impl Script<'_> {
-    /// Renders the script that makes `calls`.
+    /// Renders the script, or the part of one, that makes `calls`.
     ///
     /// # Errors
     ///
     /// If a word contains a NUL. No argument of a program does.
-    pub(crate) fn render(&self, calls: &Calls) -> Result<Vec<u8>> {
+    pub(crate) fn render(&self, calls: &Calls, part: Part) -> Result<Vec<u8>> {
         let mut script = Vec::new();
-        // scripts/provision finds the second part by the line that starts with `# ----`.
-        write!(script, "{PRELUDE}\n# ---- {}\n\n", self.step)?;
+        // The parts run in subshells, because each has functions and a trap of its own.
+        let [begin, end] = match part {
+            Part::Whole => [PRELUDE, ""],
+            Part::First => [&format!("{PRELUDE}\n("), ")\n"],
+            Part::Later => ["\n(", ")\n"],
+        };
+        write!(script, "{begin}\n# ---- {}\n\n", self.step)?;
         if calls.iter().any(copies_archive) {
             let plan = here_document(&visible_json(self.plan));
             write!(script, "plan() {{\n    cat <<{plan}\n}}\n\n")?;
@@ -68,7 +84,7 @@ impl Script<'_> {
             }
         }
         script.extend(lines);
-        script.extend(b"}\n\nmain\n");
+        write!(script, "}}\n\nmain\n{end}")?;
         Ok(script)
     }
 
