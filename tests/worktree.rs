@@ -128,6 +128,7 @@ fn a_work_tree_in_every_state_arrives() {
         ("with a name that no file has", format!("git update-index --add --cacheinfo 100644,$(git hash-object -w README),{}", "x".repeat(300))),
         ("with no patterns of the user's", "git config core.excludesFile /dev/null; echo 1 >xdg-ignored".into()),
         ("with an empty path of patterns", "git config core.excludesFile ''; echo 1 >xdg-ignored".into()),
+        ("with the user's own patterns", "git config core.excludesFile ~/.config/git/ignore".into()),
         ("with patterns of its own", "git config core.excludesFile .mine; echo mine >.mine; echo 1 >xdg-ignored; git config core.ignoreCase true".into()),
         ("with read-only directories", "chmod 555 src/deep src".into()),
     ] {

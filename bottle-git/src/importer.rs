@@ -25,8 +25,8 @@ use crate::host_git::{self, GitAnswer};
 use crate::inside::CLONE;
 use crate::layout::{Scope, choose};
 use crate::links::{refuse_links_out, refuse_objects_out};
+use crate::lister::Lister;
 use crate::repository::Repository;
-use crate::worktree::Lister;
 
 /// The maximum number of directories below `modules`.
 const MAX_DIRECTORIES: usize = 10_000;

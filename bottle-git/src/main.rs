@@ -2,6 +2,7 @@
 
 mod alternates;
 mod check;
+mod collector;
 mod config;
 mod config_filter;
 mod credentials;
@@ -14,6 +15,7 @@ mod importer;
 mod inside;
 mod layout;
 mod links;
+mod lister;
 mod live;
 mod parts;
 mod repository;
