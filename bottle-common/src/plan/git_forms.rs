@@ -59,10 +59,14 @@ fn sounds_like_git(key: &str) -> bool {
         .filter(is_letter)
         .flat_map(char::to_lowercase)
         .collect();
-    SOUNDS.iter().any(|sound| plain.contains(sound))
-        || SLIPS
-            .iter()
-            .any(|word| plain.len() < 20 && damerau_levenshtein(word, &plain) <= 1)
+    if SOUNDS.iter().any(|sound| plain.contains(sound)) {
+        return true;
+    }
+    let length = plain.chars().count();
+    SLIPS
+        .iter()
+        .filter(|word| word.len().abs_diff(length) <= 1)
+        .any(|word| damerau_levenshtein(word, &plain) <= 1)
 }
 
 /// Reads the git section of `bottle`, which is at the JSON path `at`.
