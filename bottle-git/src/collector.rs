@@ -250,7 +250,7 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use super::{Collector, is_fit};
-    use crate::worktree::Worktree;
+    use crate::worktree::{MAX_NAMES, Worktree};
 
     /// The paths of the files that are copied, and of the submodules.
     type Paths = (Vec<PathBuf>, Vec<PathBuf>);
@@ -306,12 +306,12 @@ mod tests {
             "? bare/c/d".to_owned(),
             "? new".to_owned(),
         ];
-        let included = ["? .env", "? y/", "H 0 0 0\tno"];
+        let included = ["? x", "? .env", "? y/", "H 0 0 0\tno"];
         let (result, found) = collected(directory.path(), [100, 1000], &included, &others);
-        let files = [".env", "module", "new", "z"].map(PathBuf::from);
+        let files = [".env", "module", "new", "x", "z"].map(PathBuf::from);
         let modules = ["sub/module"].map(PathBuf::from);
         assert_eq!(result, Ok((files.to_vec(), modules.to_vec())));
-        assert_eq!(found.included, [PathBuf::from("sub/.env")]);
+        assert_eq!(found.included, ["sub/x", "sub/.env"].map(PathBuf::from));
         assert_eq!(found.secrets.first, ["sub/id_rsa"]);
         let repositories = ["sub/y/", "sub/nested/", "sub/bare"];
         assert_eq!(found.repositories.first, repositories);
@@ -338,6 +338,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn only_the_first_included_files_are_named() {
+        let records: Vec<_> = (0..=MAX_NAMES)
+            .map(|number| format!("? {number}"))
+            .collect();
+        let included: Vec<_> = records.iter().map(String::as_str).collect();
+        let (result, found) = collected(Path::new("/"), [999, 9999], &included, &[]);
+        assert_eq!(result.unwrap().0.len(), MAX_NAMES + 1);
+        assert_eq!(found.included.len(), MAX_NAMES);
     }
 
     #[test]
