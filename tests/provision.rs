@@ -94,6 +94,23 @@ fn a_signal_ends_provision_and_its_step() {
     }
 }
 
+#[test]
+fn a_signal_while_the_directory_is_made_leaves_none() {
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    fs::create_dir(sandbox.path("tmp")).unwrap();
+    let mktemp = "#!/bin/sh\n/usr/bin/mktemp \"$@\"\nkill \"$(cat pid)\"\n";
+    let mktemp = sandbox.write("bin/mktemp", mktemp);
+    fs::set_permissions(mktemp, fs::Permissions::from_mode(0o755)).unwrap();
+    for shell in ["dash", "bash --posix", "busybox sh"] {
+        let run = format!("exec {shell} bin/provision -f plan.json");
+        let outcome = sandbox.sh(&format!("export TMPDIR=tmp; sh -c 'echo $$ >pid; {run}'"));
+        outcome.fails(143, "");
+        assert_eq!(fs::read_dir(sandbox.path("tmp")).unwrap().count(), 0);
+    }
+    made_no_call(&sandbox);
+}
+
 /// SIGKILL leaves a directory with the plan in it, which may hold secrets.
 #[test]
 fn what_killed_runs_left_is_removed_after_a_day() {
@@ -226,6 +243,7 @@ fn provision_checks_its_own_options() {
         ("--keep-plan a --keep-plan b", twice("--keep-plan <FILE>")),
         ("-f plan.json --file=plan.json", twice("--file <FILE>")),
         ("-qfplan.json -f-", twice("--file <FILE>")),
+        ("-f - -f plan.json", twice("--file <FILE>")),
         ("--only", empty("--only <STEP,...>")),
         ("--only=", empty("--only <STEP,...>")),
         ("-q x --keep-plan", empty("--keep-plan <FILE>")),
@@ -245,6 +263,10 @@ fn provision_checks_its_own_options() {
         .fails(1, kept);
     let missing = "provision: read the plan: head: cannot open 'missing.json' for reading: No such file or directory\n";
     sandbox.sh("provision -f missing.json").fails(1, missing);
+    for option in ["-h", "-V"] {
+        let outcome = sandbox.sh(&format!("provision {option} -q < plan.json >/dev/full"));
+        assert_ne!(outcome.status, 0, "{option}: {outcome:?}");
+    }
     made_no_call(&sandbox);
 }
 
@@ -651,6 +673,62 @@ fn the_first_failure_of_jobs_counts() {
         serde_json::from_str(&fs::read_to_string(sandbox.path("kept.json")).unwrap()).unwrap();
     assert_eq!(keys(&kept["receipts"]), ["ca"]);
     assert_eq!(sandbox.staged(), [""; 0]);
+}
+
+/// A step that finds the machine busy does not hide what the others say.
+#[test]
+fn jobs_show_each_steps_own_error() {
+    let busy = "Error: agent operation failed: connect: machine 'm' is not running";
+    let smolvm = format!(
+        "case $* in
+        *--version) echo smolvm 1.32.2 ;;
+        *prompt*) echo \"{busy}\" >&2; exit 1 ;;
+        *ca-certificates*|*certs*) sleep 1; echo 'Error: boom' >&2; exit 1 ;;
+        *gitconfig*) echo 'Error: other' >&2; exit 1 ;;
+        *) printf '1 added\\nway: quick\\n' ;;
+        esac"
+    );
+    let sandbox = Sandbox::new();
+    sandbox.set_up(BUILT);
+    let smolvm = sandbox.write("busy/smolvm", format!("#!/bin/sh\n{smolvm}\n"));
+    fs::set_permissions(smolvm, fs::Permissions::from_mode(0o755)).unwrap();
+    let run = |options: &str| {
+        let options = format!("--smolvm busy/smolvm --timeout 5s {options}");
+        sandbox.sh(&format!("provision {options} < plan.json"))
+    };
+    let outcome = run("-j");
+    for said in [
+        "bottle-ca: ",
+        "boom",
+        busy,
+        "bottle-skills: verify",
+        "other",
+    ] {
+        assert_eq!(
+            outcome.stderr.matches(said).count(),
+            1,
+            "{said}: {outcome:?}"
+        );
+    }
+    assert_eq!(outcome.status, 1);
+    let last = run("-j --error-format json").stderr;
+    let last = last.lines().last().unwrap().to_owned();
+    assert!(last.starts_with("{\"error\":"), "{last}");
+    let outcome = run("-j --check");
+    assert!(outcome.stderr.contains("boom"), "{outcome:?}");
+    assert!(outcome.stderr.contains(busy), "{outcome:?}");
+}
+
+#[test]
+fn what_cannot_be_said_changes_nothing() {
+    let sandbox = Sandbox::new();
+    let plan = sandbox.set_up(BUILT);
+    for options in ["", "-j"] {
+        let outcome = sandbox.sh(&format!("provision {options} <plan.json 2>/dev/full"));
+        assert_eq!(keys(&outcome.is(0, &plan, "")), STEPS, "{options}");
+    }
+    let outcome = sandbox.sh("provision -n <plan.json 2>&-");
+    assert_eq!((outcome.status, outcome.stdout.is_empty()), (0, false));
 }
 
 /// A stdin that is closed, one without an end, and nowhere to put the plan.

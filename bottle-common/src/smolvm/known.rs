@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::process;
 
 use rustix::fs::{FlockOperation, flock};
 use semver::Version;
@@ -13,8 +14,9 @@ use semver::Version;
 const MAX_LENGTH: u64 = 256;
 
 /// The file that the steps share. Its first line is a word that says whether smolvm accepts
-/// `--user`, and its second line is smolvm's version. A file of the same name with the
-/// extension `.down` says that the machine is not there or not running.
+/// `--user`, and its second line is smolvm's version. A file of the same name with a
+/// step's process id as its extension says that this step has found the machine not there or not
+/// running.
 #[derive(Debug)]
 pub struct Known {
     file: File,
@@ -52,7 +54,7 @@ impl Known {
             .open(path)
             .map(|file| Self {
                 file,
-                down: path.with_extension("down"),
+                down: path.with_extension(process::id().to_string()),
             })
     }
 
@@ -125,6 +127,8 @@ fn word(user: KnownUser) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::process;
+
     use semver::Version;
     use tempfile::NamedTempFile;
 
@@ -151,7 +155,7 @@ mod tests {
             assert_eq!(second.get_or_ask(|| Err(())).as_ref(), Ok(&smolvm));
         }
         let known = std::fs::read(file.path()).unwrap();
-        let down = file.path().with_extension("down");
+        let down = file.path().with_extension(process::id().to_string());
         assert!(!down.exists());
         second.set_down();
         assert!(down.exists());

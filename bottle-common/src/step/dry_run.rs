@@ -3,7 +3,7 @@
 
 use std::env;
 use std::fs::File;
-use std::io;
+use std::io::{self, ErrorKind};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -42,8 +42,8 @@ pub(crate) fn print_script<O: Args>(invocation: &Invocation<O>, prepared: &Prepa
         None => Part::Whole,
         // The first of the steps that share the file makes it.
         Some(known) => match File::create_new(known) {
-            Ok(_) => Part::First,
-            Err(_) => Part::Later,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Part::Later,
+            _ => Part::First,
         },
     };
     output::print(&script.render(&prepared.calls, part)?)
