@@ -429,6 +429,26 @@ fn git_decides_whether_a_repository_is_bare() {
         );
         refused(&sandbox, &[], why, hint);
     }
+    let plan = sandbox.plan_with_repository();
+    for (lines, is_bare) in [
+        ("bare", true),
+        ("bare = false\n\tbare = true", true),
+        ("bare = true\n\tbare = false", false),
+        ("bare = off", false),
+        ("bare = 0", false),
+    ] {
+        sandbox.repository("project", &[]);
+        let config = format!("[core]\n\trepositoryformatversion = 0\n\t{lines}\n");
+        sandbox.write("project/.git/config", config);
+        if is_bare {
+            refused(&sandbox, &[], why, hint);
+        } else {
+            let outcome = step(&sandbox).plan(&plan).end();
+            assert_eq!(outcome.status, 0, "{lines}: {outcome:?}");
+            sandbox.calls();
+            fs::remove_dir_all(sandbox.path("project")).unwrap();
+        }
+    }
 }
 
 #[test]
@@ -742,12 +762,7 @@ fn git_is_run_in_no_repository() {
         .map(|line| line.split_once(' ').unwrap().1)
         .collect();
     commands.sort_unstable();
-    let question = "-C / config -f FD --no-includes";
-    let expected = [
-        format!("{question} --type=bool --get core.bare"),
-        format!("{question} -z --list"),
-    ];
-    assert_eq!(commands, expected);
+    assert_eq!(commands, ["-C / config -f FD --no-includes -z --list"]);
 }
 
 /// git's own files prove it, so normal worktrees and submodules need no option.

@@ -68,7 +68,8 @@ pub fn find(
     reach.extend(&dirs.common_dir);
     refuse_links_out(&dirs)?;
     let is_readable = dirs.is_repository();
-    if is_readable && is_bare(&dirs)? {
+    let config = host_git::entries(&dirs.common_dir, "config")?;
+    if is_readable && is_bare(&dirs, config.as_ref())? {
         return Err(bare(&dirs.common_dir));
     }
     let mut routes = plan.gate.as_ref().map(gate::routes).unwrap_or_default();
@@ -99,7 +100,7 @@ pub fn find(
         lenders: 0,
         cost: 0,
     };
-    importer.import(&dirs).map(Some)
+    importer.import(&dirs, config).map(Some)
 }
 
 /// Fails if `directory` is itself a repository, without a work tree.
@@ -111,16 +112,28 @@ fn refuse_bare(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether the repository is configured to have no work tree. A linked worktree always has one.
-fn is_bare(dirs: &GitDirs) -> Result<bool> {
+/// Whether the repository with this `config` is configured to have no work tree. A linked worktree
+/// always has one.
+fn is_bare(dirs: &GitDirs, config: Option<&GitAnswer<Vec<Entry>>>) -> Result<bool> {
     let (root, key) = (&dirs.common_dir, "core.bare");
+    let Some(GitAnswer::Yes(entries)) = config else {
+        return Ok(false);
+    };
     if dirs.is_linked() {
         return Ok(false);
     }
     let own = "config.worktree";
     let has_own =
         root.join(own).exists() && host_git::is_true(root, "config", "extensions.worktreeConfig")?;
-    Ok(host_git::is_true(root, "config", key)? || has_own && host_git::is_true(root, own, key)?)
+    if has_own && host_git::is_true(root, own, key)? {
+        return Ok(true);
+    }
+    let entry = entries.iter().rev().find(|entry| entry.key == key);
+    match entry.map(|entry| entry.value.as_deref()) {
+        // This is what git itself writes. It understands other words, too.
+        None | Some(Some("false")) => Ok(false),
+        Some(_) => host_git::is_true(root, "config", key),
+    }
 }
 
 /// Makes the error about the bare repository at `path`.
@@ -155,8 +168,13 @@ struct Importer<'a> {
 }
 
 impl Importer<'_> {
-    /// Reads the repository in the directories `dirs`, with everything that it uses.
-    fn import(mut self, dirs: &GitDirs) -> Result<Repository> {
+    /// Reads the repository in the directories `dirs`, which has this `config`, with everything
+    /// that it uses.
+    fn import(
+        mut self,
+        dirs: &GitDirs,
+        config: Option<GitAnswer<Vec<Entry>>>,
+    ) -> Result<Repository> {
         let GitDirs {
             git_dir,
             common_dir,
@@ -169,7 +187,7 @@ impl Importer<'_> {
         } else {
             self.add_layer(git_dir, top, Scope::Whole);
         }
-        if !self.import_config(common_dir, "config", top, is_linked)? {
+        if !self.import_entries(config, common_dir, "config", top, is_linked)? {
             self.repository.is_readable = false;
         }
         self.import_config(git_dir, "config.worktree", top, is_linked)?;
@@ -324,11 +342,24 @@ impl Importer<'_> {
         place: &Path,
         is_linked: bool,
     ) -> Result<bool> {
+        let entries = host_git::entries(root, name)?;
+        self.import_entries(entries, root, name, place, is_linked)
+    }
+
+    /// Does the same as [`Importer::import_config`] with the `entries` of the file.
+    fn import_entries(
+        &mut self,
+        entries: Option<GitAnswer<Vec<Entry>>>,
+        root: &Path,
+        name: &str,
+        place: &Path,
+        is_linked: bool,
+    ) -> Result<bool> {
         let keeps_config = self.repository.keeps_config;
         let file = root.join(name);
         let shown = file.display();
         let path = place.join(name);
-        let before = match host_git::entries(root, name)? {
+        let before = match entries {
             None => return Ok(true),
             Some(GitAnswer::Yes(entries)) => entries,
             Some(GitAnswer::NoGit(_)) if keeps_config && self.is_directory => return Ok(true),
