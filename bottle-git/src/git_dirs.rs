@@ -288,3 +288,240 @@ fn path(text: &[u8]) -> &Path {
     }
     Path::new(OsStr::from_bytes(text))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::{Path, PathBuf};
+
+    use tempfile::TempDir;
+
+    use super::{GitDirs, Reach, is_head, is_id};
+
+    const HEAD: &str = "ref: refs/heads/main\n";
+
+    /// A host with a project, a repository `other` and a directory `empty`.
+    struct Host(TempDir);
+
+    impl Host {
+        fn new() -> Self {
+            let host = Self(tempfile::tempdir().unwrap());
+            for name in ["project", "empty"] {
+                fs::create_dir(host.path(name)).unwrap();
+            }
+            host.repository("other");
+            host
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            fs::canonicalize(self.0.path()).unwrap().join(name)
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            let path = self.path(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+
+        fn repository(&self, name: &str) {
+            for part in ["objects", "refs"] {
+                fs::create_dir_all(self.path(name).join(part)).unwrap();
+            }
+            self.write(&format!("{name}/HEAD"), HEAD);
+        }
+
+        /// Makes what git makes of the linked worktree `name` of `other`.
+        fn worktree(&self, name: &str, gitdir: &str) {
+            self.write(&format!("{name}/HEAD"), HEAD);
+            self.write(&format!("{name}/commondir"), "../..\n");
+            self.write(&format!("{name}/gitdir"), gitdir);
+            self.write("project/.git", &format!("gitdir: ../{name}\n"));
+        }
+
+        /// Finds the repository of the project. Returns the names of its directories, or the error.
+        fn find(&self, allowed: &[&str]) -> Result<[String; 2], String> {
+            let allowed: Vec<_> = allowed.iter().map(|name| self.path(name)).collect();
+            let reach = Reach::new(&self.path("project"), &allowed).unwrap();
+            let shown = |path: &Path| {
+                let host = self.path("");
+                path.strip_prefix(host).unwrap().display().to_string()
+            };
+            match GitDirs::find(&self.path("project/.git"), &reach) {
+                Ok(dirs) => Ok([shown(&dirs.git_dir), shown(&dirs.common_dir)]),
+                Err(error) => {
+                    let host = format!("{}/", self.path("").display()).replace("//", "/");
+                    Err(error.to_string().replace(&host, ""))
+                }
+            }
+        }
+
+        #[track_caller]
+        fn finds(&self, git_dir: &str, common_dir: &str) {
+            let dirs = [git_dir, common_dir].map(str::to_owned);
+            assert_eq!(self.find(&[]), Ok(dirs));
+        }
+
+        #[track_caller]
+        fn refuses(&self, why: &str) {
+            assert_eq!(self.find(&[]), Err(why.to_owned()));
+        }
+    }
+
+    #[test]
+    fn the_project_and_what_is_allowed_are_in_reach() {
+        let host = Host::new();
+        let mut reach = Reach::new(&host.path("project"), &[host.path("empty")]).unwrap();
+        let has = |reach: &Reach, name: &str| {
+            (
+                reach.has(&host.path(name)),
+                reach.is_allowed(&host.path(name)),
+            )
+        };
+        assert_eq!(has(&reach, "project/a"), (true, false));
+        assert_eq!(has(&reach, "empty/a"), (true, true));
+        assert_eq!(has(&reach, "project2/a"), (false, false));
+        reach.extend(&host.path("project2"));
+        assert_eq!(has(&reach, "project2/a"), (true, true));
+        assert!(Reach::new(&host.path("none"), &[]).is_err());
+        assert!(Reach::new(&host.path("project"), &[host.path("none")]).is_err());
+    }
+
+    #[test]
+    fn git_accepts_a_head_that_names_a_branch_or_an_object() {
+        let host = Host::new();
+        for (text, is_accepted) in [
+            (HEAD, true),
+            ("ref:refs/x", true),
+            ("ref: heads/main", false),
+            ("refs/heads/main", false),
+            (&format!("{}\n", "0123456789abcdef".repeat(4)), true),
+            (&"a".repeat(40), true),
+            (&"a".repeat(41), false),
+            (&"A".repeat(40), false),
+            ("", false),
+        ] {
+            host.write("other/HEAD", text);
+            assert_eq!(is_head(&host.path("other")), is_accepted, "{text:?}");
+        }
+        assert!(is_id(&[b'0'; 64]) && !is_id(&[b'g'; 64]) && !is_id(&[]));
+        for (target, is_accepted) in [("refs/heads/main", true), ("/etc/passwd", false)] {
+            fs::remove_file(host.path("other/HEAD")).unwrap();
+            symlink(target, host.path("other/HEAD")).unwrap();
+            assert_eq!(is_head(&host.path("other")), is_accepted, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_repository_has_a_head_objects_and_refs() {
+        for lacking in ["HEAD", "objects", "refs"] {
+            let host = Host::new();
+            let dirs = GitDirs::single(&host.path("other"));
+            assert!(dirs.is_repository());
+            fs::rename(host.path("other").join(lacking), host.path("away")).unwrap();
+            assert!(!dirs.is_repository(), "{lacking}");
+        }
+    }
+
+    #[test]
+    fn the_projects_own_directory_may_be_anything() {
+        let host = Host::new();
+        fs::create_dir(host.path("project/.git")).unwrap();
+        host.finds("project/.git", "project/.git");
+        // Its files say what the project wants, not what the host does.
+        host.write("project/.git/commondir", "../../other");
+        let why = "project/.git: other does not name it as its own";
+        host.refuses(why);
+        let dirs = ["project/.git", "other"].map(str::to_owned);
+        assert_eq!(host.find(&["other"]), Ok(dirs));
+        host.write("project/.git/commondir", "../../none");
+        let missing = "No such file or directory (os error 2)";
+        let commondir = "project/.git/commondir leads to no repository";
+        host.refuses(&format!("{commondir}: project/.git/../../none: {missing}"));
+    }
+
+    #[test]
+    fn a_file_has_to_name_a_repository() {
+        let host = Host::new();
+        host.write("project/.git", "something else");
+        host.refuses("project/.git names no repository");
+        host.write("project/.git", "gitdir: ../none");
+        let missing = "No such file or directory (os error 2)";
+        let none = "project/.git leads to no repository: project/../none";
+        host.refuses(&format!("{none}: {missing}"));
+        host.write("project/.git", "gitdir: ../empty\n");
+        host.refuses("project/.git leads to no repository: empty: it is no repository");
+        host.repository("project/own");
+        host.write("project/.git", "gitdir: own\r\n");
+        host.finds("project/own", "project/own");
+    }
+
+    #[test]
+    fn another_repository_has_to_name_the_project() {
+        let host = Host::new();
+        let why = "project/.git: other does not name it as its own";
+        host.write("project/.git", "gitdir: ../other\n");
+        host.refuses(why);
+        let dirs = ["other", "other"].map(str::to_owned);
+        assert_eq!(host.find(&["other"]), Ok(dirs));
+        // As a submodule does.
+        for (worktree, is_its_own) in [("../project", true), ("../empty", false)] {
+            host.write(
+                "other/config",
+                &format!("[core]\n\tworktree = {worktree}\n"),
+            );
+            if is_its_own {
+                host.finds("other", "other");
+            } else {
+                host.refuses(why);
+            }
+        }
+        // The value in the first file counts.
+        host.write("other/config.worktree", "[core]\n\tworktree = ../project\n");
+        host.refuses(why);
+        fs::remove_file(host.path("other/config")).unwrap();
+        host.finds("other", "other");
+    }
+
+    #[test]
+    fn a_linked_worktree_has_to_be_the_projects() {
+        let host = Host::new();
+        let own = format!("{}\n", host.path("project/.git").display());
+        let why = "project/.git: other does not name it as its own";
+        host.worktree("other/worktrees/w", &own);
+        host.finds("other/worktrees/w", "other");
+        host.worktree("other/worktrees/w", "../../../project/.git");
+        host.finds("other/worktrees/w", "other");
+        // A work tree that is configured does not make a linked worktree the project's.
+        host.write(
+            "other/worktrees/w/config",
+            "[core]\n\tworktree = ../../../project\n",
+        );
+        for gitdir in [
+            "../../../empty/.git",
+            "../../../project/git",
+            "../../../project",
+            "",
+        ] {
+            host.worktree("other/worktrees/w", gitdir);
+            host.refuses(why);
+        }
+        fs::remove_file(host.path("other/worktrees/w/gitdir")).unwrap();
+        host.refuses(why);
+        host.worktree("other/elsewhere/w", &own);
+        host.refuses(why);
+    }
+
+    #[test]
+    fn a_link_has_to_be_allowed() {
+        let host = Host::new();
+        symlink(host.path("other"), host.path("project/.git")).unwrap();
+        host.refuses("project/.git is a link to other");
+        let dirs = ["other", "other"].map(str::to_owned);
+        assert_eq!(host.find(&["other"]), Ok(dirs));
+        fs::remove_file(host.path("project/.git")).unwrap();
+        symlink(host.path("empty"), host.path("project/.git")).unwrap();
+        let why = "project/.git is a link to empty".to_owned();
+        assert_eq!(host.find(&["empty"]), Err(why));
+    }
+}
