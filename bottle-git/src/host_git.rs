@@ -343,8 +343,129 @@ fn cost(text: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_COST, cost};
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::process::ExitStatusExt;
+    use std::path::{Path, PathBuf};
+    use std::process::{ExitStatus, Output};
+
+    use super::{
+        FATAL, GitAnswer, MAX_COST, cost, entries, is_true, line, path, refuse_special, succeeded,
+    };
     use crate::config::ENTRY_COST;
+
+    fn output(status: ExitStatus, stderr: &str) -> Output {
+        Output {
+            status,
+            stdout: vec![],
+            stderr: stderr.into(),
+        }
+    }
+
+    fn fifo(path: &Path) {
+        let made = harness::tool("mkfifo").arg(path).status();
+        assert!(made.unwrap().success());
+    }
+
+    #[test]
+    fn git_reads_values_as_it_does_for_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        assert!(entries(root, "config").unwrap().is_none());
+        assert!(!is_true(root, "config", "a.b").unwrap());
+        assert_eq!(path(root, "config", "a.p").unwrap(), None);
+        let text =
+            "[a]\n\tb\n\tc = 2k\n\td = off\n\te = x\n\tp = a b\n\tq =\n[include]\n\tpath = other\n";
+        fs::write(root.join("config"), text).unwrap();
+        fs::write(root.join("other"), "[a]\n\tf = true\n").unwrap();
+        let Some(GitAnswer::Yes(read)) = entries(root, "config").unwrap() else {
+            panic!("git cannot read it");
+        };
+        let keys: Vec<_> = read.iter().map(|entry| entry.key.as_str()).collect();
+        assert_eq!(
+            keys,
+            ["a.b", "a.c", "a.d", "a.e", "a.p", "a.q", "include.path"]
+        );
+        for (key, expected) in [
+            ("a.b", true),
+            ("a.c", true),
+            ("a.d", false),
+            ("a.e", false),
+            ("a.f", false),
+            ("a.g", false),
+        ] {
+            assert_eq!(is_true(root, "config", key).unwrap(), expected, "{key}");
+        }
+        for (key, expected) in [("a.p", Some("a b")), ("a.q", Some("")), ("a.r", None)] {
+            let expected = expected.map(PathBuf::from);
+            assert_eq!(path(root, "config", key).unwrap(), expected, "{key}");
+        }
+        fs::write(root.join("config"), "[").unwrap();
+        let broken = entries(root, "config").unwrap();
+        assert!(matches!(broken, Some(GitAnswer::No)));
+        fs::remove_file(root.join("config")).unwrap();
+        symlink("other", root.join("config")).unwrap();
+        assert!(entries(root, "config").is_err());
+    }
+
+    #[test]
+    fn only_a_key_or_a_file_that_is_not_as_it_should_be_is_an_answer() {
+        let exited = |code: i32| ExitStatus::from_raw(code << 8);
+        for (status, said, expected) in [
+            (exited(0), "", Some(true)),
+            (exited(1), "", Some(false)),
+            (exited(3), "", Some(false)),
+            (exited(FATAL), "fatal: bad config line 1", Some(false)),
+            (exited(FATAL), "fatal: Out of memory, malloc failed", None),
+            (exited(2), "", None),
+            (ExitStatus::from_raw(9), "", None),
+        ] {
+            let succeeded = succeeded(&output(status, said));
+            assert_eq!(succeeded.ok(), expected, "{status}: {said}");
+        }
+    }
+
+    #[test]
+    fn one_line_break_ends_a_line() {
+        for (text, expected) in [("a\n", "a"), ("a\n\n", "a\n"), ("a", "a"), ("", "")] {
+            let output = Output {
+                stdout: text.into(),
+                ..output(ExitStatus::default(), "")
+            };
+            assert_eq!(line(output), Path::new(expected));
+        }
+    }
+
+    /// git waits for a FIFO among the objects, and for one that it takes for a `.gitignore`.
+    #[test]
+    fn what_git_waits_for_is_found() {
+        for (name, is_waited_for) in [
+            ("objects/pack/x.pack", true),
+            ("work/.gitignore", true),
+            ("work/a/b/.gitignore", true),
+            ("work/fifo", false),
+            ("work/a/.git/.gitignore", false),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let at = |name: &str| directory.path().join(name);
+            fs::create_dir_all(at("objects/pack")).unwrap();
+            fs::create_dir_all(at("work/a/.git")).unwrap();
+            fs::create_dir(at("work/a/b")).unwrap();
+            fs::create_dir(at("own")).unwrap();
+            symlink(at("objects"), at("own/objects")).unwrap();
+            symlink("/dev/zero", at("work/a/.gitignore")).unwrap();
+            fs::write(at("objects/x"), "").unwrap();
+            let refuse = || refuse_special(&at("own"), &at("work"));
+            assert!(refuse().is_ok(), "{name}");
+            fifo(&at(name));
+            let error = refuse().map_err(|error| error.to_string());
+            let path = fs::canonicalize(directory.path()).unwrap().join(name);
+            let path = path.display();
+            let why = format!("{path} is not a regular file, and git waits for it");
+            let expected = if is_waited_for { Err(why) } else { Ok(()) };
+            assert_eq!(error, expected, "{name}");
+        }
+    }
 
     #[test]
     fn a_long_section_name_counts_for_each_entry() {
@@ -353,5 +474,8 @@ mod tests {
         assert!(cost(many.as_bytes()) < MAX_COST);
         let long = format!("[{}]\n{}", "a".repeat(1000), "b\n".repeat(10_000));
         assert!(cost(long.as_bytes()) > MAX_COST);
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("config"), long).unwrap();
+        assert!(entries(directory.path(), "config").is_err());
     }
 }

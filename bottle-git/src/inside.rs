@@ -98,3 +98,77 @@ pub fn beginning(root: &Path, below: impl AsRef<Path>, length: u64) -> Vec<u8> {
     }
     content
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    use bottle_common::error::{Code, Error};
+
+    use super::{CLONE, beginning, open, read};
+
+    #[test]
+    fn only_regular_files_that_no_link_leads_to_are_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("root");
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        fs::write(root.join("a/b/file"), "text").unwrap();
+        fs::write(directory.path().join("outside"), "secret").unwrap();
+        symlink("a/b/file", root.join("link")).unwrap();
+        symlink("../outside", root.join("out")).unwrap();
+        symlink("b", root.join("a/c")).unwrap();
+        let fifo = harness::tool("mkfifo").arg(root.join("fifo")).status();
+        assert!(fifo.unwrap().success());
+        let link = "is a link, or is behind one";
+        let irregular = "not a regular file";
+        for (name, expected) in [
+            ("a/b/file", Ok(Some("text"))),
+            ("none", Ok(None)),
+            ("a/none/file", Ok(None)),
+            ("", Ok(None)),
+            ("link", Err(link)),
+            ("out", Err(link)),
+            ("a/c/file", Err(link)),
+            ("a/b", Err(irregular)),
+            ("fifo", Err(irregular)),
+            ("fifo/file", Err(irregular)),
+            ("a/b/file/x", Err(irregular)),
+        ] {
+            match (read(&root, name, 9), expected) {
+                (Ok(content), Ok(expected)) => {
+                    assert_eq!(content.as_deref(), expected.map(str::as_bytes), "{name}");
+                    assert_eq!(
+                        open(&root, Path::new(name)).unwrap().is_some(),
+                        content.is_some()
+                    );
+                }
+                (Err(error), Err(expected)) => {
+                    let said = format!("{error:#}");
+                    assert!(said.ends_with(expected), "{name}: {said}");
+                    let hint = Error::flatten(Code::HostFile, &error).hint;
+                    let expected = (expected == link).then_some(CLONE);
+                    assert_eq!(hint.as_deref(), expected, "{name}");
+                }
+                (result, _) => panic!("{name}: {result:?}"),
+            }
+        }
+        assert!(open(&root.join("none"), Path::new("file")).is_err());
+    }
+
+    #[test]
+    fn the_length_of_a_file_is_limited() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        fs::write(root.join("file"), "four").unwrap();
+        assert_eq!(read(root, "file", 4).unwrap().unwrap(), b"four");
+        let error = read(root, "file", 3).unwrap_err().to_string();
+        let shown = root.join("file");
+        assert_eq!(error, format!("{} is longer than 3 bytes", shown.display()));
+        for (length, expected) in [(0, ""), (3, "fou"), (9, "four")] {
+            assert_eq!(beginning(root, "file", length), expected.as_bytes());
+        }
+        assert_eq!(beginning(root, "none", 9), b"");
+    }
+}
