@@ -65,3 +65,47 @@ fn refuse_link_out(part: &Path, root: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::{ESSENTIAL, refuse_links_out};
+    use crate::git_dirs::GitDirs;
+
+    /// The result for a linked worktree in a repository in which `name` is a link to `target`.
+    fn judged(name: &str, target: &str) -> Result<(), String> {
+        let host = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(host.path()).unwrap();
+        for directory in ["git/worktrees/w", "git/inside", "outside"] {
+            fs::create_dir_all(root.join(directory)).unwrap();
+        }
+        let link = root.join("git").join(name);
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        symlink(root.join(target), &link).unwrap();
+        let dirs = GitDirs {
+            git_dir: root.join("git/worktrees/w"),
+            common_dir: root.join("git"),
+        };
+        let result = refuse_links_out(&dirs).map_err(|error| error.to_string());
+        let link = link.display();
+        let why = format!("{link} is a link that leads out of the repository");
+        assert!(result.is_ok() || result == Err(why), "{result:?}");
+        result
+    }
+
+    #[test]
+    fn no_necessary_file_is_a_link_that_leads_out() {
+        let own = ["HEAD", "config.worktree", "index", "logs", "refs"];
+        let own = own.map(|name| format!("worktrees/w/{name}"));
+        let objects = ["objects/ab", "objects/pack/x.pack"].map(str::to_owned);
+        let shared = ESSENTIAL.iter().map(|&name| name.to_owned());
+        for name in own.into_iter().chain(objects).chain(shared) {
+            assert!(judged(&name, "outside").is_err(), "{name}");
+            assert_eq!(judged(&name, "git/inside"), Ok(()), "{name}");
+            assert_eq!(judged(&name, "nowhere"), Ok(()), "{name}");
+        }
+        assert_eq!(judged("rr-cache", "outside"), Ok(()));
+    }
+}
