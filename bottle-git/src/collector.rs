@@ -306,12 +306,15 @@ mod tests {
             "? bare/c/d".to_owned(),
             "? new".to_owned(),
         ];
-        let included = ["? x", "? .env", "? y/", "H 0 0 0\tno"];
+        let included = ["? v", "? w", "? x", "? .env", "? y/", "H 0 0 0\tno"];
         let (result, found) = collected(directory.path(), [100, 1000], &included, &others);
-        let files = [".env", "module", "new", "x", "z"].map(PathBuf::from);
+        let files = [".env", "module", "new", "v", "w", "x", "z"].map(PathBuf::from);
         let modules = ["sub/module"].map(PathBuf::from);
         assert_eq!(result, Ok((files.to_vec(), modules.to_vec())));
-        assert_eq!(found.included, ["sub/x", "sub/.env"].map(PathBuf::from));
+        assert_eq!(
+            found.included,
+            ["sub/v", "sub/w", "sub/x", "sub/.env"].map(PathBuf::from)
+        );
         assert_eq!(found.secrets.first, ["sub/id_rsa"]);
         let repositories = ["sub/y/", "sub/nested/", "sub/bare"];
         assert_eq!(found.repositories.first, repositories);

@@ -297,7 +297,7 @@ mod tests {
 
     use tempfile::TempDir;
 
-    use super::{GitDirs, Reach, is_head, is_id};
+    use super::{GitDirs, Reach, is_head, is_id, named_by_file};
 
     const HEAD: &str = "ref: refs/heads/main\n";
 
@@ -454,6 +454,21 @@ mod tests {
         host.repository("project/own");
         host.write("project/.git", "gitdir: own\r\n");
         host.finds("project/own", "project/own");
+    }
+
+    #[test]
+    fn a_file_names_a_directory_that_is_there() {
+        let host = Host::new();
+        let named = || named_by_file(&host.path("project")).unwrap();
+        assert_eq!(named(), None);
+        for (text, expected) in [
+            ("gitdir: ../other\n", Some("other")),
+            ("gitdir: ../none\n", None),
+            ("../other\n", None),
+        ] {
+            host.write("project/.git", text);
+            assert_eq!(named(), expected.map(|name| host.path(name)), "{text}");
+        }
     }
 
     #[test]
