@@ -342,8 +342,8 @@ fn the_python_code_reads_errors() {
     let run = sandbox.run("python3").args(["launcher.py"]);
     let outcome = run.env("TMPDIR", "/nowhere").end();
     let last = outcome.stderr.lines().last().unwrap();
-    let said = "RuntimeError: bottle-provision: write to /nowhere: it is full or not writable (exit \
-                status 1, None)";
+    let said = "RuntimeError: bottle-provision: write to /nowhere: it is full or not writable \
+                (exit status 1, None)";
     assert_eq!(last, said);
 }
 

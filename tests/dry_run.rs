@@ -265,8 +265,10 @@ fn contradictory_options_are_refused() {
     sandbox
         .sh("bottle-git --archive /x < plan.json")
         .fails(1, "bottle-git: no directory is copied to /x\n");
-    sandbox
-        .sh("provision --archive /x < plan.json")
-        .fails(2, "provision: the argument '--dry-run' cannot be used with '--archive <PATH>'\nhint: `provision --help` shows the options\n");
+    sandbox.sh("provision --archive /x < plan.json").fails(
+        2,
+        "provision: the argument '--dry-run' cannot be used with '--archive <PATH>'\n\
+             hint: `provision --help` shows the options\n",
+    );
     assert!(sandbox.calls().is_empty());
 }

@@ -114,13 +114,11 @@ impl World {
         let outcome = self.sandbox.sh("git init -q --bare gate/claude-bottle.git");
         assert_eq!(outcome.status, 0, "{outcome:?}");
         let port = free_port();
-        let mut server = tool("git");
-        server.args([
-            "daemon",
-            "--reuseaddr",
-            "--export-all",
-            "--listen=127.0.0.1",
-        ]);
+        // `git daemon` would start it in a process of its own, which a kill leaves behind.
+        let directory = tool("git").arg("--exec-path").output().unwrap();
+        let directory = String::from_utf8(directory.stdout).unwrap();
+        let mut server = tool(&format!("{}/git-daemon", directory.trim()));
+        server.args(["--reuseaddr", "--export-all", "--listen=127.0.0.1"]);
         let base = self.sandbox.path("gate");
         server.args([
             format!("--port={port}"),

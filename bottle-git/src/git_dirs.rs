@@ -428,10 +428,14 @@ mod tests {
         let host = Host::new();
         fs::create_dir(host.path("project/.git")).unwrap();
         host.finds("project/.git", "project/.git");
-        // Its files say what the project wants, not what the host does.
+    }
+
+    /// A file in the project says what the project wants, not what the host does.
+    #[test]
+    fn a_commondir_has_to_lead_to_a_repository_that_names_the_project() {
+        let host = Host::new();
         host.write("project/.git/commondir", "../../other");
-        let why = "project/.git: other does not name it as its own";
-        host.refuses(why);
+        host.refuses("project/.git: other does not name it as its own");
         let dirs = ["project/.git", "other"].map(str::to_owned);
         assert_eq!(host.find(&["other"]), Ok(dirs));
         host.write("project/.git/commondir", "../../none");

@@ -1,6 +1,6 @@
 //! A file through which the steps of scripts/provision tell each other what they know about smolvm,
-//! so that only the first step has to ask it, and only one says that the machine is not there or
-//! not running.
+//! so that only the first step has to ask it. Another file tells scripts/provision that a step has
+//! found the machine not there or not running, which is said once.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -14,9 +14,8 @@ use semver::Version;
 const MAX_LENGTH: u64 = 256;
 
 /// The file that the steps share. Its first line is a word that says whether smolvm accepts
-/// `--user`, and its second line is smolvm's version. A file of the same name with a
-/// step's process id as its extension says that this step has found the machine not there or not
-/// running.
+/// `--user`, and its second line is smolvm's version. A file of the same name with a step's process
+/// id as its extension says that this step has found the machine not there or not running.
 #[derive(Debug)]
 pub struct Known {
     file: File,
@@ -45,6 +44,10 @@ pub enum KnownUser {
 
 impl Known {
     /// Opens the file at `path`, and creates it if it is missing.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
         File::options()
             .read(true)
@@ -85,7 +88,7 @@ impl Known {
     }
 
     /// Makes the file that says that the machine is not there or not running, for
-    /// scripts/provision.
+    /// scripts/provision. If this fails, each step says so itself.
     pub fn set_down(&self) {
         let _ = File::create(&self.down);
     }

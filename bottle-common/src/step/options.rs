@@ -78,7 +78,8 @@ pub struct Common {
     #[arg(long = "where", hide = true, conflicts_with_all = ["output", "check", "dry_run"])]
     pub print_where: bool,
 
-    /// Share what is found out about smolvm with other steps in FILE; for scripts/provision
+    /// Share what is found out about smolvm with other steps in FILE; for scripts/provision. With
+    /// --dry-run, the step that makes FILE prints what the script of all steps begins with
     #[arg(long, hide = true, value_name = "FILE")]
     pub known: Option<PathBuf>,
 
