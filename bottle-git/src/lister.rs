@@ -302,8 +302,11 @@ mod tests {
 
     use bottle_common::host::file_list::FileList;
     use bottle_common::host::tree::{Files, Layer};
+    use bottle_common::plan::values::IgnorePattern;
 
-    use super::{Lister, MAX_INDEX, MAX_SHARED, MAX_SUBMODULES, copy_shared};
+    use super::{
+        Lister, MAX_INDEX, MAX_PATTERNS, MAX_SHARED, MAX_SUBMODULES, copy_shared, excludes_file,
+    };
     use crate::git_dirs::{GitDirs, Reach};
     use crate::worktree::Worktree;
 
@@ -341,6 +344,93 @@ mod tests {
             assert!(lister.list(&dirs, Path::new("")).is_err(), "{room:?}");
             assert_eq!(lister.finish().layers.len(), times);
         }
+    }
+
+    /// The paths of the files in the first work tree that was found.
+    fn copied(found: &Worktree) -> Vec<String> {
+        let Files::Listed(files) = &found.layers[0].files else {
+            panic!("the files are listed");
+        };
+        files
+            .iter()
+            .map(|(path, _)| path.display().to_string())
+            .collect()
+    }
+
+    #[test]
+    fn patterns_of_the_plan_let_secrets_in() {
+        let project = project();
+        fs::write(project.path().join(".env"), "").unwrap();
+        let reach = Reach::new(project.path(), &[]).unwrap();
+        let dirs = GitDirs::single(&project.path().join(".git"));
+        let pattern = IgnorePattern::try_from(".env".to_owned()).unwrap();
+        for (patterns, files, secrets) in [
+            (&[][..], &["four"][..], 1),
+            (&[pattern], &[".env", "four"], 0),
+        ] {
+            let mut lister = lister(&reach, [99, 999]);
+            lister.patterns = patterns;
+            lister.list(&dirs, Path::new("")).unwrap();
+            lister.leave_out(Path::new("other"));
+            let found = lister.finish();
+            assert_eq!(copied(&found), files);
+            assert_eq!(found.secrets.number, secrets);
+            assert_eq!(found.repositories.first, ["other"]);
+        }
+    }
+
+    #[test]
+    fn patterns_of_the_user_may_be_outside_and_the_projects_may_not() {
+        let project = project();
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        fs::write(outside.path(), "four\n").unwrap();
+        let outside = fs::canonicalize(outside.path()).unwrap();
+        fs::write(project.path().join("patterns"), "five\n").unwrap();
+        let dirs = GitDirs::single(&project.path().join(".git"));
+        let names = |users: Option<&Path>, projects: Option<&Path>, allowed: &[PathBuf]| {
+            let mut git = harness::tool("git");
+            git.current_dir(project.path())
+                .args(["config", "core.excludesFile"]);
+            git.arg(projects.unwrap_or(Path::new("/dev/null")))
+                .status()
+                .unwrap();
+            let reach = Reach::new(project.path(), allowed).unwrap();
+            let mut lister = lister(&reach, [99, 999]);
+            lister.users_excludes = users.map(Path::to_owned);
+            lister.list(&dirs, Path::new(""))?;
+            anyhow::Ok(copied(&lister.finish()).join(" "))
+        };
+        let file = Some(&*outside);
+        assert_eq!(names(None, None, &[]).unwrap(), "four patterns");
+        assert_eq!(names(file, None, &[]).unwrap(), "four patterns");
+        assert_eq!(names(file, file, &[]).unwrap(), "patterns");
+        assert_eq!(
+            names(None, file, std::slice::from_ref(&outside)).unwrap(),
+            "patterns"
+        );
+        assert!(names(None, file, &[]).is_err());
+        for pattern in ["patterns", "none", ""] {
+            let names = names(file, Some(Path::new(pattern)), &[]);
+            assert_eq!(names.unwrap(), "four patterns", "{pattern}");
+        }
+        fs::write(project.path().join("patterns"), "four\n").unwrap();
+        let own = Some(Path::new("patterns"));
+        assert_eq!(names(None, own, &[]).unwrap(), "patterns");
+    }
+
+    #[test]
+    fn a_file_of_patterns_is_a_short_regular_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("patterns");
+        assert!(excludes_file(&path).unwrap().is_none());
+        assert!(excludes_file(directory.path()).unwrap().is_none());
+        assert!(excludes_file(Path::new("/dev/null")).unwrap().is_none());
+        assert!(excludes_file(Path::new("/dev/zero")).is_err());
+        let file = fs::File::create(&path).unwrap();
+        file.set_len(MAX_PATTERNS).unwrap();
+        assert!(excludes_file(&path).unwrap().is_some());
+        file.set_len(MAX_PATTERNS + 1).unwrap();
+        assert!(excludes_file(&path).is_err());
     }
 
     #[test]
