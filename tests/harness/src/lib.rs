@@ -40,6 +40,9 @@ pub use repositories::{CLONE, COPIED, KEPT};
 pub const MACHINE: &str = "claude-bottle-demo-abc12";
 /// The stand-in for smolvm.
 const STAND_IN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../stand-in/smolvm");
+/// What git begins a repository with: fewer files than its own template has, since these are copied
+/// hundreds of times.
+const GIT_TEMPLATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/git-template");
 /// What the stand-in prints when it only records calls. Every step accepts it.
 const ANSWER: &str =
     "Updating certificates in /etc/ssl/certs...\n1 added, 0 removed; done.\nway: quick\n";
@@ -59,7 +62,8 @@ pub fn tool(program: &str) -> Command {
     command.env_clear().env("PATH", PATH);
     command
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_CONFIG_NOSYSTEM", "1");
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_TEMPLATE_DIR", GIT_TEMPLATE);
     command
 }
 

@@ -41,6 +41,8 @@ impl Sandbox {
                 "protocol.file.allow=always",
                 "-c",
                 "init.defaultBranch=main",
+                "-c",
+                "maintenance.auto=false",
             ])
             .args(args);
         command
