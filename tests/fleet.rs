@@ -10,7 +10,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use harness::{OtherHosts, Sandbox, adapter, repository, wait_for};
+use harness::{OtherHosts, Sandbox, adapter, repository, stand_in, wait_for};
 use serde_json::{Value, json};
 
 /// One of the programs; the others are in the same directory.
@@ -57,7 +57,7 @@ fn a_fleet_is_provisioned_although_a_host_dies() {
         }
     }
     sandbox.write("fleet.tsv", fleet.concat());
-    let smolvm = repository().join("tests/stand-in/smolvm");
+    let smolvm = stand_in();
     let environment = format!(
         "export BOTTLE_SSH_SMOLVM={} XDG_RUNTIME_DIR=$PWD/run; mkdir -p home/.parallel && : >home/.parallel/will-cite; ",
         smolvm.display()

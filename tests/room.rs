@@ -7,7 +7,6 @@
 )]
 
 use std::fs;
-use std::io::Write;
 
 use harness::{MACHINE, Outcome, Sandbox};
 
@@ -30,8 +29,7 @@ fn with_small_stage(sandbox: &Sandbox, before: &str, step: &str) -> Outcome {
 fn make_srv_small(sandbox: &Sandbox) {
     sandbox.guest("mkdir /srv");
     let fstab = sandbox.path("machines").join(MACHINE).join("fstab");
-    let mut fstab = fs::OpenOptions::new().append(true).open(fstab).unwrap();
-    writeln!(fstab, "tmpfs root/srv tmpfs size=64k").unwrap();
+    fs::write(fstab, "tmpfs root/srv tmpfs size=64k\n").unwrap();
 }
 
 #[test]

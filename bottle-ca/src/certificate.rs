@@ -263,7 +263,7 @@ mod tests {
             }
             accepted.push(text);
         }
-        assert!(accepted.len() > 100);
+        assert!(accepted.len() > 30, "{}", accepted.len());
         if !are_read_in_bundle(&accepted, &other, directory.path()) {
             for text in accepted {
                 let shown = String::from_utf8_lossy(&text).into_owned();

@@ -12,13 +12,14 @@ from pathlib import Path
 from contest import Host, run
 
 ROOT = Path(__file__).resolve().parents[2]
-STAND_IN = ROOT / "tests/stand-in/smolvm"
+STAND_IN = ROOT / "target/release/stand-in"
 JOBS = (1, 2, 4, 8, 16, 32)
 
 
 def provision_fleet(host: Host, count: int) -> Iterable[tuple[int, float]]:
     """The wall time of `count` bottles for each number of jobs. Their machines are on this host, and ssh leads to it by
     an sshd of its own for the connection. All have been provisioned once before, and are provisioned again."""
+    subprocess.run(["cargo", "build", "--release", "--locked", "--package", "stand-in"], cwd=ROOT, check=True)
     work = host.work / "fleet"
     work.mkdir(mode=0o700)
     environment = {**os.environ, "STAND_IN_DIR": str(work / "machines"), "STAND_IN_CAS": "5"}

@@ -38,8 +38,6 @@ pub use repositories::{CLONE, COPIED, KEPT};
 
 /// The name of the machine in the plans of the tests.
 pub const MACHINE: &str = "claude-bottle-demo-abc12";
-/// The stand-in for smolvm.
-const STAND_IN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../stand-in/smolvm");
 /// What git begins a repository with: fewer files than its own template has, since these are copied
 /// hundreds of times.
 const GIT_TEMPLATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/git-template");
@@ -125,7 +123,7 @@ impl Sandbox {
         ] {
             fs::create_dir_all(sandbox.path(name)).unwrap();
         }
-        symlink(STAND_IN, sandbox.path("bin/smolvm")).unwrap();
+        symlink(stand_in(), sandbox.path("bin/smolvm")).unwrap();
         sandbox.write("prompt.txt", "You are a helpful assistant.\n");
         certificate(&Certificate::Ca).write(&sandbox.path("ca.pem"));
         sandbox
@@ -377,6 +375,19 @@ pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(start.elapsed() < LIMIT, "waited {LIMIT:?} for {what}");
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// The path of the stand-in for smolvm, which is built beside the tests.
+#[track_caller]
+pub fn stand_in() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let program = test.parent().unwrap().parent().unwrap().join("stand-in");
+    assert!(
+        program.exists(),
+        "{} is not built: cargo build --package stand-in",
+        program.display()
+    );
+    program
 }
 
 /// The root of the repository.

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use crate::{Sandbox, repository, running, send};
+use crate::{Sandbox, repository, running, send, stand_in};
 
 const SSHD: &str = "/usr/sbin/sshd";
 
@@ -53,7 +53,7 @@ impl<'a> OtherHosts<'a> {
         sandbox.write("ssh/config", config);
         let ssh = format!("exec /usr/bin/ssh -F {} \"$@\"", path("ssh/config"));
         program(sandbox, "bin/ssh", &ssh);
-        let smolvm = repository().join("tests/stand-in/smolvm");
+        let smolvm = stand_in();
         let export = format!(
             "export BOTTLE_SSH_HOST=${{BOTTLE_SSH_HOST:-{}}} BOTTLE_SSH_SMOLVM={} XDG_RUNTIME_DIR={}",
             hosts[0].0,
