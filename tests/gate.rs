@@ -237,7 +237,7 @@ proptest! {
 
     #[test]
     fn every_spelling_goes_to_its_own_gate_and_nothing_else_does(
-        upstreams in btree_set(upstream(), 1..20),
+        upstreams in btree_set(upstream(), 1..12),
     ) {
         let sandbox = Sandbox::new();
         let (gates, remotes) = declare(&upstreams);

@@ -65,7 +65,7 @@ fn host(sandbox: &Sandbox, script: &str) -> String {
 fn prepared(sandbox: &Sandbox, script: &str) {
     sandbox.write(
         "gitconfig",
-        "[user]\n\tname = A\n\temail = a@b\n[advice]\n\taddEmbeddedRepo = false\n",
+        "[user]\n\tname = A\n\temail = a@b\n[advice]\n\taddEmbeddedRepo = false\n[maintenance]\n\tauto = false\n",
     );
     fs::create_dir_all(sandbox.path("project")).unwrap();
     host(

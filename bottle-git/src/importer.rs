@@ -72,34 +72,8 @@ pub fn find(
     if is_readable && is_bare(&dirs, config.as_ref())? {
         return Err(bare(&dirs.common_dir));
     }
-    let mut routes = plan.gate.as_ref().map(gate::routes).unwrap_or_default();
-    let routes = routes.drain(..).map(|route| route.spelling).collect();
-    let importer = Importer {
-        repository: Repository {
-            source,
-            dirs: dirs.clone(),
-            is_readable,
-            keeps_config,
-            warnings: Vec::new(),
-            settings: Vec::new(),
-            layers: Vec::new(),
-            files: BTreeMap::new(),
-            worktree: None,
-            git_files: BTreeMap::new(),
-            modules: Vec::new(),
-        },
-        patterns: plan.copy_worktree.then_some(&plan.worktree_include),
-        modules: BTreeMap::new(),
-        rules: Rules {
-            identity: &plan.identity,
-            routes,
-        },
-        reach,
-        is_directory,
-        directories: 0,
-        lenders: 0,
-        cost: 0,
-    };
+    let repository = Repository::new(source, dirs.clone(), is_readable, keeps_config);
+    let importer = Importer::new(repository, plan, reach, is_directory);
     importer.import(&dirs, config).map(Some)
 }
 
@@ -167,7 +141,27 @@ struct Importer<'a> {
     cost: usize,
 }
 
-impl Importer<'_> {
+impl<'a> Importer<'a> {
+    /// Makes the importer of `repository`, of which nothing has been read. Its files have to be
+    /// within `reach`. `is_directory` says whether `.git` is a directory in the project.
+    fn new(repository: Repository, plan: &'a Plan, reach: Reach, is_directory: bool) -> Self {
+        let routes = plan.gate.as_ref().map(gate::routes).unwrap_or_default();
+        Self {
+            repository,
+            patterns: plan.copy_worktree.then_some(&plan.worktree_include),
+            modules: BTreeMap::new(),
+            rules: Rules {
+                identity: &plan.identity,
+                routes: routes.into_iter().map(|route| route.spelling).collect(),
+            },
+            reach,
+            is_directory,
+            directories: 0,
+            lenders: 0,
+            cost: 0,
+        }
+    }
+
     /// Reads the repository in the directories `dirs`, which has this `config`, with everything
     /// that it uses.
     fn import(
@@ -608,4 +602,291 @@ fn listed(names: &[String], number: usize) -> String {
         let _ = write!(text, " and {more} more");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::{Path, PathBuf};
+
+    use bottle_common::plan::Plan;
+    use bottle_common::plan::json::Document;
+    use serde_json::json;
+
+    use super::{Importer, MAX_DEPTH, MAX_DIRECTORIES, MAX_LENDERS, Module, find};
+    use crate::config::Entry;
+    use crate::git_dirs::{GitDirs, Reach};
+    use crate::host_git::MAX_COST;
+    use crate::repository::Repository;
+
+    /// A project with this configuration of its repository.
+    struct Project(tempfile::TempDir);
+
+    impl Project {
+        fn new(config: &str) -> Self {
+            let project = Self(tempfile::tempdir().unwrap());
+            project.module(".git", config);
+            project
+        }
+
+        /// Makes what git needs of a repository.
+        fn module(&self, path: &str, config: &str) {
+            let path = self.path(path);
+            fs::create_dir_all(path.join("objects")).unwrap();
+            fs::create_dir_all(path.join("refs")).unwrap();
+            fs::write(path.join("HEAD"), "ref: refs/heads/main\n").unwrap();
+            fs::write(path.join("config"), config).unwrap();
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            fs::canonicalize(self.0.path()).unwrap().join(name)
+        }
+
+        /// What [`find`] says of it: the error, or the warnings.
+        fn found(&self, keeps_config: bool) -> Result<Vec<String>, String> {
+            let found = find(&self.path(""), &plan(), keeps_config, &[]);
+            let words = |text: String| text.replace(self.path("").to_str().unwrap(), "P/");
+            match found {
+                Ok(found) => Ok(found.unwrap().warnings.into_iter().map(words).collect()),
+                Err(error) => Err(words(format!("{error:#}"))),
+            }
+        }
+
+        /// An importer that has read nothing.
+        fn importer<'a>(&self, plan: &'a Plan) -> Importer<'a> {
+            let source = self.path(".git");
+            let dirs = GitDirs::single(&source);
+            let repository = Repository::new(source, dirs, true, false);
+            let reach = Reach::new(&self.path(""), &[]).unwrap();
+            Importer::new(repository, plan, reach, true)
+        }
+    }
+
+    fn plan() -> Plan {
+        let plan = json!({
+            "spec": {
+                "manifest": {"bottles": {"dev": {}}, "agents": {"demo": {"bottle": "dev"}}},
+                "agent_name": "demo",
+            },
+            "machine_name": "m", "stage_dir": "/s", "prompt_file": "/p",
+            "proxy_plan": {}, "egress_plan": {},
+        });
+        Plan::parse(&Document::parse(plan.to_string().into()).unwrap()).unwrap()
+    }
+
+    fn import_modules(importer: &mut Importer, project: &Project) -> Result<Vec<PathBuf>, String> {
+        let directory = project.path(".git/modules");
+        let result = importer.import_modules(&directory, Path::new("modules"), false);
+        let words = |text: String| text.replace(directory.to_str().unwrap(), "M");
+        result.map_err(|error| words(format!("{error:#}")))?;
+        let modules = &importer.repository.modules;
+        Ok(modules.iter().map(|(_, place)| place.clone()).collect())
+    }
+
+    #[test]
+    fn submodules_are_found_at_any_depth() {
+        let project = Project::new("");
+        for name in ["b", "a", "group/of/c", "a/modules/inner"] {
+            project.module(&format!(".git/modules/{name}"), "");
+        }
+        fs::write(project.path(".git/modules/file"), "").unwrap();
+        fs::create_dir(project.path(".git/modules/empty")).unwrap();
+        let plan = plan();
+        let found = import_modules(&mut project.importer(&plan), &project).unwrap();
+        let expected = ["a", "a/modules/inner", "b", "group/of/c"];
+        assert_eq!(found, expected.map(|name| Path::new("modules").join(name)));
+
+        symlink("a", project.path(".git/modules/z")).unwrap();
+        let error = import_modules(&mut project.importer(&plan), &project).unwrap_err();
+        assert_eq!(error, "M/z is a link, and git makes none there");
+        for (modules, error) in [
+            ("none", None),
+            ("file", None),
+            ("link", Some("is a link, and git makes none there")),
+        ] {
+            fs::remove_dir_all(project.path(".git/modules"))
+                .or_else(|_| fs::remove_file(project.path(".git/modules")))
+                .unwrap_or_default();
+            match modules {
+                "file" => fs::write(project.path(".git/modules"), "").unwrap(),
+                "link" => symlink("/etc", project.path(".git/modules")).unwrap(),
+                _ => {}
+            }
+            let found = import_modules(&mut project.importer(&plan), &project);
+            match error {
+                None => assert!(found.unwrap().is_empty(), "{modules}"),
+                Some(error) => assert_eq!(found.unwrap_err(), format!("M {error}")),
+            }
+        }
+    }
+
+    #[test]
+    fn the_directories_of_submodules_are_limited() {
+        let project = Project::new("");
+        for name in ["a/b", "c"] {
+            fs::create_dir_all(project.path(".git/modules").join(name)).unwrap();
+        }
+        let plan = plan();
+        let mut importer = project.importer(&plan);
+        importer.directories = MAX_DIRECTORIES - 3;
+        assert_eq!(import_modules(&mut importer, &project), Ok(vec![]));
+        let mut importer = project.importer(&plan);
+        importer.directories = MAX_DIRECTORIES - 2;
+        assert_eq!(
+            import_modules(&mut importer, &project),
+            Err("M/a: too many directories for submodules".to_owned())
+        );
+
+        // `modules` is the first of them.
+        let deep = "d/".repeat(MAX_DEPTH);
+        fs::create_dir_all(project.path(".git/modules").join(&deep)).unwrap();
+        assert_eq!(
+            import_modules(&mut project.importer(&plan), &project),
+            Ok(vec![])
+        );
+        fs::create_dir_all(project.path(".git/modules").join(deep + "d/")).unwrap();
+        let error = import_modules(&mut project.importer(&plan), &project).unwrap_err();
+        let at = format!("M{}", "/d".repeat(MAX_DEPTH));
+        assert_eq!(error, format!("{at}: too many directories for submodules"));
+    }
+
+    #[test]
+    fn all_submodules_share_the_limit_of_lenders() {
+        let project = Project::new("");
+        project.module("lender/.git", "");
+        let lender = project.path("lender/.git/objects");
+        for borrower in [".git", ".git/modules/a"] {
+            project.module(borrower, "");
+            let info = project.path(borrower).join("objects/info");
+            fs::create_dir_all(&info).unwrap();
+            fs::write(info.join("alternates"), format!("{}\n", lender.display())).unwrap();
+        }
+        let plan = plan();
+        for (before, is_allowed) in [(MAX_LENDERS - 2, true), (MAX_LENDERS - 1, false)] {
+            let mut importer = project.importer(&plan);
+            importer.lenders = before;
+            let top = project.path(".git");
+            importer.import_alternates(&top, Path::new("")).unwrap();
+            let found = import_modules(&mut importer, &project);
+            let error = "M/a: too many repositories lend objects".to_owned();
+            let expected = if is_allowed {
+                Ok(vec![PathBuf::from("modules/a")])
+            } else {
+                Err(error)
+            };
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn all_configurations_share_a_limit() {
+        let project = Project::new("[a]\nb = c\n");
+        let plan = plan();
+        let cost = Entry {
+            key: "a.b".to_owned(),
+            value: Some("c".to_owned()),
+        }
+        .cost();
+        for (before, is_allowed) in [(MAX_COST - cost, true), (MAX_COST - cost + 1, false)] {
+            let mut importer = project.importer(&plan);
+            importer.cost = before;
+            let root = project.path(".git");
+            let result = importer.import_config(&root, "config", Path::new(""), false);
+            assert_eq!(result.is_ok(), is_allowed);
+        }
+    }
+
+    #[test]
+    fn only_a_repository_with_a_work_tree_is_copied() {
+        for (bare, is_bare) in [
+            ("bare", true),
+            ("bare = true", true),
+            ("bare = yes", true),
+            ("bare = 1", true),
+            ("bare = false\nbare = true", true),
+            ("", false),
+            ("bare = false", false),
+            ("bare = no", false),
+            ("bare = true\nbare = false", false),
+        ] {
+            let project = Project::new(&format!("[core]\n{bare}\n"));
+            let expected = if is_bare {
+                Err("P/.git is a bare repository: it has no work tree".to_owned())
+            } else {
+                Ok(vec![])
+            };
+            assert_eq!(project.found(false), expected, "{bare}");
+        }
+        // It is the work tree that decides, if each has a configuration of its own.
+        let project = Project::new("[extensions]\nworktreeConfig = true\n");
+        fs::write(
+            project.path(".git/config.worktree"),
+            "[core]\nbare = true\n",
+        )
+        .unwrap();
+        assert!(project.found(false).is_err());
+        let project = Project::new("");
+        fs::write(
+            project.path(".git/config.worktree"),
+            "[core]\nbare = true\n",
+        )
+        .unwrap();
+        assert_eq!(project.found(false), Ok(vec![]));
+    }
+
+    #[test]
+    fn the_work_tree_is_the_project() {
+        for (place, value, becomes) in [
+            ("", "P", Ok(None)),
+            ("", "..", Ok(None)),
+            ("", "P/lib", Err(())),
+            ("", "/", Err(())),
+            ("", "nowhere", Err(())),
+            ("modules/lib", "../../../lib", Ok(Some("../../../lib"))),
+            ("modules/lib", "P/lib", Ok(Some("../../../lib"))),
+            ("modules/lib", "/", Ok(None)),
+            ("modules/lib", "nowhere", Ok(None)),
+        ] {
+            let project = Project::new("");
+            fs::create_dir(project.path("lib")).unwrap();
+            project.module(".git/modules/lib", "");
+            let plan = plan();
+            let importer = project.importer(&plan);
+            let key = "core.worktree".to_owned();
+            let mut entries = vec![Entry {
+                key: key.clone(),
+                value: Some(value.replace('P', project.path("").to_str().unwrap())),
+            }];
+            let directory = project.path(".git").join(place);
+            let found =
+                importer.rewrite_worktree(&mut entries, &directory, Path::new(place), false);
+            let found = found.map(|()| entries.pop().and_then(|entry| entry.value));
+            let found = found.map_err(|error| {
+                let message = format!("{error:#}");
+                assert!(message.contains("core.worktree is `"), "{message}");
+            });
+            let becomes = becomes.map(|value: Option<&str>| value.map(str::to_owned));
+            assert_eq!(found, becomes, "{place}: {value}");
+        }
+    }
+
+    #[test]
+    fn a_repository_that_git_cannot_read_is_copied_with_a_warning() {
+        let project = Project::new("[");
+        let unreadable = "P/.git is no repository that git can read: copied as it is".to_owned();
+        let left_out = "P/.git/config is left out: git cannot read it".to_owned();
+        assert_eq!(project.found(false), Ok(vec![unreadable.clone(), left_out]));
+        assert_eq!(project.found(true), Ok(vec![unreadable]));
+    }
+
+    #[test]
+    fn each_repository_has_one_work_tree() {
+        let mut module = Module {
+            place: PathBuf::from("modules/a"),
+            has_work_tree: false,
+        };
+        assert_eq!(module.take(), Some(PathBuf::from("modules/a")));
+        assert_eq!(module.take(), None);
+    }
 }

@@ -56,6 +56,23 @@ pub struct Repository {
 }
 
 impl Repository {
+    /// Makes the repository at `source`, of which nothing has been read.
+    pub fn new(source: PathBuf, dirs: GitDirs, is_readable: bool, keeps_config: bool) -> Self {
+        Self {
+            source,
+            dirs,
+            is_readable,
+            keeps_config,
+            warnings: Vec::new(),
+            settings: Vec::new(),
+            layers: Vec::new(),
+            files: BTreeMap::new(),
+            worktree: None,
+            git_files: BTreeMap::new(),
+            modules: Vec::new(),
+        }
+    }
+
     /// Lists the commits that `HEAD`, its reflog and the packed refs name. A copy of the repository
     /// contains at least one of them, even if both have changed since.
     pub fn commits(&self) -> Vec<String> {

@@ -377,16 +377,20 @@ pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// The path of the stand-in for smolvm, which is built beside the tests.
+/// The path of the stand-in for smolvm. `cargo test --workspace` builds it; where only some packages
+/// are tested, this does.
 #[track_caller]
 pub fn stand_in() -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    let program = test.parent().unwrap().parent().unwrap().join("stand-in");
-    assert!(
-        program.exists(),
-        "{} is not built: cargo build --package stand-in",
-        program.display()
-    );
+    let directory = test.parent().and_then(Path::parent).unwrap();
+    let program = directory.join("stand-in");
+    if !program.exists() {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--locked", "--package", "stand-in"]);
+        cargo.arg("--target-dir").arg(directory.parent().unwrap());
+        cargo.current_dir(repository()).status().expect("cargo");
+    }
+    assert!(program.exists(), "{} is not built", program.display());
     program
 }
 
