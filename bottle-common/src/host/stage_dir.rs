@@ -103,21 +103,23 @@ impl StageDir {
             return;
         };
         for name in names.iter() {
-            let is_ours = name.as_encoded_bytes().starts_with(PREFIX.as_bytes());
-            if is_ours && self.is_dead(name) {
+            if !name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+                continue;
+            }
+            // A run that has just made the file waits for this lock, and then finds it removed.
+            if let Some(_locked) = self.lock_dead(name) {
                 // This fails if another run has removed the file in the meantime.
                 let _ = unlinkat(&self.0, name, AtFlags::empty());
             }
         }
     }
 
-    /// Whether `name` is a file that no process has locked.
-    fn is_dead(&self, name: &OsStr) -> bool {
-        let Ok(Some(file)) = self.0.open_file(name) else {
-            return false;
-        };
+    /// Opens and locks the file `name`, if no process has locked it.
+    fn lock_dead(&self, name: &OsStr) -> Option<File> {
+        let file = self.0.open_file(name).ok()??;
         // On a file system without locks this fails, and the file is not removed.
-        flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+        flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+        Some(file)
     }
 
     /// Checks that the disk of the directory has `needed` bytes free.
@@ -207,6 +209,8 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
 
     use super::StageDir;
 
@@ -228,6 +232,30 @@ mod tests {
         assert!(living.path().exists() && other.exists() && !dead.exists());
         assert!(path.join("bottle-directory").exists());
         assert!(path.join("bottle-link").is_symlink());
+    }
+
+    #[test]
+    fn a_file_that_is_just_being_made_is_not_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let stage_dir = StageDir::open(directory.path()).unwrap();
+        let is_done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    while !is_done.load(Ordering::Relaxed) {
+                        stage_dir.clear();
+                    }
+                });
+            }
+            let are_kept = (0..200).all(|_| {
+                let file = stage_dir.create_file().unwrap();
+                // Meanwhile the other threads go through the directory.
+                stage_dir.clear();
+                file.path().exists()
+            });
+            is_done.store(true, Ordering::Relaxed);
+            assert!(are_kept);
+        });
     }
 
     #[test]
