@@ -377,8 +377,8 @@ pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// The path of the stand-in for smolvm. `cargo test --workspace` builds it; where only some packages
-/// are tested, this does.
+/// The path of the stand-in for smolvm. `cargo test --workspace` builds it. Where it was never
+/// built, this builds it.
 #[track_caller]
 pub fn stand_in() -> PathBuf {
     let test = std::env::current_exe().unwrap();
@@ -387,6 +387,9 @@ pub fn stand_in() -> PathBuf {
     if !program.exists() {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--locked", "--package", "stand-in"]);
+        if directory.ends_with("release") {
+            cargo.arg("--release");
+        }
         cargo.arg("--target-dir").arg(directory.parent().unwrap());
         cargo.current_dir(repository()).status().expect("cargo");
     }

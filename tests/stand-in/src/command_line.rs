@@ -1,4 +1,4 @@
-//! The command lines, as smolvm's own clap reads them.
+//! The command lines. smolvm reads its own with clap, too, so the errors are the same.
 
 use std::ffi::OsString;
 
@@ -7,7 +7,7 @@ use clap::{Args, Parser};
 /// A stand-in for smolvm, for tests. IT ISOLATES NOTHING: commands run on this host's kernel and
 /// network.
 #[derive(Parser)]
-#[command(name = "smolvm", arg_required_else_help = false)]
+#[command(name = "smolvm", bin_name = "smolvm", arg_required_else_help = false)]
 pub struct Line {
     #[command(subcommand)]
     pub subcommand: Subcommand,
@@ -48,7 +48,7 @@ pub enum Verb {
     Delete {
         #[arg(short, long)]
         name: String,
-        #[arg(long)]
+        #[arg(short, long)]
         force: bool,
     },
     /// Run a command in a machine

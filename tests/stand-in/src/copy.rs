@@ -1,6 +1,5 @@
 //! `machine cp`.
 
-use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -12,7 +11,7 @@ use std::process::{self, Stdio};
 use crate::command_line::Copy;
 use crate::guest::{self, Task, User};
 use crate::machine::Machine;
-use crate::{Refusal, Result, complain, exec};
+use crate::{Refusal, Result, complain, exec, variable};
 
 const NOT_THERE: &str = "No such file or directory (os error 2)";
 
@@ -55,9 +54,9 @@ fn upload(options: &Copy, mode: &str, name: &str, path: &OsStr) -> Result {
     }
     let size = check_source(source)?;
     let Some(machine) = machine else {
-        let mut copy = env::var_os("STAND_IN_LOG").unwrap_or_default();
+        let mut copy = variable("STAND_IN_LOG").unwrap_or_default();
         copy.push(".copy");
-        // Not its mode.
+        // fs::copy would copy its mode, too.
         let copied = fs::read(source).and_then(|content| fs::write(copy, content));
         return copied
             .map(|()| 0)
@@ -235,10 +234,10 @@ pub fn receive(arguments: &[OsString]) -> u8 {
             .unwrap_or_default()
     };
     let target = Path::new(path);
-    if target.starts_with("/usr") && !target.starts_with("/usr/local/share") {
+    let bytes = path.as_bytes();
+    if bytes.starts_with(b"/usr/") && !bytes.starts_with(b"/usr/local/share/") {
         return 30;
     }
-    let bytes = path.as_bytes();
     let directory = match bytes.iter().rposition(|&byte| byte == b'/') {
         Some(at) => OsStr::from_bytes(&bytes[..=at]),
         None => OsStr::new("."),

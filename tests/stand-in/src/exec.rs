@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use crate::command_line::Exec;
 use crate::guest::{self, Task, User};
 use crate::machine::{self, Machine};
-use crate::{Refusal, Result, complain, print, unable};
+use crate::{Refusal, Result, complain, print, unable, variable};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -21,14 +21,13 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 pub fn is_answer_given() -> bool {
     ["STAND_IN_ANSWER", "STAND_IN_ANSWER_FILE"]
         .iter()
-        .any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()))
+        .any(|name| variable(name).is_some())
 }
 
 /// What exec prints if nothing is carried out.
 fn answer() -> Result {
-    let file = env::var_os("STAND_IN_ANSWER_FILE").filter(|file| !file.is_empty());
-    let Some(file) = file else {
-        let answer = env::var_os("STAND_IN_ANSWER").unwrap_or_default();
+    let Some(file) = variable("STAND_IN_ANSWER_FILE") else {
+        let answer = variable("STAND_IN_ANSWER").unwrap_or_default();
         return Ok(print(answer.as_bytes()));
     };
     let content = fs::read(file);
@@ -127,10 +126,10 @@ pub fn run(arguments: &[OsString]) -> u8 {
     let command: Vec<_> = words.collect();
     let is_image = kind == "image";
     let program = find_program(Path::new(directory), command[0], &variables, is_image);
-    let status = program.and_then(|program| {
+    let child = program.and_then(|program| {
         let number = |word: &OsStr| word.to_str().and_then(|word| word.parse().ok());
         // As root, this also gives up the supplementary groups.
-        let status = Command::new(&program)
+        let started = Command::new(&program)
             .arg0(command[0])
             .args(&command[1..])
             .current_dir(directory)
@@ -138,10 +137,13 @@ pub fn run(arguments: &[OsString]) -> u8 {
             .gid(number(gid).unwrap_or_default())
             .env_clear()
             .envs(variables)
-            .status();
-        status.map_err(|error| why_not_started(&error, &program, directory))
+            .spawn();
+        started.map_err(|error| why_not_started(&error, &program, directory))
     });
-    status.map_or_else(|reason| reason.say(is_image), guest::exit_status)
+    match child {
+        Ok(child) => guest::reap(child.id()),
+        Err(reason) => reason.say(is_image),
+    }
 }
 
 fn split(variable: &OsStr) -> Option<(&OsStr, &OsStr)> {
@@ -175,7 +177,7 @@ fn find_program(
     if !name.as_bytes().contains(&b'/') {
         let path = variables.iter().rfind(|(key, _)| *key == "PATH");
         for place in path.iter().flat_map(|(_, path)| env::split_paths(path)) {
-            program = place.join(name);
+            program = directory.join(place).join(name);
             if is_program(&program) {
                 break;
             }

@@ -2,11 +2,12 @@
 //! beside it counts the calls made while one of them is set. Without that file, counting begins
 //! at 1.
 //!
-//! - `STAND_IN_FAIL='N STATUS WORDS...'`: is not carried out, says WORDS and exits STATUS (N may be
-//!   `*`: every call)
-//! - `STAND_IN_KILL='N before|during|after'`: kills (SIGKILL) the program that called us, and us,
-//!   before or after the call; with `STAND_IN_REAL` also half a second after its beginning
-//! - `STAND_IN_HANG=N`: never returns (N may be `*`: no call does)
+//! - `STAND_IN_FAIL='N STATUS WORDS...'`: the call is not carried out, says WORDS and exits STATUS
+//!   (N may be `*`: every call)
+//! - `STAND_IN_KILL='N before|during|after'`: the program that made the call is killed (SIGKILL),
+//!   and the call with it, before or after it is carried out; with `STAND_IN_REAL` also half a
+//!   second after its beginning
+//! - `STAND_IN_HANG=N`: the call never returns (N may be `*`: no call does)
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -21,14 +22,16 @@ use std::time::Duration;
 use rustix::fs::FlockOperation;
 use rustix::process::{Pid, Signal, getpid, getppid, kill_process};
 
-use crate::{Refusal, unable};
+use crate::{Refusal, unable, variable};
+
+const COUNT: &str = "count calls beside STAND_IN_LOG";
 
 /// Whether the call is one after which its caller is killed.
 static KILLS_AFTER: AtomicBool = AtomicBool::new(false);
 
 /// Adds a record to the log in one write, so that calls at the same time do not mix.
 pub fn log(arguments: &[OsString]) -> Result<(), Refusal> {
-    let Some(path) = env::var_os("STAND_IN_LOG") else {
+    let Some(path) = variable("STAND_IN_LOG") else {
         return Ok(());
     };
     let mut record = Vec::new();
@@ -75,7 +78,9 @@ pub fn cause(arguments: &[OsString], real: Option<&OsStr>) -> Result<(), Refusal
 
 /// Counts this call, and gives its number.
 fn count() -> Result<String, Refusal> {
-    let mut path = env::var_os("STAND_IN_LOG").unwrap_or_default();
+    let mut path = variable("STAND_IN_LOG")
+        .ok_or("it is not set")
+        .map_err(unable(COUNT))?;
     path.push(".count");
     let counted = || {
         let lock = File::options().append(true).create(true).open(&path)?;
@@ -84,7 +89,7 @@ fn count() -> Result<String, Refusal> {
         fs::write(&path, format!("{number}\n"))?;
         Ok(number.to_string())
     };
-    counted().map_err(unable::<io::Error>("count calls beside STAND_IN_LOG"))
+    counted().map_err(unable::<io::Error>(COUNT))
 }
 
 /// Kills the program that called us, and us, if that is the fault of this call.

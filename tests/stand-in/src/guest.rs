@@ -9,19 +9,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
-use std::{env, fs};
+use std::{env, fs, process};
 
 use nix::sched::CloneFlags;
 use rustix::fs::StatVfsMountFlags;
+use rustix::io::Errno;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, mount, mount_bind, mount_change, mount_remount,
 };
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, WaitOptions};
 use rustix::thread::CapabilitySet;
 
 use crate::machine::Machine;
 use crate::root::DEVICES;
-use crate::{Refusal, copy, exec, unable};
+use crate::{Refusal, copy, exec, unable, variable};
 
 /// The name under which this program is PID 1.
 const INIT: &str = "smolvm-init";
@@ -47,7 +48,7 @@ impl Task {
 
 /// The programs of `STAND_IN_BIN`, if there are any.
 pub fn programs() -> Option<OsString> {
-    let directory = env::var_os("STAND_IN_BIN")?;
+    let directory = variable("STAND_IN_BIN")?;
     fs::read_dir(&directory).ok()?.next().map(|_| directory)
 }
 
@@ -59,14 +60,15 @@ pub fn run(
     stdin: Stdio,
     stdout: Stdio,
 ) -> crate::Result {
-    let program = env::current_exe().map_err(unable("find this program"))?;
     let unshare = |namespaces| nix::sched::unshare(namespaces).map_err(unable("make namespaces"));
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS)?;
     mount_all(machine).map_err(unable("mount the host's programs"))?;
     // The next process is PID 1.
     unshare(CloneFlags::CLONE_NEWPID)?;
-    let status = Command::new(program)
+    // This is the same program even if another one has got its name.
+    let status = Command::new("/proc/self/exe")
         .arg0(INIT)
+        .arg(process::id().to_string())
         .arg(machine.root())
         .arg(task.name())
         .args(arguments)
@@ -129,9 +131,9 @@ pub fn run_as_init() -> Option<ExitCode> {
     if arguments.next()? != INIT {
         return None;
     }
-    let (root, task) = (arguments.next()?, arguments.next()?);
+    let [parent, root, task] = [arguments.next()?, arguments.next()?, arguments.next()?];
     let arguments: Vec<_> = arguments.collect();
-    let status = enter(Path::new(&root)).map(|()| match task.as_bytes() {
+    let status = enter(&parent, Path::new(&root)).map(|()| match task.as_bytes() {
         b"receive" => copy::receive(&arguments),
         b"send" => copy::send(&arguments),
         _ => exec::run(&arguments),
@@ -143,8 +145,10 @@ pub fn run_as_init() -> Option<ExitCode> {
     Some(ExitCode::from(status))
 }
 
-fn enter(root: &Path) -> io::Result<()> {
+fn enter(parent: &OsStr, root: &Path) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // It may have died before. A process that is dead and not yet waited for has no program.
+    fs::read_link(Path::new("/proc").join(parent).join("exe"))?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("proc", root.join("proc"), "proc", flags, None)?;
@@ -152,6 +156,21 @@ fn enter(root: &Path) -> io::Result<()> {
     rustix::thread::remove_capability_from_bounding_set(CapabilitySet::SYS_ADMIN)?;
     rustix::process::chroot(root)?;
     env::set_current_dir("/")
+}
+
+/// Waits for the processes of the guest until `command` ends, and gives its exit status. Those whose
+/// parents have ended are PID 1's to wait for.
+pub fn reap(command: u32) -> u8 {
+    let command = i32::try_from(command).ok().and_then(Pid::from_raw);
+    loop {
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(Some((process, status))) if Some(process) == command => {
+                return exit_status(ExitStatus::from_raw(status.as_raw()));
+            }
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => return 1,
+        }
+    }
 }
 
 /// The exit status, or 128 plus the number of the signal that ended the program.
@@ -206,6 +225,9 @@ fn entry(machine: &Machine, file: &str, key: &str) -> Option<Vec<String>> {
         if fields.len() > 2 && (fields[0] == key || fields[2] == key) {
             return Some(fields);
         }
+    }
+    if !key.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
     }
     key.parse::<u32>().ok()?;
     Some(["", "", key, "0", "", "/"].map(str::to_owned).to_vec())

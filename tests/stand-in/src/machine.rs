@@ -1,12 +1,12 @@
 //! The machines. Each is a directory with `root`, the root of its guest; `share`, its
 //! /usr/local/share; `kind`, a line such as `image node`; and `state`, such as `running (PID: 7)`.
-//! More mounts for the guest are in `fstab`, if that is there, with paths relative to the directory.
+//! A test may add `fstab`: more mounts for the guest, with paths relative to the directory.
 
 use std::path::{Path, PathBuf};
-use std::{env, fs, process};
+use std::{fs, process};
 
 use crate::command_line::Create;
-use crate::{Refusal, Result, complain, print, root, unable};
+use crate::{Refusal, Result, complain, print, root, unable, variable};
 
 /// What is done when it fails.
 const FILES: &str = "the machine's files";
@@ -65,17 +65,16 @@ impl Machine {
 
 /// Where the machines are.
 pub fn directory() -> PathBuf {
-    if let Some(directory) = env::var_os("STAND_IN_DIR") {
+    if let Some(directory) = variable("STAND_IN_DIR") {
         return directory.into();
     }
-    let state = env::var_os("XDG_STATE_HOME").map(PathBuf::from);
-    let state = state.unwrap_or_else(|| {
-        Path::new(&env::var_os("HOME").unwrap_or_default()).join(".local/state")
-    });
+    let state = variable("XDG_STATE_HOME").map(PathBuf::from);
+    let state = state
+        .unwrap_or_else(|| Path::new(&variable("HOME").unwrap_or_default()).join(".local/state"));
     state.join("bottle-stand-in")
 }
 
-/// Asks for nothing but the name. The real smolvm has these rules.
+/// Refuses a name that the real smolvm refuses. `doing` is how its message begins.
 fn check_name(name: &str, doing: &str) -> std::result::Result<(), Refusal> {
     let is_letter_or_digit = |char: char| char.is_ascii_alphanumeric();
     let why = if name.is_empty() {

@@ -17,10 +17,10 @@
 //!   and a newline
 //! - `STAND_IN_REAL`: a real smolvm, which carries out all calls; the log and the faults are ours
 //! - `STAND_IN_ANSWER`: no machine is needed and nothing is carried out: exec prints this, and cp
-//!   leaves its file as LOG.copy
+//!   copies the file for the guest to LOG.copy
 //! - `STAND_IN_ANSWER_FILE`: the same, with what exec prints in a file, which may hold NUL
 //!
-//! The variables of [`faults`] make calls fail.
+//! The variables of [`faults`] make calls fail. An empty variable counts as unset.
 
 mod command_line;
 mod copy;
@@ -72,7 +72,7 @@ impl Refusal {
     }
 }
 
-/// Makes the only failure that the real smolvm does not have: the stand-in cannot work here.
+/// Makes a failure that the real smolvm does not have: the stand-in cannot work here.
 fn unable<Error: Display>(doing: &str) -> impl FnOnce(Error) -> Refusal {
     move |error| Refusal::new(69, format!("smolvm (stand-in): {doing}: {error}"))
 }
@@ -94,7 +94,7 @@ fn main() -> ExitCode {
 }
 
 fn carry_out(arguments: &[OsString]) -> Result {
-    let real = env::var_os("STAND_IN_REAL");
+    let real = variable("STAND_IN_REAL");
     let is_for_machine = arguments.first().is_some_and(|first| first == "machine");
     if is_for_machine && real.is_none() && !exec::is_answer_given() {
         become_root(arguments)?;
@@ -111,10 +111,13 @@ fn carry_out(arguments: &[OsString]) -> Result {
         .first()
         .is_some_and(|first| first == "--version" || first == "-V")
     {
-        let version = env::var("STAND_IN_VERSION").unwrap_or_else(|_| "1.32.2".to_owned());
-        return Ok(print(format!("smolvm {version}\n")));
+        let version = variable("STAND_IN_VERSION").unwrap_or_else(|| "1.32.2".into());
+        return Ok(print(format!("smolvm {}\n", version.display())));
     }
-    let line = match Line::try_parse() {
+    let words = [OsString::from("smolvm")]
+        .into_iter()
+        .chain(arguments.iter().cloned());
+    let line = match Line::try_parse_from(words) {
         Ok(line) => line,
         Err(error) => {
             let _ = error.print();
@@ -131,6 +134,11 @@ fn carry_out(arguments: &[OsString]) -> Result {
         Verb::Exec(options) => exec::exec(&options),
         Verb::Cp(options) => copy::copy(&options),
     }
+}
+
+/// The environment variable `name`, unless it is empty.
+fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
 }
 
 /// Starts this program again as root of a user namespace, unless it is root.

@@ -1,9 +1,12 @@
 //! The root of a new guest.
 
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, io};
+
+use crate::variable;
 
 /// Where the host's public CAs are.
 const PUBLIC: &str = "/usr/share/ca-certificates/";
@@ -64,23 +67,22 @@ const SHADOW: &str = "root:*:20000:0:99999:7:::\nnobody:*:20000:0:99999:7:::\n\
 
 /// Makes the directory of a machine: a copy of `STAND_IN_TEMPLATE`, or a new one.
 pub fn make(machine: &Path) -> io::Result<()> {
-    let parent = machine.parent().unwrap_or(machine);
-    fs::create_dir_all(parent)?;
-    let Some(template) = env::var_os("STAND_IN_TEMPLATE") else {
-        fs::create_dir(machine)?;
-        fs::set_permissions(machine, PermissionsExt::from_mode(0o700))?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(machine.parent().unwrap_or(machine))?;
+    DirBuilder::new().mode(0o700).create(machine)?;
+    let Some(template) = variable("STAND_IN_TEMPLATE") else {
         return build(machine);
     };
-    let copy = Command::new("cp")
-        .args(["-a", "--"])
-        .arg(template)
-        .arg(machine)
-        .status()?;
-    if copy.success() {
-        Ok(())
-    } else {
-        Err(io::Error::other("cp failed"))
+    let mut copy = Command::new("cp");
+    copy.args(["-a", "--"])
+        .arg(Path::new(&template).join("."))
+        .arg(machine);
+    if copy.status()?.success() {
+        return Ok(());
     }
+    Err(io::Error::other("cp failed"))
 }
 
 fn build(machine: &Path) -> io::Result<()> {
