@@ -107,7 +107,7 @@ impl Sandbox {
     /// when it started, so this gives each signal its default action again.
     pub fn run_interruptible(&self, program: &str) -> Run<'_> {
         self.run("env")
-            .args(["--default-signal=HUP,INT,TERM", program])
+            .args(["--default-signal=HUP,INT,QUIT,TERM", program])
     }
 
     /// Starts `program`, waits for its first smolvm call, which hangs, and sends it `signal`.
