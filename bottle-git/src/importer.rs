@@ -664,10 +664,15 @@ mod tests {
     }
 
     fn plan() -> Plan {
+        plan_with(false)
+    }
+
+    fn plan_with(copy_worktree: bool) -> Plan {
         let plan = json!({
             "spec": {
                 "manifest": {"bottles": {"dev": {}}, "agents": {"demo": {"bottle": "dev"}}},
                 "agent_name": "demo",
+                "copy_cwd": true, "copy_worktree": copy_worktree, "user_cwd": "/project",
             },
             "machine_name": "m", "stage_dir": "/s", "prompt_file": "/p",
             "proxy_plan": {}, "egress_plan": {},
@@ -878,6 +883,86 @@ mod tests {
         let left_out = "P/.git/config is left out: git cannot read it".to_owned();
         assert_eq!(project.found(false), Ok(vec![unreadable.clone(), left_out]));
         assert_eq!(project.found(true), Ok(vec![unreadable]));
+    }
+
+    #[test]
+    fn without_a_repository_nothing_is_copied() {
+        let project = Project(tempfile::tempdir().unwrap());
+        let found = |path: &str| find(&project.path(path), &plan(), false, &[]);
+        assert!(found("").unwrap().is_none());
+        // The directory of a bare repository has no `.git`, either.
+        project.module("bare", "");
+        assert!(found("bare").is_err());
+        // A parent that is a file is another error than a `.git` that is not there.
+        fs::write(project.path("file"), "").unwrap();
+        assert!(found("file").is_err());
+    }
+
+    /// Makes a project whose submodule `lib` has its repository in its work tree, runs `script` in
+    /// it, and gives what is made of it.
+    fn with_submodule(script: &str) -> (Repository, Vec<String>) {
+        let project = Project(tempfile::tempdir().unwrap());
+        let begin = "git init -q && git init -q lib && cd lib && git config user.name A && \
+                     git config user.email a@b && git commit -q --allow-empty -m 1 && cd .. && \
+                     git add lib";
+        let mut sh = harness::tool("sh");
+        sh.args(["-c", &format!("set -e; {begin}; {script}")]);
+        let output = sh.current_dir(project.path("")).output().unwrap();
+        assert!(output.status.success(), "{script}: {output:?}");
+        let found = find(&project.path(""), &plan_with(true), false, &[]).unwrap();
+        let mut repository = found.unwrap();
+        let root = fs::canonicalize(project.path("")).unwrap();
+        let words = |text: String| text.replace(root.to_str().unwrap(), "P");
+        let warnings = repository.warnings.drain(..).map(words).collect();
+        (repository, warnings)
+    }
+
+    #[test]
+    fn a_submodule_gives_its_repository_to_the_projects() {
+        let (repository, warnings) = with_submodule(":");
+        assert!(warnings.is_empty(), "{warnings:?}");
+        let place = PathBuf::from("modules/lib");
+        let line = "gitdir: ../.git/modules/lib\n".to_owned();
+        let git_files: Vec<_> = repository.git_files.into_iter().collect();
+        assert_eq!(git_files, [(PathBuf::from("lib/.git"), line)]);
+        let modules: Vec<_> = repository.modules.iter().map(|(_, to)| to).collect();
+        assert_eq!(modules, [&place]);
+        let layers: Vec<_> = repository.layers.iter().map(|layer| &layer.place).collect();
+        assert_eq!(layers, [Path::new(""), &place]);
+        let config = &repository.files[&place.join("config")];
+        assert!(config.contains("worktree = ../../../lib\n"), "{config}");
+        assert!(repository.worktree.is_some());
+    }
+
+    #[test]
+    fn a_submodule_whose_place_is_taken_is_left_out() {
+        let own = "left out of P in the guest: lib: they are repositories of their own";
+        for script in [
+            // Another one is there, above it and below it.
+            "mkdir -p .git/modules; cp -r lib/.git .git/modules/lib",
+            "mkdir -p .git/modules/lib; cp -r lib/.git .git/modules/lib/below",
+            "git rm -qf --cached lib; mkdir m .git/modules; mv lib m; git add m/lib; \
+             cp -r m/lib/.git .git/modules/m",
+            // Its repository is somewhere else, or is none.
+            "echo . >lib/.git/commondir",
+            "rm -r lib/.git/objects",
+        ] {
+            let (repository, warnings) = with_submodule(script);
+            assert!(repository.git_files.is_empty(), "{script}");
+            let is_own = |warning: &String| warning.replace("m/lib", "lib").contains(own);
+            assert!(warnings.iter().any(is_own), "{script}: {warnings:?}");
+        }
+        // Without its files, nothing is said.
+        let (repository, warnings) = with_submodule("rm -r lib");
+        assert!(
+            repository.git_files.is_empty() && warnings.is_empty(),
+            "{warnings:?}"
+        );
+        let (repository, warnings) = with_submodule("mv lib .git/real; ln -s .git/real lib");
+        assert!(
+            repository.git_files.is_empty() && warnings.is_empty(),
+            "{warnings:?}"
+        );
     }
 
     #[test]
