@@ -932,6 +932,10 @@ mod tests {
         let config = &repository.files[&place.join("config")];
         assert!(config.contains("worktree = ../../../lib\n"), "{config}");
         assert!(repository.worktree.is_some());
+
+        let (repository, _) = with_submodule("cp -r lib other && git add other");
+        let git_files: Vec<_> = repository.git_files.keys().collect();
+        assert_eq!(git_files, [Path::new("lib/.git"), Path::new("other/.git")]);
     }
 
     #[test]
