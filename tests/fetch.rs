@@ -210,16 +210,26 @@ fn a_guest_that_lies_gets_nothing_in() {
 fn bad_objects_and_odd_names_are_refused() {
     let bad = "commit=$(printf 'tree %s\\nauthor x\\n\\nbad' $(git write-tree) | \
                git hash-object -t commit -w --stdin --literally)";
-    for script in [
-        &*format!("{bad}; echo $commit >.git/refs/heads/bad"),
-        "head=$(git rev-parse HEAD); for n in $(seq 1001); do echo \"$head refs/heads/b$n\"; done >>.git/packed-refs",
-        "echo '[ref: refs/heads/x' >.git/HEAD; rm -r .git/refs",
+    for (script, why) in [
+        (
+            &*format!("{bad}; echo $commit >.git/refs/heads/bad"),
+            "missingEmail",
+        ),
+        (
+            "head=$(git rev-parse HEAD); for n in $(seq 1001); do echo \"$head refs/heads/b$n\"; done >>.git/packed-refs",
+            "it has 1002 branches, more than 1000",
+        ),
+        (
+            "echo '[ref: refs/heads/x' >.git/HEAD; rm -r .git/refs",
+            "with a repository in",
+        ),
     ] {
         let sandbox = copied();
         let (rest, left) = (host(&sandbox, REST), host(&sandbox, LEFT));
         agent(&sandbox, script);
         let outcome = fetch(&sandbox, "");
         assert_eq!(outcome.status, 1, "{script}: {outcome:?}");
+        assert!(outcome.stderr.contains(why), "{script}: {outcome:?}");
         assert_eq!(host(&sandbox, LEFT), left, "{script}");
         assert_eq!(host(&sandbox, REST), rest, "{script}");
         assert_eq!(fetched(&sandbox), [""; 0], "{script}");
